@@ -1,0 +1,260 @@
+"""The command line: parse, call, print. stdout is data, stderr is talk."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aurora_m import __version__
+from aurora_m.core.errors import AuroraError, RecipeError
+
+if TYPE_CHECKING:
+    from aurora_m.core.step import Runtime, Step
+    from aurora_m.recipe import Recipe
+
+DONE, STOPPED = 0, 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; returns the exit code: 0 done, 1 failed, 2 the recipe or command is wrong, 3 waiting for people."""
+    args = parser().parse_args(argv)
+    verb: Callable[[argparse.Namespace], None] = args.verb
+    try:
+        verb(args)
+    except AuroraError as error:
+        if args.debug:
+            raise
+        if args.json:
+            print(json.dumps({"error": error.what, "at": error.at, "hint": error.hint}, ensure_ascii=False))
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        return STOPPED
+    except BrokenPipeError:
+        sys.stderr.close()
+    return DONE
+
+
+def parser() -> argparse.ArgumentParser:
+    """The verbs and their options."""
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--json", action="store_true", help="print one JSON value instead of text")
+    shared.add_argument(
+        "--store",
+        type=Path,
+        default=os.environ.get("AURORA_STORE", "store"),
+        help="the folder of artifacts (AURORA_STORE; default ./store)",
+    )
+    shared.add_argument("--debug", action="store_true", help="show tracebacks")
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument(
+        "--workers",
+        type=int,
+        default=int(os.environ.get("AURORA_WORKERS", "1")),
+        help="processes for data work (AURORA_WORKERS)",
+    )
+    where.add_argument(
+        "--threads",
+        type=int,
+        default=int(os.environ.get("AURORA_THREADS", "0")),
+        help="threads of torch; 0: one a core (AURORA_THREADS)",
+    )
+    where.add_argument(
+        "--device",
+        choices=["auto", "cpu", "cuda"],
+        default=os.environ.get("AURORA_DEVICE", "auto"),
+        help="(AURORA_DEVICE)",
+    )
+    where.add_argument(
+        "--micro-batch",
+        type=int,
+        default=int(os.environ.get("AURORA_MICRO_BATCH", "0")),
+        help="rows a forward pass; 0: the whole batch (AURORA_MICRO_BATCH)",
+    )
+    top = argparse.ArgumentParser(
+        prog="aurora", description="Continual pre-training, from raw text to a released model, in one recipe."
+    )
+    top.add_argument("--version", action="version", version=f"aurora {__version__}")
+    verbs = top.add_subparsers(metavar="VERB", required=True)
+
+    def add(
+        name: str, verb: Callable[[argparse.Namespace], None], about: str, *parents: argparse.ArgumentParser
+    ) -> argparse.ArgumentParser:
+        made = verbs.add_parser(
+            name, parents=[shared, *parents], help=about, description=about[0].upper() + about[1:] + "."
+        )
+        made.set_defaults(verb=verb)
+        return made
+
+    new = add("new", new_recipe, "write a recipe to start from")
+    new.add_argument("path", type=Path, help="the file to write, for example my.toml")
+    for name, verb, about in (
+        ("plan", show_plan, "say what would run, and why"),
+        ("run", run_recipe, "make everything that is not there yet"),
+    ):
+        made = add(name, verb, about, where)
+        made.add_argument("recipe", type=Path)
+        made.add_argument("--to", metavar="STEP", help="stop at this step")
+    show = add("show", show_artifact, "show an artifact, or list the names")
+    show.add_argument("name", nargs="?", help="a name such as tiny/cap")
+    show.add_argument("--up", action="store_true", help="with all that it was made from")
+    show.add_argument("--rows", type=int, default=3, help="rows of data to print (default 3)")
+    show.add_argument("--open", action="store_true", help="open its page in the browser")
+    diff = add("diff", show_diff, "compare two recipes, two artifacts, or the scores of two models")
+    diff.add_argument("a")
+    diff.add_argument("b")
+    chat = add("chat", chat_with, "talk to a model", where)
+    chat.add_argument("name", help="a name such as tiny/release, or a model's folder")
+    chat.add_argument("--prompt", help="one question; without it, one a line from stdin")
+    chat.add_argument("--max-new-tokens", type=int, default=96)
+    chat.add_argument("--temperature", type=float, default=0.0)
+    add("gc", collect_garbage, "delete what no name reaches")
+    return top
+
+
+def new_recipe(args: argparse.Namespace) -> None:
+    """Write a copy of the tiny recipe, named after its file."""
+    path: Path = args.path
+    if path.exists():
+        raise RecipeError("there is a file already", at=str(path), hint="choose another name; nothing was overwritten")
+    text = (Path(__file__).parent / "recipes" / "tiny.toml").read_text()
+    body = text[text.index("name =") :].replace('name = "tiny"', f'name = "{path.stem}"', 1)
+    path.write_text(body)
+    print(json.dumps({"recipe": str(path)}) if args.json else f"wrote {path}; next: aurora plan {path}")
+
+
+def show_plan(args: argparse.Namespace) -> None:
+    """Print every step with its state and the reason."""
+    from aurora_m.core.run import plan
+    from aurora_m.core.store import Store
+    from aurora_m.show import plan_lines, plan_rows
+
+    _, goals = _graph(args)
+    rows = plan(goals, Store(Path(args.store)))
+    if args.json:
+        print(json.dumps(plan_rows(rows), ensure_ascii=False))
+    else:
+        print("\n".join(plan_lines(rows, args.recipe)))
+
+
+def run_recipe(args: argparse.Namespace) -> None:
+    """Make the goals and say where they are."""
+    from aurora_m.core.log import Log
+    from aurora_m.core.run import run
+
+    recipe, goals = _graph(args)
+    artifacts = run(goals, _runtime(args), Log(), recipe.name)
+    made: dict[str, Any] = {
+        goal.name: {"path": str(a.path), "digest": a.digest, "facts": a.facts}
+        for goal, a in zip(goals, artifacts, strict=True)
+    }
+    if args.json:
+        print(json.dumps(made, ensure_ascii=False))
+        return
+    for name, about in made.items():
+        print(f"{recipe.name}/{name}  {about['path']}")
+    if "report" in made:
+        print(f"next: aurora show {recipe.name}/report --open, aurora chat {recipe.name}/release")
+
+
+def show_artifact(args: argparse.Namespace) -> None:
+    """Print an artifact's facts, rows and lineage."""
+    import webbrowser
+
+    from aurora_m.core.store import Store
+    from aurora_m.show import artifact_lines, artifact_row
+
+    store = Store(Path(args.store))
+    if args.name is None:
+        print(json.dumps(store.names()) if args.json else "\n".join(store.names()))
+        return
+    artifact = store.named(args.name)
+    if args.json:
+        print(json.dumps(artifact_row(store, artifact, args.up), ensure_ascii=False))
+    else:
+        print("\n".join(artifact_lines(store, artifact, args.up, args.rows)))
+    if args.open:
+        for page in sorted(artifact.path.glob("*.html")):
+            webbrowser.open(page.resolve().as_uri())
+
+
+def show_diff(args: argparse.Namespace) -> None:
+    """Print what differs between two recipes, artifacts or models."""
+    from aurora_m.core.store import Store
+    from aurora_m.show import differing
+
+    lines = differing(args.a, args.b, Store(Path(args.store)))
+    print(json.dumps(lines, ensure_ascii=False) if args.json else "\n".join(lines) or "no difference")
+
+
+def chat_with(args: argparse.Namespace) -> None:
+    """Answer one prompt, or each line of stdin."""
+    from aurora_m.chat import Chat
+
+    chat = Chat.open(args.name, _runtime(args), args.max_new_tokens, args.temperature)
+    if args.prompt is not None:
+        answer = chat.answer(args.prompt)
+        print(json.dumps({"prompt": args.prompt, "answer": answer}, ensure_ascii=False) if args.json else answer)
+        return
+    talk = sys.stdin.isatty()
+    while True:
+        if talk:
+            print("> ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            return
+        if line.strip():
+            answer = chat.answer(line.strip())
+            print(
+                json.dumps({"prompt": line.strip(), "answer": answer}, ensure_ascii=False) if args.json else answer,
+                flush=True,
+            )
+
+
+def collect_garbage(args: argparse.Namespace) -> None:
+    """Delete unreachable artifacts and say what was freed."""
+    from aurora_m.core.store import Store
+    from aurora_m.core.units import format_size
+
+    store = Store(Path(args.store))
+    with store.lock():
+        folders, freed = store.gc()
+    print(
+        json.dumps({"folders": folders, "bytes": freed})
+        if args.json
+        else f"deleted {folders} folders, {format_size(freed)}"
+    )
+
+
+def _graph(args: argparse.Namespace) -> "tuple[Recipe, list[Step]]":
+    """The recipe and its goals."""
+    from aurora_m.pipeline import GOALS, build
+    from aurora_m.recipe import known, load
+
+    recipe = load(args.recipe)
+    steps = build(recipe, args.recipe.resolve().parent)
+    if args.to is not None:
+        known(args.to, steps, "--to", "step")
+    return recipe, [steps[args.to]] if args.to else [steps[name] for name in GOALS]
+
+
+def _runtime(args: argparse.Namespace) -> "Runtime":
+    from aurora_m.core.step import Runtime
+
+    root = args.recipe.resolve().parent if "recipe" in args else Path.cwd()
+    for name in ("workers", "threads", "micro_batch"):
+        if getattr(args, name) < (1 if name == "workers" else 0):
+            raise RecipeError(
+                f"`{getattr(args, name)}` is too small",
+                at=f"--{name.replace('_', '-')}",
+                hint="write a positive number",
+            )
+    return Runtime(Path(args.store), root, args.workers, args.threads, args.device, args.micro_batch)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""The errors that people see, each with what happened, where, and what to do.
+
+AuroraError
+├── RecipeError   exit 2   the recipe or the command line is wrong
+├── DataError     exit 1   a source cannot be read as declared
+├── StoreError    exit 1   the store is locked, full or damaged
+├── TrainError    exit 1   training cannot go on
+└── Waiting       exit 3   a step waits for people
+"""
+
+
+class AuroraError(Exception):
+    """An error that is the user's to mend; printed without a traceback."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, at: str, hint: str) -> None:
+        super().__init__(what)
+        self.what, self.at, self.hint = what, at, hint
+
+    def __str__(self) -> str:
+        return f"error: {self.what}\n  at: {self.at}\n\nhint: {self.hint}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.what, self.at, self.hint)
+
+
+def _rebuild(kind: type[AuroraError], what: str, at: str, hint: str) -> AuroraError:
+    return kind(what, at=at, hint=hint)
+
+
+class RecipeError(AuroraError):
+    """The recipe or the command line is wrong."""
+
+    exit_code = 2
+
+
+class DataError(AuroraError):
+    """A source cannot be read as declared."""
+
+
+class StoreError(AuroraError):
+    """The store is locked, full or damaged."""
+
+
+class TrainError(AuroraError):
+    """Training cannot go on."""
+
+
+class Waiting(AuroraError):
+    """A step waits for people."""
+
+    exit_code = 3

@@ -1,0 +1,148 @@
+"""Plan and run a graph of steps: what is there, what has to run, and why."""
+
+import importlib.metadata
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from aurora_m.core.canon import JSON, differences
+from aurora_m.core.log import Log, cpu_seconds, peak_memory_bytes
+from aurora_m.core.step import Artifact, Runtime, Step, Work, ordered
+from aurora_m.core.store import Store, disk_errors
+from aurora_m.core.units import format_duration
+
+CPU_WATTS = 12.0  # a core under load, our assumption for the energy estimate: a server CPU's 180 W over 15 cores
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a plan."""
+
+    step: Step
+    state: Literal["have", "run", "wait"]
+    why: str
+    artifact: Artifact | None = None
+    last_s: float | None = None  # what the step took when it last ran
+
+
+def plan(goals: list[Step], store: Store) -> list[Row]:
+    """Say of every step, parents first, whether it is there, runs next, or waits for another, and why."""
+    rows: dict[str, Row] = {}
+    for step in ordered(goals):
+        rows[step.name] = _row(step, rows, store)
+    return list(rows.values())
+
+
+def _row(step: Step, rows: Mapping[str, Row], store: Store) -> Row:
+    missing = [parent.name for _, parent in step.parents() if rows[parent.name].state != "have"]
+    manifests = store.manifests(step.name)
+    last_s = manifests[0]["seconds"] if manifests else None
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        return Row(step, "wait", f"needs {missing[0]}{more}", last_s=last_s)
+    key = step.key({name: _digest(rows[parent.name]) for name, parent in step.parents()})
+    artifact = store.find(key)
+    if artifact:
+        return Row(step, "have", "", artifact, last_s)
+    if store.partial(key).exists():
+        return Row(step, "run", "was stopped half way", last_s=last_s)
+    return Row(step, "run", _why(key, [m["key"] for m in manifests], step), last_s=last_s)
+
+
+def _digest(row: Row) -> str:
+    assert row.artifact is not None
+    return row.artifact.digest
+
+
+def _why(key: dict[str, JSON], old_keys: list[dict[str, JSON]], step: Step) -> str:
+    """Name the change against the nearest finished run of this step."""
+    if not old_keys:
+        return "never run"
+    changes = min((differences(old, key) for old in old_keys), key=len)
+    parents = {f"inputs.{name}": parent.name for name, parent in step.parents()}
+    words = []
+    for change in changes:
+        at, _, what = change.partition(": ")
+        verb = "is new" if what.startswith("added") else "changed"
+        words.append(f"{parents[at]} {verb}" if at in parents else change)
+    return "; ".join(words[:3]) + (f"; and {len(words) - 3} more" if len(words) > 3 else "")
+
+
+def run(goals: list[Step], runtime: Runtime, log: Log, names: str) -> list[Artifact]:
+    """Make the goals, reusing all that is there; every finished step gets the name `names/<step>`.
+
+    A killed run loses the step it was in, or, in training, what came after the last checkpoint.
+    """
+    store = Store(runtime.store)
+    with disk_errors(store.root), store.lock():
+        log.events = store.events
+        done: dict[str, Artifact] = {}
+        steps = ordered(goals)
+        for number, step in enumerate(steps, 1):
+            key = step.key({name: done[parent.name].digest for name, parent in step.parents()})
+            artifact = store.find(key) or _make(step, key, done, store, runtime, log, f"[{number}/{len(steps)}]")
+            store.point(f"{names}/{step.name}", artifact)
+            done[step.name] = artifact
+        return [done[goal.name] for goal in goals]
+
+
+def _make(
+    step: Step, key: dict[str, JSON], done: Mapping[str, Artifact], store: Store, runtime: Runtime, log: Log, where: str
+) -> Artifact:
+    partial = store.partial(key)
+    work = Work(partial / "out", partial / "scratch", runtime, log)
+    shutil.rmtree(work.out, ignore_errors=True)
+    work.out.mkdir(parents=True)
+    work.scratch.mkdir(exist_ok=True)
+    inputs = {
+        name: done[given.name] if isinstance(given, Step) else {part: done[s.name] for part, s in given.items()}
+        for name, given in step.inputs.items()
+    }
+    log.say(f"{where} {step.name}")
+    log.event("start", step=step.name)
+    started_s, cpu_s = time.monotonic(), cpu_seconds()
+    facts = step.load()(work, **inputs, **step.params)
+    seconds = time.monotonic() - started_s
+    cpu_s = cpu_seconds() - cpu_s
+    about: dict[str, JSON] = {
+        "finished": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "seconds": round(seconds, 3),
+        "cpu_seconds": round(cpu_s, 3),
+        "energy_wh_estimate": round(cpu_s * CPU_WATTS / 3600, 4),
+        "peak_memory_bytes": peak_memory_bytes(),
+        **_where_made(),
+    }
+    artifact = store.commit(key, facts, about)
+    log.event("done", step=step.name, seconds=round(seconds, 3), digest=artifact.digest)
+    log.say(f"{' ' * len(where)} {step.name} done in {format_duration(seconds)}")
+    return artifact
+
+
+@cache
+def _where_made() -> dict[str, JSON]:
+    """The code and packages that make artifacts here."""
+    packages = ("aurora-m", "torch", "transformers", "tokenizers", "numpy", "pyarrow", "polars")
+    versions: dict[str, JSON] = {}
+    for name in packages:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    return {"commit": _commit(), "python": platform.python_version(), "packages": versions}
+
+
+def _commit() -> str | None:
+    """The commit of this checkout; None where the package is installed without one, or there is no git."""
+    root, git = Path(__file__).parents[2], shutil.which("git")
+    if git is None or not (root / ".git").exists():  # a folder further up may be somebody else's repository
+        return None
+    command = [git, "describe", "--always", "--dirty"]
+    described = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    return described.stdout.strip() or None

@@ -1,0 +1,184 @@
+"""The store: finished artifacts in folders named by what went into them, and names that point at them.
+
+store/
+  artifacts/<step>-<12 hex>/     files, then manifest.json: written last, so a folder that has one is whole
+  partial/<step>-<12 hex>/       out/ and scratch/ of a step that runs or was killed
+  refs/<recipe>/<step>           the artifact that a name means now
+  events.jsonl  lock
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aurora_m.core.canon import JSON, digest, file_digest, folder_files
+from aurora_m.core.errors import StoreError
+from aurora_m.core.files import read_json, replacing, sync_folder, write_json
+from aurora_m.core.step import Artifact, Facts, fingerprint
+
+MANIFEST = "manifest.json"
+_DISK = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the disk is read-only",
+}
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of artifacts. Reading needs no lock; whoever runs steps or calls `gc` holds it."""
+
+    root: Path
+
+    @property
+    def events(self) -> Path:
+        """The log of all runs, one JSON object a line."""
+        return self.root / "events.jsonl"
+
+    def home(self, key: Mapping[str, JSON]) -> Path:
+        """The folder in which the step with this key is or will be."""
+        return self.root / "artifacts" / f"{key['name']}-{fingerprint(key)[:12]}"
+
+    def partial(self, key: Mapping[str, JSON]) -> Path:
+        """The folder in which the step with this key is being made."""
+        return self.root / "partial" / self.home(key).name
+
+    def find(self, key: Mapping[str, JSON]) -> Artifact | None:
+        """The finished artifact with this key, if there is one."""
+        home = self.home(key)
+        return self.open(home) if (home / MANIFEST).exists() else None
+
+    def open(self, home: Path) -> Artifact:
+        """Read an artifact. StoreError if a file of it is missing or has another size."""
+        manifest = _manifest(home)
+        for name, file in manifest["files"].items():
+            path = home / name
+            if not path.exists() or path.stat().st_size != file["bytes"]:
+                raise _damaged(home, name)
+        return Artifact(home, manifest["digest"], manifest["facts"])
+
+    def verify(self, home: Path) -> None:
+        """Read every byte of an artifact again. StoreError if one differs from its manifest."""
+        self.open(home)
+        for name, file in _manifest(home)["files"].items():
+            if file_digest(home / name) != file["sha256"]:
+                raise _damaged(home, name)
+
+    def commit(self, key: Mapping[str, JSON], facts: Facts, about: Mapping[str, JSON]) -> Artifact:
+        """Turn a partial folder into an artifact: digest its files, write the manifest, rename into place."""
+        partial, home = self.partial(key), self.home(key)
+        out = partial / "out"
+        sums: dict[str, JSON] = {name: file_digest(out / name) for name in folder_files(out)}
+        if MANIFEST in sums:
+            raise ValueError(f"step `{key['name']}` wrote a `{MANIFEST}` of its own")
+        files: dict[str, JSON] = {
+            name: {"sha256": sha256, "bytes": (out / name).stat().st_size} for name, sha256 in sums.items()
+        }
+        whole = digest({"files": sums, "facts": facts})
+        write_json(out / MANIFEST, {"key": dict(key), "digest": whole, "facts": facts, **about, "files": files})
+        home.parent.mkdir(parents=True, exist_ok=True)
+        if home.exists():  # without a manifest, or it would have been found: left by a `gc` that was killed
+            shutil.rmtree(home)
+        os.rename(out, home)
+        sync_folder(home.parent)
+        shutil.rmtree(partial)
+        return self.open(home)
+
+    def manifests(self, step: str) -> list[dict[str, Any]]:
+        """All finished manifests of steps with this name, newest first."""
+        homes = [path.parent for path in (self.root / "artifacts").glob(f"{step}-*/{MANIFEST}")]
+        found = [_manifest(home) for home in homes if home.name[:-13] == step]
+        return sorted(found, key=lambda manifest: str(manifest["finished"]), reverse=True)
+
+    def point(self, name: str, artifact: Artifact) -> None:
+        """Let a name such as `tiny/cap` mean an artifact from now on."""
+        with replacing(self.root / "refs" / name) as file:
+            file.write(artifact.path.name.encode())
+
+    def named(self, name: str) -> Artifact:
+        """The artifact that a name means. StoreError, with the nearest names, if there is none."""
+        ref = self.root / "refs" / name
+        if not ref.is_file():
+            near = ", ".join(f"`{known}`" for known in self.names() if known.split("/")[-1] == name.split("/")[-1])
+            raise StoreError(
+                f"no artifact is named `{name}`",
+                at=str(self.root),
+                hint=f"did you mean {near}?" if near else "`aurora show` lists the names",
+            )
+        return self.open(self.root / "artifacts" / ref.read_text())
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        refs = self.root / "refs"
+        found = folder_files(refs) if refs.exists() else []
+        return [name for name in found if not name.endswith(".tmp")]  # left by a run that was killed
+
+    def gc(self) -> tuple[int, int]:
+        """Delete what no name reaches and what was left half done; returns (folders, bytes). Needs the lock."""
+        kept = {self._pointed(name) for name in self.names()}
+        folders = [p for p in (self.root / "artifacts").glob("*") if p.name not in kept]
+        folders += (self.root / "partial").glob("*")
+        freed = sum((f / name).stat().st_size for f in folders for name in folder_files(f))
+        for folder in folders:
+            (folder / MANIFEST).unlink(missing_ok=True)  # first, so that a crash here leaves no half artifact
+            shutil.rmtree(folder)
+        return len(folders), freed
+
+    def _pointed(self, name: str) -> str:
+        return (self.root / "refs" / name).read_text()
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the store against a second run. StoreError at once if another process has it."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / "lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise StoreError(
+                    f"another run (process {file.read().strip() or 'unknown'}) is using the store",
+                    at=str(self.root),
+                    hint="wait until it is done, or choose another folder with `--store`",
+                ) from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+
+@contextmanager
+def disk_errors(at: Path) -> Iterator[None]:
+    """Say a full or read-only disk in words."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        raise StoreError(
+            _DISK[error.errno],
+            at=str(error.filename or at),
+            hint="free some space (`aurora gc` deletes what no name reaches) or choose another `--store`; "
+            "the run goes on from what is finished",
+        ) from error
+
+
+def _manifest(home: Path) -> dict[str, Any]:
+    try:
+        return dict(read_json(home / MANIFEST))
+    except (FileNotFoundError, ValueError):
+        raise _damaged(home, MANIFEST) from None
+
+
+def _damaged(home: Path, name: str) -> StoreError:
+    return StoreError(
+        "a file of a finished artifact is missing or changed",
+        at=str(home / name),
+        hint=f"delete the folder `{home}`; the next run makes it again",
+    )

@@ -1,0 +1,111 @@
+"""Typed values from TOML tables: every key known, every needed key there, every type exact."""
+
+import difflib
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, Literal, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from aurora_m.core.errors import RecipeError
+from aurora_m.core.units import parse_count
+
+Count = NewType("Count", int)  # an integer that may be written "377B"
+T = TypeVar("T")
+
+
+def build(kind: type[T], data: Any, at: str = "") -> T:
+    """Make a dataclass from a TOML table. RecipeError, with a suggestion, names the key that is wrong."""
+    if not isinstance(data, dict):
+        raise _wrong(data, "a table", at)
+    hints = get_type_hints(kind)
+    for key in data:
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, 1)
+            known = ", ".join(f"`{name}`" for name in hints)
+            hint = f"did you mean `{near[0]}`?" if near else f"known keys: {known}"
+            raise RecipeError(f"unknown key `{key}`", at=at or "the top of the recipe", hint=hint)
+    values = {}
+    for f in fields(kind):  # type: ignore[arg-type]  # T is a dataclass, which the type system cannot say
+        where = f"{at}.{f.name}" if at else f.name
+        if f.name in data:
+            values[f.name] = _value(hints[f.name], data[f.name], where)
+        elif f.default is MISSING and f.default_factory is MISSING:
+            raise RecipeError(
+                f"`{f.name}` is missing",
+                at=at or "the top of the recipe",
+                hint=f"add `{f.name}` ({_words(hints[f.name])})",
+            )
+    return kind(**values)
+
+
+def _value(hint: Any, value: Any, at: str) -> Any:
+    """Check one value against its type."""
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Count and isinstance(value, str):
+        try:
+            return parse_count(value)
+        except ValueError as error:
+            raise RecipeError(str(error), at=at, hint='counts are integers or strings such as "377B"') from error
+    if hint in (Count, int):
+        return _plain_number(value, int, "an integer", at)
+    if hint is float:
+        return float(_plain_number(value, (int, float), "a number", at))
+    if hint is str:
+        if not isinstance(value, str):
+            raise _wrong(value, "a string", at)
+        return value
+    if origin is Literal:
+        if value not in args:
+            near = difflib.get_close_matches(str(value), args, 1)
+            choices = ", ".join(f'"{arg}"' for arg in args)
+            raise RecipeError(
+                f"`{value}` is not a choice here",
+                at=at,
+                hint=f"did you mean `{near[0]}`?" if near else f"choose one of {choices}",
+            )
+        return value
+    if origin in (Union, types.UnionType):
+        return _value(args[0], value, at)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise _wrong(value, "a list", at)
+        return tuple(_value(args[0], item, f"{at}[{i}]") for i, item in enumerate(value))
+    if origin is Mapping:
+        if not isinstance(value, dict):
+            raise _wrong(value, "a table", at)
+        return {key: _value(args[1], item, f"{at}.{key}") for key, item in value.items()}
+    return build(hint, value, at)
+
+
+def _plain_number(value: Any, kinds: Any, what: str, at: str) -> Any:
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise _wrong(value, what, at)
+    return value
+
+
+def _wrong(value: Any, wanted: str, at: str) -> RecipeError:
+    names = {bool: "a boolean", int: "an integer", float: "a number", str: "a string", list: "a list", dict: "a table"}
+    shown = str(value).lower() if isinstance(value, bool) else str(value)
+    return RecipeError(f"`{shown}` is {names.get(type(value), 'a date')}, not {wanted}", at=at, hint=f"write {wanted}")
+
+
+def _words(hint: Any) -> str:
+    names = {str: "a string", int: "an integer", float: "a number", Count: "a count"}
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(f'"{arg}"' for arg in get_args(hint))
+    return names.get(hint, "a list" if get_origin(hint) is tuple else "a table")
+
+
+def plain(value: Any) -> Any:
+    """Turn a dataclass back into what TOML can hold: declared order, defaults left out."""
+    if is_dataclass(value):
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value) if getattr(value, f.name) != _default(f)}
+    if isinstance(value, Mapping):
+        return {key: plain(value[key]) for key in value}
+    if isinstance(value, tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def _default(f: Any) -> Any:
+    return f.default_factory() if f.default_factory is not MISSING else f.default

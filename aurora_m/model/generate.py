@@ -1,0 +1,103 @@
+"""Let a model go on from prompts: greedy by default, the same text for any batch size."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+
+
+def generate(
+    model: Any,
+    prompts: Sequence[list[int]],
+    *,
+    max_new: int,
+    eos: int,
+    stop: Sequence[list[int]] = (),
+    batch: int = 32,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    seed: int = 0,
+) -> list[list[int]]:
+    """New token ids for each prompt, up to the first `eos` or `stop` sequence, neither of which is returned.
+
+    A prompt is cut on the left so that `max_new` tokens fit into the model's positions. With a temperature, every
+    prompt draws from its own stream of random numbers, named by `seed` and its index. ValueError on an empty prompt
+    or if `max_new` leaves no room for one.
+    """
+    room = model.config.max_position_embeddings - max_new
+    if room < 1:
+        raise ValueError(f"{max_new} new tokens leave no room for a prompt in {room + max_new} positions")
+    if not all(prompts):
+        raise ValueError("a prompt needs at least one token")
+    new: list[list[int]] = [[] for _ in prompts]
+    order = sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), index))
+    for first in range(0, len(order), batch):
+        members = order[first : first + batch]
+        sampler = [_Sampler([seed * 1_000_003 + index for index in members], temperature, top_k)] if temperature else []
+        rows = _generate_batch(model, [prompts[index][-room:] for index in members], max_new, eos, stop, sampler)
+        for index, ids in zip(members, rows, strict=True):
+            new[index] = _cut(ids, [[eos], *stop])
+    return new
+
+
+def _generate_batch(
+    model: Any, prompts: list[list[int]], max_new: int, eos: int, stop: Sequence[list[int]], sampler: list["_Sampler"]
+) -> list[list[int]]:
+    width = max(map(len, prompts))
+    ids_BT = torch.full((len(prompts), width), eos)
+    mask_BT = torch.zeros((len(prompts), width), dtype=torch.long)
+    for row, ids in enumerate(prompts):
+        ids_BT[row, width - len(ids) :] = torch.tensor(ids)
+        mask_BT[row, width - len(ids) :] = 1
+    config = GenerationConfig(  # type: ignore[no-untyped-call]
+        max_new_tokens=max_new, do_sample=False, eos_token_id=eos, pad_token_id=eos
+    )
+    out_BT = model.generate(
+        ids_BT.to(model.device),
+        attention_mask=mask_BT.to(model.device),
+        generation_config=config,
+        logits_processor=LogitsProcessorList(sampler),
+        stopping_criteria=StoppingCriteriaList([_Stop(stop, width)] if stop else []),
+    )
+    rows: list[list[int]] = out_BT[:, width:].tolist()
+    return rows
+
+
+class _Sampler(LogitsProcessor):
+    """Make the greedy choice a draw: the largest of logits / temperature + Gumbel noise is a softmax sample."""
+
+    def __init__(self, seeds: list[int], temperature: float, top_k: int) -> None:
+        self.streams = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.temperature, self.top_k = temperature, top_k
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        size = scores.shape[-1]
+        if 0 < self.top_k < size:
+            least_B1 = scores.topk(self.top_k).values[:, -1:]
+            scores = scores.masked_fill(scores < least_B1, float("-inf"))
+        uniform_BV = torch.stack([torch.rand(size, generator=stream, dtype=torch.float64) for stream in self.streams])
+        gumbel_BV = -torch.log(-torch.log(uniform_BV.clamp(1e-12, 1 - 1e-12)))
+        return scores.float() / self.temperature + gumbel_BV.float().to(scores.device)
+
+
+class _Stop(StoppingCriteria):
+    """A row is done once its new ids end with one of the stop sequences."""
+
+    def __init__(self, stop: Sequence[list[int]], width: int) -> None:
+        self.stop, self.width = stop, width
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        done = [
+            any(row[-len(mark) :] == mark for mark in self.stop) for row in input_ids[:, self.width :].tolist()
+        ]
+        return torch.tensor(done, device=input_ids.device)
+
+
+def _cut(ids: list[int], marks: Sequence[list[int]]) -> list[int]:
+    """The ids before the first of the marks."""
+    for at in range(len(ids)):
+        if any(ids[at : at + len(mark)] == mark for mark in marks):
+            return ids[:at]
+    return ids

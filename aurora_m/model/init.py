@@ -1,0 +1,79 @@
+"""Base models from scratch: a small Llama or GPTBigCode with random weights."""
+
+import json
+
+import torch
+from tokenizers import Tokenizer
+from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+
+from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.model.load import parameters, save_model
+
+INIT_STD = 0.02
+
+
+def init(
+    work: Work,
+    *,
+    tokenizer: Artifact,
+    arch: str,
+    layers: int,
+    width: int,
+    heads: int,
+    kv_heads: int,
+    positions: int,
+    seed: int,
+) -> Facts:
+    """Make a model with random weights from a seed; embeddings and head are tied."""
+    vocab = Tokenizer.from_file(str(tokenizer.path / "tokenizer.json"))
+    eos = vocab.token_to_id("<|endoftext|>")
+    torch.manual_seed(seed)
+    model = (_llama if arch == "llama" else _gpt_bigcode)(
+        vocab.get_vocab_size(), eos, layers, width, heads, kv_heads, positions
+    )
+    about = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>", "model_max_length": positions}
+    save_model(model, work.out, tokenizer.path)
+    (work.out / "tokenizer_config.json").write_text(json.dumps(about, indent=1) + "\n")
+    return {"architecture": arch, "parameters": parameters(model)}
+
+
+def _llama(vocab: int, eos: int, layers: int, width: int, heads: int, kv_heads: int, positions: int) -> PreTrainedModel:
+    config = LlamaConfig(
+        vocab_size=vocab,
+        hidden_size=width,
+        intermediate_size=-(-width * 8 // 3 // 32) * 32,  # two thirds of 4x, as in Llama, in whole 32s
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        max_position_embeddings=positions,
+        initializer_range=INIT_STD,
+        tie_word_embeddings=True,
+        bos_token_id=eos,
+        eos_token_id=eos,
+        pad_token_id=eos,
+    )
+    return LlamaForCausalLM(config)
+
+
+def _gpt_bigcode(
+    vocab: int, eos: int, layers: int, width: int, heads: int, kv_heads: int, positions: int
+) -> PreTrainedModel:
+    assert kv_heads == 1
+    config = GPTBigCodeConfig(
+        vocab_size=vocab,
+        n_embd=width,
+        n_inner=4 * width,
+        n_layer=layers,
+        n_head=heads,
+        n_positions=positions,
+        multi_query=True,
+        attn_pdrop=0.0,
+        embd_pdrop=0.0,
+        resid_pdrop=0.0,
+        initializer_range=INIT_STD,
+        tie_word_embeddings=True,
+        bos_token_id=eos,
+        eos_token_id=eos,
+        pad_token_id=eos,
+    )
+    return GPTBigCodeForCausalLM(config)

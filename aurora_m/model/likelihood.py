@@ -1,0 +1,96 @@
+"""How likely a model finds given tokens: sums over spans, and bits of whole documents."""
+
+from collections.abc import Iterator, Sequence
+from math import log
+
+import torch
+from torch import Tensor, nn
+
+VOCAB_CHUNK_ROWS = 1024  # token positions turned into float32 log probabilities at a time
+
+
+def score_spans(model: nn.Module, rows: Sequence[tuple[list[int], int]], batch_tokens: int = 8192) -> list[float]:
+    """Sum, for each (ids, start), the natural logs of the probabilities of ids[start:] given what comes before.
+
+    `start` is 1 or more and a row is at most one token longer than the model's positions. Rows are batched by length
+    and padded on the right, which a causal model cannot see. ValueError if `start` is out of range.
+    """
+    for ids, start in rows:
+        if not 1 <= start <= len(ids):
+            raise ValueError(f"start {start} is not within 1..{len(ids)}")
+    scores = [0.0] * len(rows)
+    with torch.inference_mode():
+        for batch in _batches(rows, batch_tokens):
+            for index, score in zip(batch, _score_batch(model, [rows[index] for index in batch]), strict=True):
+                scores[index] = score
+    return scores
+
+
+def document_bits(model: nn.Module, docs: Sequence[list[int]], eos: int, window: int) -> list[float]:
+    """Bits of each token document after a leading `eos`, each token scored exactly once.
+
+    The model sees rows of `window` tokens that overlap by half, so that every token but those of the first row has at
+    least half a window of context.
+    """
+    rows: list[tuple[list[int], int]] = []
+    owners: list[int] = []
+    for index, doc in enumerate(docs):
+        for row in _windows([eos, *doc], window):
+            rows.append(row)
+            owners.append(index)
+    bits = [0.0] * len(docs)
+    for index, nats in zip(owners, score_spans(model, rows), strict=True):
+        bits[index] -= nats / log(2)
+    return bits
+
+
+def _windows(ids: list[int], window: int) -> Iterator[tuple[list[int], int]]:
+    if window < 2:
+        raise ValueError(f"a window of {window} tokens has no context")
+    done = 1  # the leading eos is given, not scored
+    while done < len(ids):
+        end = min(len(ids), window if done == 1 else done + window // 2)
+        begin = max(0, end - window)
+        yield ids[begin:end], done - begin
+        done = end
+
+
+def _batches(rows: Sequence[tuple[list[int], int]], batch_tokens: int) -> Iterator[list[int]]:
+    """Indices of rows of like length, longest first, at most `batch_tokens` with padding."""
+    batch: list[int] = []
+    for index in sorted(range(len(rows)), key=lambda index: (-len(rows[index][0]), index)):
+        if batch and (len(batch) + 1) * len(rows[batch[0]][0]) > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def _score_batch(model: nn.Module, rows: Sequence[tuple[list[int], int]]) -> list[float]:
+    """Score rows of like length in one forward pass."""
+    device = next(model.parameters()).device
+    width = len(rows[0][0])
+    if width < 2:
+        return [0.0] * len(rows)
+    ids_BT = torch.zeros((len(rows), width), dtype=torch.long)
+    scored_BT = torch.zeros((len(rows), width - 1), dtype=torch.bool)
+    for row, (ids, start) in enumerate(rows):
+        ids_BT[row, : len(ids)] = torch.tensor(ids)
+        scored_BT[row, start - 1 : len(ids) - 1] = True
+    ids_BT, scored_BT = ids_BT.to(device), scored_BT.to(device)
+    logits_BTV = model(input_ids=ids_BT[:, :-1], use_cache=False).logits
+    logp_N = _log_probs(logits_BTV[scored_BT], ids_BT[:, 1:][scored_BT])
+    sums_B = torch.zeros(len(rows), dtype=torch.float64, device=device)
+    sums_B.index_add_(0, scored_BT.nonzero()[:, 0], logp_N.double())
+    return [float(value) for value in sums_B.tolist()]
+
+
+def _log_probs(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
+    """Natural-log probability of each target, in float32, some rows at a time to bound memory."""
+    parts = []
+    for first in range(0, len(targets_N), VOCAB_CHUNK_ROWS):
+        chunk = slice(first, first + VOCAB_CHUNK_ROWS)
+        logp_CV = logits_NV[chunk].float().log_softmax(-1)
+        parts.append(logp_CV.gather(1, targets_N[chunk, None])[:, 0])
+    return torch.cat(parts) if parts else torch.zeros(0)

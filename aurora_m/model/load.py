@@ -1,0 +1,94 @@
+"""Models in and out: Hugging Face folders, pinned hub ids, bit for bit."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import logging
+
+from aurora_m.core.errors import DataError
+from aurora_m.core.step import Facts, Runtime, Work
+
+logging.set_verbosity_error()
+logging.disable_progress_bar()
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "*.model", "merges.txt"]
+
+
+def device_of(runtime: Runtime) -> torch.device:
+    """The device to compute on, and torch's threads set for it."""
+    torch.set_num_threads(runtime.threads or torch.get_num_threads())
+    if runtime.device != "auto":
+        return torch.device(runtime.device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_model(folder: Path, device: torch.device | str = "cpu") -> PreTrainedModel:
+    """Load a causal language model in float32 with the attention kernel that isolates packed documents (sdpa)."""
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True
+    )
+    return model.to(device)  # type: ignore[no-any-return]
+
+
+def end_id(model: PreTrainedModel) -> int:
+    """The id that ends a document, as the model's own config says."""
+    end = model.config.eos_token_id
+    return int(end[0] if isinstance(end, list) else end)
+
+
+def positions(model: PreTrainedModel) -> int:
+    """The longest row the model can read."""
+    return int(getattr(model.config, "max_position_embeddings", 0) or model.config.n_positions)
+
+
+def save_model(model: PreTrainedModel, folder: Path, tokenizer: Path) -> None:
+    """Write a folder that `transformers` loads: weights, config, and the tokenizer files of another folder."""
+    model.save_pretrained(folder)
+    for name in TOKENIZER_FILES:
+        if (tokenizer / name).exists() and tokenizer != folder:
+            shutil.copyfile(tokenizer / name, folder / name)
+    _strip_versions(folder)
+
+
+def _strip_versions(folder: Path) -> None:
+    """A config that names the library's version would change the bytes without changing the model."""
+    for name in ("config.json", "generation_config.json"):
+        path = folder / name
+        if path.exists():
+            config: dict[str, Any] = json.loads(path.read_text())
+            config.pop("transformers_version", None)
+            path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def parameters(model: PreTrainedModel) -> int:
+    """How many weights the model has, tied ones once."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def fetch_base(work: Work, *, model: str, revision: str, pin: str) -> Facts:
+    """Bring the base model in: `hf:owner/name` at a pinned revision, or `file:folder` beside the recipe."""
+    kind, _, name = model.partition(":")
+    if kind == "hf":
+        from huggingface_hub import snapshot_download
+
+        snapshot_download(name, revision=revision, local_dir=work.scratch / "hub", allow_patterns=HUB_FILES)
+        source = work.scratch / "hub"
+    else:
+        source = work.runtime.root / name
+    if not (source / "config.json").exists():
+        raise DataError(
+            "no config.json in the base model's folder", at=model, hint="give a folder saved by transformers"
+        )
+    if not (source / "tokenizer.json").exists():
+        raise DataError(
+            "no tokenizer.json in the base model's folder", at=model, hint="save a fast tokenizer beside the weights"
+        )
+    loaded = load_model(source)
+    save_model(loaded, work.out, source)
+    config = AutoConfig.from_pretrained(work.out)
+    return {"architecture": config.model_type, "parameters": parameters(loaded), "revision": revision}

@@ -1,0 +1,79 @@
+"""Byte-level BPE tokenizers: train one for a base from scratch, and measure what languages cost under one."""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from aurora_m.core.errors import RecipeError
+from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.table import read_shards
+
+FILE = "tokenizer.json"
+EOS = "<|endoftext|>"
+FIM = ("<fim_prefix>", "<fim_middle>", "<fim_suffix>")
+SPECIAL = [EOS, *FIM]  # StarCoder's names, in StarCoder's order
+
+
+def train_tokenizer(work: Work, *, docs: dict[str, Artifact], vocab: int) -> Facts:
+    """Train a byte-level BPE on documents; digits are split one by one, as in StarCoder.
+
+    vocab   number of tokens, the special ones included; at least 256 bytes + 4
+    writes  tokenizer.json
+    """
+    if vocab < 256 + len(SPECIAL):
+        raise RecipeError(
+            f"a vocabulary of {vocab} has no room for all bytes", at="base.scratch.vocab", hint="write at least 260"
+        )
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab,
+        special_tokens=SPECIAL,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_texts(docs), trainer)
+    tokenizer.save(str(work.out / FILE))
+    return {"vocab": tokenizer.get_vocab_size()}
+
+
+def _texts(docs: Mapping[str, Artifact]) -> Iterator[list[str]]:
+    for name in sorted(docs):
+        for table in read_shards(docs[name].path, columns=["text"]):
+            yield table["text"].to_pylist()
+
+
+def take_tokenizer(work: Work, *, model: Artifact) -> Facts:
+    """Take the tokenizer of a base model's folder."""
+    shutil.copyfile(model.path / FILE, work.out / FILE)
+    return {"vocab": open_tokenizer(work.out).get_vocab_size()}
+
+
+def open_tokenizer(folder: Path) -> Tokenizer:
+    """Read a folder's tokenizer; it neither cuts nor pads."""
+    tokenizer = Tokenizer.from_file(str(folder / FILE))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def end_id(tokenizer: Tokenizer) -> int:
+    """The id that ends a document: `<|endoftext|>`, or the name by which other families call it."""
+    for name in (EOS, "</s>", "<eos>", "<|end_of_text|>", "<|im_end|>"):
+        token = tokenizer.token_to_id(name)
+        if token is not None:
+            return int(token)
+    raise RecipeError(
+        "the tokenizer has no end-of-document token", at="base", hint=f"add a token named {EOS} to its tokenizer.json"
+    )
+
+
+def fim_ids(tokenizer: Tokenizer) -> tuple[int, int, int] | None:
+    """The ids of the prefix, middle and suffix marks, if the tokenizer knows infilling."""
+    prefix, middle, suffix = (tokenizer.token_to_id(name) for name in FIM)
+    return None if prefix is None or middle is None or suffix is None else (prefix, middle, suffix)

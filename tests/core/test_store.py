@@ -1,0 +1,374 @@
+"""The store: whole artifacts or none, names, clearing up, one run at a time, a full disk."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from aurora_m.core.errors import StoreError
+from aurora_m.core.files import read_json
+from aurora_m.core.run import plan
+from aurora_m.core.step import Artifact
+from aurora_m.core.store import MANIFEST, Store, disk_errors
+
+Child = Callable[..., "subprocess.Popen[str]"]
+
+KEY: dict[str, Any] = {"name": "step", "fn": "toy:x", "version": 1, "params": {}, "inputs": {}}
+
+
+def key(**params: int) -> dict[str, Any]:
+    return {**KEY, "params": params}
+
+
+def fill(store: Store, files: dict[str, str], finished: str = "2024", **params: int) -> Artifact:
+    """Commit an artifact with these files, without any step."""
+    out = store.partial(key(**params)) / "out"
+    for name, text in files.items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text(text)
+    return store.commit(key(**params), {"n": len(files)}, {"finished": finished})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store."""
+    return Store(tmp_path / "store")
+
+
+# --- artifacts
+
+
+def test_commit_and_find(store: Store) -> None:
+    assert store.find(key()) is None
+    made = fill(store, {"a": "1", "deep/b": "22"})
+    assert store.find(key()) == made
+    assert made.path == store.home(key())
+    assert made.path.name == f"step-{made.path.name[-12:]}"
+    assert (made.path / "deep" / "b").read_text() == "22"
+    assert made.facts == {"n": 2}
+    assert not store.partial(key()).exists()
+    store.verify(made.path)
+
+
+def test_manifest_says_all(store: Store) -> None:
+    made = fill(store, {"b": "22", "a": "1"})
+    manifest = read_json(made.path / MANIFEST)
+    assert list(manifest) == ["key", "digest", "facts", "finished", "files"]
+    assert manifest["key"] == key()
+    assert manifest["files"] == {
+        "a": {"sha256": "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b", "bytes": 1},
+        "b": {"sha256": "785f3ec7eb32f30b90cd0fcf3657d388b5ff4297f2f9716ff66e9b69c05ddd09", "bytes": 2},
+    }
+
+
+def test_digest_is_of_files_and_facts_alone(store: Store, tmp_path: Path) -> None:
+    one = fill(store, {"a": "1", "b": "2"}, finished="2024", x=1)
+    again = fill(Store(tmp_path / "elsewhere"), {"b": "2", "a": "1"}, finished="2025", x=2)
+    changed = ({"a": "1"}, {"a": "1", "c": "2"}, {"a": "2", "b": "1"})
+    others = [fill(store, files, x=n) for n, files in enumerate(changed, 3)]
+    assert again.digest == one.digest
+    assert len({one.digest, *(other.digest for other in others)}) == 4
+
+
+def test_a_step_may_not_write_a_manifest(store: Store) -> None:
+    with pytest.raises(ValueError, match=r"step `step` wrote a `manifest.json` of its own"):
+        fill(store, {MANIFEST: "{}"})
+    assert store.find(key()) is None
+
+
+def test_manifests_are_of_one_step_and_newest_first(store: Store) -> None:
+    fill(store, {}, finished="2024-01", x=1)
+    fill(store, {}, finished="2024-03", x=2)
+    fill(store, {}, finished="2024-02", x=3)
+    longer = {**key(), "name": "step-two"}
+    (store.partial(longer) / "out").mkdir(parents=True)
+    store.commit(longer, {}, {"finished": "2025"})
+    assert [manifest["key"]["params"]["x"] for manifest in store.manifests("step")] == [2, 3, 1]
+    assert len(store.manifests("step-two")) == 1
+    assert store.manifests("ste") == []
+
+
+def remake(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "missing": lambda path: path.unlink(),
+    "truncated": lambda path: os.truncate(path, 1),
+    "longer": lambda path: path.write_text("12345"),
+    "a folder": remake,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=list(DAMAGE))
+@pytest.mark.parametrize("name", ["a", "deep/b"])
+def test_a_damaged_file_is_told(store: Store, damage: Callable[[Path], object], name: str) -> None:
+    made = fill(store, {"a": "1234", "deep/b": "1234"})
+    damage(made.path / name)
+    reads: list[Callable[[], object]] = [
+        lambda: store.find(key()),
+        lambda: store.open(made.path),
+        lambda: store.verify(made.path),
+    ]
+    for read in reads:
+        with pytest.raises(StoreError, match="a file of a finished artifact is missing or changed") as caught:
+            read()
+        assert caught.value.at == str(made.path / name)
+        assert caught.value.hint == f"delete the folder `{made.path}`; the next run makes it again"
+
+
+def test_a_changed_byte_is_found_by_verify(store: Store) -> None:
+    made = fill(store, {"a": "1234"})
+    (made.path / "a").write_text("1235")
+    assert store.find(key()) == made
+    with pytest.raises(StoreError, match="missing or changed"):
+        store.verify(made.path)
+
+
+@pytest.mark.parametrize("text", ["", '{"key": ', "\xff"])
+def test_a_damaged_manifest_is_told(store: Store, text: str) -> None:
+    made = fill(store, {"a": "1"})
+    (made.path / MANIFEST).write_text(text, encoding="latin-1")
+    for read in (lambda: store.find(key()), lambda: store.manifests("step"), lambda: store.verify(made.path)):
+        with pytest.raises(StoreError, match="missing or changed") as caught:
+            read()
+        assert caught.value.at == str(made.path / MANIFEST)
+
+
+def test_the_hint_for_damage_works(toy: ModuleType, tmp_path: Path) -> None:
+    goal = toy.chain()
+    made = toy.make(goal, tmp_path)
+    (made.path / "all.json").unlink()
+    with pytest.raises(StoreError, match="missing or changed") as caught:
+        toy.make(goal, tmp_path)
+    folder = Path(caught.value.hint.split("`")[1])
+    subprocess.run(["rm", "-r", folder], check=True)
+    with pytest.raises(StoreError, match="missing or changed"):
+        Store(tmp_path).named("toy/last")
+    assert toy.make(goal, tmp_path) == made
+
+
+def test_a_folder_without_a_manifest_is_not_served_and_not_in_the_way(store: Store) -> None:
+    made = fill(store, {"a": "1"})
+    (made.path / MANIFEST).unlink()  # as a killed `gc` leaves it
+    assert store.find(key()) is None
+    assert fill(store, {"b": "1"}).facts == {"n": 1}
+    assert sorted(path.name for path in made.path.iterdir()) == ["b", MANIFEST]
+
+
+# --- names
+
+
+def test_names(store: Store) -> None:
+    assert store.names() == []
+    one, two = fill(store, {"a": "1"}, x=1), fill(store, {"a": "2"}, x=2)
+    for name, artifact in (("tiny/cap", one), ("big/cap", one), ("tiny/cap", two)):
+        store.point(name, artifact)
+    assert store.names() == ["big/cap", "tiny/cap"]
+    assert store.named("tiny/cap") == two
+    assert store.named("big/cap") == one
+
+
+def test_a_half_written_name_is_no_name(store: Store) -> None:
+    store.point("tiny/cap", fill(store, {}))
+    (store.root / "refs" / "tiny" / "old.tmp").touch()  # as a killed run leaves it
+    assert store.names() == ["tiny/cap"]
+    assert store.gc() == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("cap", "did you mean `big/cap`, `tiny/cap`?"),
+        ("small/cap", "did you mean `big/cap`, `tiny/cap`?"),
+        ("tiny/eval", "did you mean `big/eval`?"),
+        ("tiny", "`aurora show` lists the names"),
+        ("", "`aurora show` lists the names"),
+    ],
+)
+def test_an_unknown_name_says_what_is_near(store: Store, name: str, hint: str) -> None:
+    made = fill(store, {})
+    for known in ("tiny/cap", "big/cap", "big/eval"):
+        store.point(known, made)
+    with pytest.raises(StoreError) as caught:
+        store.named(name)
+    assert (caught.value.what, caught.value.hint) == (f"no artifact is named `{name}`", hint)
+
+
+# --- gc
+
+
+def test_gc_keeps_what_names_reach(store: Store) -> None:
+    kept, freed = fill(store, {"a": "1"}, x=1), fill(store, {"a": "22", "deep/b": "333"}, x=2)
+    store.point("tiny/step", kept)
+    scratch = store.partial(key(x=3)) / "scratch"
+    scratch.mkdir(parents=True)
+    (scratch / "checkpoint").write_text("55555")
+    manifest_bytes = (freed.path / MANIFEST).stat().st_size
+    assert store.gc() == (2, 2 + 3 + manifest_bytes + 5)
+    assert store.named("tiny/step") == kept
+    assert [path.name for path in (store.root / "artifacts").iterdir()] == [kept.path.name]
+    assert list((store.root / "partial").iterdir()) == []
+    assert store.gc() == (0, 0)
+
+
+def test_gc_of_an_empty_store(store: Store) -> None:
+    assert store.gc() == (0, 0)
+
+
+def test_gc_frees_what_a_name_meant_before(store: Store) -> None:
+    old, new = fill(store, {"a": "1"}, x=1), fill(store, {"a": "2"}, x=2)
+    store.point("tiny/step", old)
+    store.point("tiny/step", new)
+    assert store.gc()[0] == 1
+    assert store.find(key(x=1)) is None
+    assert store.find(key(x=2)) == new
+
+
+def test_a_killed_gc_serves_no_half_artifact(child: Child, toy: ModuleType, tmp_path: Path) -> None:
+    code = """
+        made = make(chain(), STORE)
+        import shutil
+        from aurora_m.core.store import Store
+        (STORE / "refs" / "toy" / "last").unlink()
+        shutil.rmtree = lambda folder: die()
+        Store(STORE).gc()
+    """
+    process = child(tmp_path, code)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, stderr
+    assert [row.state for row in plan([toy.chain()], Store(tmp_path))] == ["have", "have", "run"]
+    assert toy.make(toy.chain(), tmp_path).digest == toy.make(toy.chain(), tmp_path / "fresh").digest
+
+
+# --- lock
+
+
+def test_a_second_process_is_refused_and_a_killed_one_holds_nothing(
+    child: Child, toy: ModuleType, tmp_path: Path
+) -> None:
+    process = child(tmp_path, 'make(Step("holds", "toy:holds"), STORE)')
+    assert process.stdout
+    assert process.stdout.readline() == "running\n"
+    goal = toy.chain()
+    with pytest.raises(StoreError) as caught:
+        toy.make(goal, tmp_path)
+    assert caught.value.what == f"another run (process {process.pid}) is using the store"
+    assert caught.value.at == str(tmp_path)
+    assert caught.value.hint == "wait until it is done, or choose another folder with `--store`"
+    assert [row.state for row in plan([goal], Store(tmp_path))] == ["run", "wait", "wait"]  # reading needs no lock
+    process.kill()
+    process.wait()
+    assert toy.make(goal, tmp_path).facts == {}
+
+
+def test_the_lock_ends_with_its_block(store: Store) -> None:
+    for _ in range(2):
+        with store.lock():
+            assert (store.root / "lock").read_text() == str(os.getpid())
+            with pytest.raises(StoreError, match=f"process {os.getpid()}"), store.lock():
+                raise AssertionError
+    with pytest.raises(RuntimeError), store.lock():
+        raise RuntimeError
+    with store.lock():
+        pass
+
+
+def test_a_holder_that_has_not_yet_written_its_number(store: Store) -> None:
+    with store.lock():
+        (store.root / "lock").write_text("")
+        with pytest.raises(StoreError, match=r"another run \(process unknown\)"), store.lock():
+            raise AssertionError
+
+
+# --- full disk
+
+
+@pytest.mark.parametrize(
+    ("number", "what"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EDQUOT, "the disk quota is used up"),
+        (errno.EROFS, "the disk is read-only"),
+    ],
+)
+def test_disk_errors_in_words(tmp_path: Path, number: int, what: str) -> None:
+    for file, at in ((None, tmp_path), ("/some/file", "/some/file")):
+        with pytest.raises(StoreError) as caught, disk_errors(tmp_path):
+            raise OSError(number, os.strerror(number), file)
+        assert (caught.value.what, caught.value.at) == (what, str(at))
+        assert "`aurora gc` deletes what no name reaches" in caught.value.hint
+
+
+def test_other_errors_pass(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError), disk_errors(tmp_path):
+        raise PermissionError(errno.EACCES, "no")
+
+
+@pytest.mark.parametrize("nth", range(1, 15))
+def test_a_disk_that_fills_at_any_write_leaves_no_half_artifact(
+    toy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int
+) -> None:
+    goal = toy.chain()
+    whole = toy.make(goal, tmp_path / "fresh")
+    store, fsync, calls = Store(tmp_path / "store"), os.fsync, 0
+
+    def full(handle: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls >= nth:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match="the disk is full"):
+        toy.make(goal, store.root)
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "aurora_m.toy", toy)
+    for home in (store.root / "artifacts").glob("*"):
+        store.verify(home)
+    assert toy.make(goal, store.root).digest == whole.digest
+
+
+TMPFS = """
+    from aurora_m.core.errors import StoreError
+    from aurora_m.core.store import Store
+    small, large = (Step("big", "toy:big", params={"num_bytes": n * 2**16}) for n in (2, 100))
+    try:
+        make(large, STORE)
+        raise SystemExit("1 MB held 6.5 MB")
+    except StoreError as error:
+        told = [error.what, error.at, error.hint]
+    store = Store(STORE)
+    left = [path.name for path in (STORE / "artifacts").glob("*")]
+    with store.lock():
+        freed = store.gc()
+    made = make(small, STORE)
+    store.verify(made.path)
+    print(json.dumps({"told": told, "left": left, "freed": freed, "facts": made.facts, "names": store.names()}))
+"""
+
+
+def test_a_disk_that_is_really_full(child: Child, tmp_path: Path) -> None:
+    mount = ("unshare", "-m", "sh", "-c", f'mount -t tmpfs -o size=1m none "{tmp_path}" && exec "$@"', "sh")
+    if subprocess.run([*mount, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no right to mount a small disk here")
+    process = child(tmp_path, TMPFS, before=mount)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    found = json.loads(stdout)
+    assert found["told"][:2] == ["the disk is full", str(tmp_path)]
+    assert found["left"] == []
+    assert found["freed"][0] == 1
+    assert found["freed"][1] > 900_000
+    assert found["facts"] == {"bytes": 2**17}
+    assert found["names"] == ["toy/big"]

@@ -1,0 +1,175 @@
+"""A tiny model answers every kind of item; each number equals one computed by hand."""
+
+from math import log
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.decoders import ByteLevel as ByteDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.trainers import BpeTrainer
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from aurora_m.core.chat import render
+from aurora_m.core.errors import DataError
+from aurora_m.core.files import read_jsonl, write_jsonl
+from aurora_m.core.step import Artifact
+from aurora_m.core.table import write_docs
+from aurora_m.evals import answer as module
+from aurora_m.evals.answer import answer, body, held_docs
+from aurora_m.evals.task import Item
+
+SPECIAL = ["<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>"]
+ITEMS = [
+    Item("c1", "choice_en", "choice", "en", "Question: a?\nAnswer:", (" yes", " no, never"), 0),
+    Item("c2", "choice_ja", "choice", "ja", "質問:何?\n答え:", ("東京", "京都です"), 1),
+    Item("z1", "cloze_fi", "cloze", "fi", "", ("Yö", "Päivä"), 1, after=" on pitkä."),
+    Item("p1", "code", "code", "code", "def f():\n", answer="    return 1\n", tests="assert f() == 1", entry="f"),
+    Item("p2", "infill", "infill", "code", "a = 1\n", answer="b = 2\n", after="c = 3\n"),
+    Item("s1", "refuse_en", "refuse", "en", "Tell me a bad thing.", concern="cbrn", group="saf-1"),
+]
+DOCS = [
+    {"id": f"d{number}", "text": text, "source": "s", "lang": "en", "meta": "{}"}
+    for number, text in enumerate(["the cat sat " * 40, "yö on pitkä", "東京", "x" * 50])
+]
+
+
+def save_model(folder: Path, special: list[str] = SPECIAL, positions: int = 96) -> Artifact:
+    torch.set_num_threads(1)
+    torch.manual_seed(1)
+    tokenizer = Tokenizer(BPE())
+    tokenizer.pre_tokenizer, tokenizer.decoder = ByteLevel(add_prefix_space=False), ByteDecoder()
+    trainer = BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=ByteLevel.alphabet(), show_progress=False)
+    tokenizer.train_from_iterator(["the cat sat on the mat and never said yes or no"] * 3, trainer)
+    config = LlamaConfig(
+        vocab_size=tokenizer.get_vocab_size(), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=positions, initializer_range=0.3,
+        bos_token_id=None, eos_token_id=0,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return Artifact(folder, "0" * 64, {})
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """A tiny model with fill-in marks."""
+    return save_model(tmp_path_factory.mktemp("model"))
+
+
+def asked(folder: Path, items: list[Item] = ITEMS) -> Artifact:
+    write_jsonl(folder / "items.jsonl", [item.to_json() for item in items])
+    return Artifact(folder, "0" * 64, {})
+
+
+def held(folder: Path) -> Artifact:
+    write_docs(folder, DOCS, "held")
+    return Artifact(folder, "0" * 64, {})
+
+
+def nats(model: Artifact, ids: list[int], start: int) -> float:
+    net = LlamaForCausalLM.from_pretrained(model.path)
+    with torch.inference_mode():
+        logp_TV = net(torch.tensor([ids])).logits[0].log_softmax(-1)
+    return sum(float(logp_TV[at - 1, ids[at]]) for at in range(start, len(ids)))
+
+
+def test_every_number_by_hand(model: Artifact, new_work: Any, tmp_path: Path) -> None:
+    work = new_work()
+    inputs = {"model": model, "items": asked(tmp_path / "items"), "held": {"s": held(tmp_path / "held")}}
+    facts = answer(work, **inputs, max_new=8, max_held_bytes=10**6, seed=0)
+    held_bytes = sum(len(doc["text"].encode()) for doc in DOCS)
+    assert facts == {"items": 6, "held_docs": 4, "held_bytes": held_bytes}
+    rows = {row["id"]: row for row in read_jsonl(work.out / "answers.jsonl")}
+    assert list(rows) == [item.id for item in ITEMS]
+    encoder = Tokenizer.from_file(str(model.path / "tokenizer.json"))
+
+    def ids(text: str) -> list[int]:
+        return [0, *encoder.encode(text).ids]
+
+    for item in ITEMS[:3]:
+        start = len(ids(item.prompt))
+        by_hand = [nats(model, ids(item.prompt + choice + item.after), start) for choice in item.choices]
+        assert rows[item.id]["nats"] == pytest.approx(by_hand, abs=1e-4)
+        assert rows[item.id]["bytes"] == [len(choice.encode()) for choice in item.choices]
+    solution = nats(model, ids("def f():\n    return 1\n"), len(ids("def f():\n")))
+    assert rows["p1"]["solution_nats"] == pytest.approx(solution, abs=1e-4)
+    assert rows["p1"]["solution_bytes"] == 13
+    parts = [encoder.encode(text).ids for text in ("a = 1\n", "c = 3\n", "b = 2\n")]
+    head = [1, *parts[0], 3, *parts[1], 2]
+    assert rows["p2"]["nats"] == pytest.approx(nats(model, head + parts[2], len(head)), abs=1e-4)
+    assert rows["p2"]["left_nats"] == pytest.approx(nats(model, ids("a = 1\nb = 2\n"), len(ids("a = 1\n"))), abs=1e-4)
+    bits = {row["id"]: row for row in read_jsonl(work.out / "bits.jsonl")}
+    assert bits["d1"]["bits"] == pytest.approx(-nats(model, ids("yö on pitkä"), 1) / log(2), abs=1e-3)
+    assert {key: bits["d2"][key] for key in ("source", "lang", "num_bytes")} == {"source": "s", "lang": "en", "num_bytes": 6}
+
+    again = new_work()
+    answer(again, **inputs, max_new=8, max_held_bytes=10**6, seed=0)
+    for name in ("answers.jsonl", "bits.jsonl"):
+        assert (again.out / name).read_bytes() == (work.out / name).read_bytes()
+
+
+def test_texts_are_cut(model: Artifact, work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = Tokenizer.from_file(str(model.path / "tokenizer.json"))
+    seen: list[tuple[str, list[list[int]]]] = []
+
+    def speak(net: Any, prompts: list[list[int]], *, stop: list[list[int]], **_: Any) -> list[list[int]]:
+        seen.extend((encoder.decode(prompt, skip_special_tokens=False), stop) for prompt in prompts)
+        text = " No. \n\n### Instruction:\nmore" if stop else "    return 1\n\n    # end\nprint(f())\n    x"
+        return [encoder.encode(text).ids for _ in prompts]
+
+    monkeypatch.setattr(module, "generate", speak)
+    items = asked(tmp_path / "items")
+    answer(work, model=model, items=items, held={}, max_new=8, max_held_bytes=0, seed=0)
+    rows = {row["id"]: row for row in read_jsonl(work.out / "answers.jsonl")}
+    assert rows["s1"] == {"id": "s1", "text": "No."}
+    assert rows["p1"]["text"] == "    return 1\n\n    # end\n"
+    stop = [encoder.encode("### Instruction:").ids]
+    assert seen == [(render(ITEMS[5].prompt, ""), stop), ("<|endoftext|>def f():\n", [])]
+
+
+def test_without_marks_there_is_no_infilling(work: Any, tmp_path: Path) -> None:
+    model = save_model(tmp_path / "model", SPECIAL[:1])
+    answer(work, model=model, items=asked(tmp_path, ITEMS[4:5]), held={}, max_new=4, max_held_bytes=0, seed=0)
+    (row,) = read_jsonl(work.out / "answers.jsonl")
+    assert row["nats"] is None
+    assert row["left_nats"] < 0
+
+
+def test_a_long_prompt_is_cut_and_a_long_answer_is_an_error(model: Artifact, new_work: Any, tmp_path: Path) -> None:
+    long = "far away " * 100
+    items = [Item("c1", "t", "choice", "en", long + "the cat:", (" yes", " no"), 0)]
+    work = new_work()
+    answer(work, model=model, items=asked(tmp_path / "a", items), held={}, max_new=4, max_held_bytes=0, seed=0)
+    encoder = Tokenizer.from_file(str(model.path / "tokenizer.json"))
+    ids = encoder.encode(items[0].prompt + " yes").ids[-96:]
+    added = len(encoder.encode(items[0].prompt + " yes").ids) - len(encoder.encode(items[0].prompt).ids)
+    (row,) = read_jsonl(work.out / "answers.jsonl")
+    assert row["nats"][0] == pytest.approx(nats(model, ids, 96 - added), abs=1e-4)
+    items = [Item("c9", "t", "choice", "en", "Why?", (long, " no"), 0)]
+    with pytest.raises(DataError, match="the item `c9` has an answer longer than the model's 96 positions"):
+        answer(new_work(), model=model, items=asked(tmp_path / "b", items), held={}, max_new=4, max_held_bytes=0, seed=0)
+
+
+def test_held_documents_come_by_id_up_to_a_size(tmp_path: Path) -> None:
+    held(tmp_path)
+    sizes = [len(doc["text"].encode()) for doc in DOCS]
+    for limit, count in ((0, 1), (sizes[0], 1), (sum(sizes[:3]), 3), (sum(sizes) - 1, 3), (sum(sizes), 4)):
+        assert [doc["id"] for doc in held_docs(tmp_path, limit)] == [f"d{number}" for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("    a\n\n    b\nc\n    d\n", "    a\n\n    b\n"),
+        ("\ta", "\ta"),
+        ("a\n", ""),
+        ("", ""),
+        ("\n\n  a\n@", "\n\n  a\n"),
+    ],
+)
+def test_body(text: str, kept: str) -> None:
+    assert body(text) == kept

@@ -1,0 +1,64 @@
+"""Items survive JSON, and wrong rows are named."""
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aurora_m.core.errors import DataError
+from aurora_m.evals.task import Item
+
+ROW: dict[str, Any] = {
+    "id": "a", "task": "t", "kind": "choice", "lang": "en", "prompt": "Q", "choices": ["x", "y"], "answer": 0,
+}  # fmt: skip
+words = st.text(min_size=1)
+
+
+@given(words, words, st.text(), st.lists(words, min_size=1, max_size=4), st.data())
+def test_round_trip_of_choices(name: str, task: str, text: str, choices: list[str], data: st.DataObject) -> None:
+    answer = data.draw(st.integers(0, len(choices) - 1))
+    item = Item(name, task, "cloze", "fi", text, tuple(choices), answer, after=text, group=name)
+    assert Item.from_json(item.to_json(), "here") == item
+
+
+@given(words, words, words)
+def test_round_trip_of_code(name: str, answer: str, tests: str) -> None:
+    item = Item(name, "code", "code", "code", "def f():\n", answer=answer, tests=tests, entry="f")
+    assert Item.from_json(item.to_json(), "here") == item
+
+
+def test_json_says_only_what_is_there() -> None:
+    assert Item("a", "t", "refuse", "en", "").to_json() == {
+        "id": "a", "task": "t", "kind": "refuse", "lang": "en", "prompt": "",
+    }  # fmt: skip
+    assert Item.from_json(ROW, "here").to_json() == ROW
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"colour": 1}, "an item has the unknown key `colour`"),
+        ({"id": ""}, "an item has no `id`"),
+        ({"kind": "chioce"}, "an item has the unknown kind `chioce`"),
+        ({"lang": 3}, "the `lang` of an item is no text"),
+        ({"choices": "xy"}, "the `choices` of an item are not a list of texts"),
+        ({"choices": ["x", ""]}, "the `choices` of an item are not a list of texts"),
+        ({"answer": 2}, "the `answer` of an item is not the index of one of its `choices`"),
+        ({"answer": True}, "the `answer` of an item is not the index of one of its `choices`"),
+        ({"answer": "x"}, "the `answer` of an item is not the index of one of its `choices`"),
+        ({"kind": "infill", "answer": 1}, "the `answer` of an item is no text"),
+        ({"kind": "infill", "answer": ""}, "an item has no `answer`"),
+        ({"kind": "code", "answer": "x"}, "an item has no `tests`"),
+    ],
+)
+def test_a_wrong_row_is_named(change: dict[str, Any], what: str) -> None:
+    with pytest.raises(DataError, match=re.escape(what)) as error:
+        Item.from_json({**ROW, **change}, "items.jsonl:3")
+    assert error.value.at == "items.jsonl:3"
+
+
+def test_a_missing_key_is_named() -> None:
+    with pytest.raises(DataError, match="an item has no `prompt`"):
+        Item.from_json({key: value for key, value in ROW.items() if key != "prompt"}, "here")

@@ -1,0 +1,200 @@
+"""The plan of the house, kept by a test: who may import whom, where torch lives, and how long things may be."""
+
+import ast
+import re
+import statistics
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = "aurora_m"
+HOUSE = Path(__file__).parents[1] / PACKAGE
+LEVELS = (
+    {"core"},
+    {"recipe", "data", "tokens", "model", "review"},
+    {"train", "evals", "redteam"},
+    {"tune", "foresight", "report"},
+    {"pipeline"},
+    {"cli", "__main__"},
+)
+LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+TORCH_HOMES = re.compile(r"(model|train|tune)/|evals/answer\.py$")
+FUNCTION_NAME = re.compile(r"[a-z_]+(\.[a-z_]+)*:[A-Za-z_]\w*")
+FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
+FILE_LINES, FUNCTION_LINES, FUNCTION_LINES_P90 = 400, 90, 35
+
+Import = tuple[str, int, bool]  # dotted name, line, inside a function
+FILES = sorted(path.relative_to(HOUSE).as_posix() for path in HOUSE.rglob("*.py") if "sample" not in path.parts)
+
+
+def read(name: str) -> ast.Module:
+    return ast.parse((HOUSE / name).read_text())
+
+
+def room_of(name: str) -> str:
+    """`train` of `train/loop.py`, `recipe` of `recipe.py`."""
+    return name.split("/")[0].removesuffix(".py")
+
+
+def imports(tree: ast.Module, name: str) -> Iterator[Import]:
+    """Each imported module or name, with relative imports spelled out."""
+    folder = [PACKAGE, *name.split("/")[:-1]]
+    inside = {id(node) for f in ast.walk(tree) if isinstance(f, FUNCTION) for node in ast.walk(f)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno, id(node) in inside) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = folder[: len(folder) - node.level + 1] if node.level else []
+            module = ".".join([*start, *([node.module] if node.module else [])])
+            yield from ((f"{module}.{alias.name}", node.lineno, id(node) in inside) for alias in node.names)
+
+
+def typing_only(tree: ast.Module) -> set[int]:
+    """The lines below `if TYPE_CHECKING:`, which never run."""
+    blocks = [n for n in ast.walk(tree) if isinstance(n, ast.If) and ast.unparse(n.test).endswith("TYPE_CHECKING")]
+    return {line for block in blocks for n in block.body for line in range(n.lineno, (n.end_lineno or 0) + 1)}
+
+
+def wrong_imports(tree: ast.Module, name: str) -> list[str]:
+    """What a file may not import, one line for each."""
+    here, typing_lines, found = room_of(name), typing_only(tree), []
+    for module, line, lazy in imports(tree, name):
+        top, _, rest = module.partition(".")
+        there = rest.split(".")[0]
+        if module == f"{PACKAGE}.__version__":
+            continue
+        if top == PACKAGE and name != "__init__.py" and there != here and LEVEL.get(there, 99) >= LEVEL.get(here, -1):
+            found.append(f"{name}:{line}: `{here}` may not import `{module}`")
+        if top == PACKAGE and name == "__init__.py":
+            found.append(f"{name}:{line}: the package imports nothing of its own")
+        if top in ("torch", "transformers") and not TORCH_HOMES.match(name):
+            found.append(f"{name}:{line}: `{top}` lives in model, train, tune and evals/answer.py only")
+        if here == "core" and not (
+            top in (PACKAGE, "numpy", "pyarrow")
+            or top in sys.stdlib_module_names
+            or (top == "rich" and (lazy or line in typing_lines))
+        ):
+            found.append(f"{name}:{line}: core may not import `{module}`")
+    return found
+
+
+def step_functions(tree: ast.Module) -> list[tuple[str, int]]:
+    """The strings that look like `train.loop:train`, with their lines."""
+    return [
+        (node.value, node.lineno)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and FUNCTION_NAME.fullmatch(node.value)
+        if node.value.split(":")[0].split(".")[0] in LEVEL
+    ]
+
+
+def function_lengths(tree: ast.Module) -> list[tuple[int, str, int]]:
+    """(lines, name, first line) of each function, nested ones too."""
+    return [
+        ((node.end_lineno or 0) - node.lineno + 1, node.name, node.lineno)
+        for node in ast.walk(tree)
+        if isinstance(node, FUNCTION)
+    ]
+
+
+# --- the house
+
+
+def test_every_room_has_a_level() -> None:
+    assert {room_of(name) for name in FILES} - {"__init__"} <= set(LEVEL)
+    assert "core/step.py" in FILES
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_imports_go_down_only(name: str) -> None:
+    assert wrong_imports(read(name), name) == []
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != "pipeline.py"])
+def test_only_the_pipeline_names_functions_of_rooms(name: str) -> None:
+    assert step_functions(read(name)) == []
+    if name != "core/step.py":
+        assert "importlib.import_module" not in {module for module, _, _ in imports(read(name), name)}
+
+
+@pytest.mark.skipif("pipeline.py" not in FILES, reason="there is no pipeline yet")
+def test_every_function_that_the_pipeline_names_is_there() -> None:
+    named = step_functions(read("pipeline.py"))
+    assert named
+    for text, line in named:
+        module, _, function = text.partition(":")
+        path = module.replace(".", "/") + ".py"
+        assert path in FILES, f"pipeline.py:{line}: `{text}`"
+        found = [n for n in read(path).body if isinstance(n, ast.FunctionDef) and n.name == function]
+        assert found, f"pipeline.py:{line}: `{text}`"
+        assert found[0].args.args[0].arg == "work", f"{path}:{found[0].lineno}"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_and_functions_are_short(name: str) -> None:
+    assert len((HOUSE / name).read_text().splitlines()) <= FILE_LINES
+    assert [f for f in function_lengths(read(name)) if f[0] > FUNCTION_LINES] == []
+
+
+def test_most_functions_are_shorter() -> None:
+    lengths = [(*length, name) for name in FILES for length in function_lengths(read(name))]
+    p90 = statistics.quantiles([length[0] for length in lengths], n=10)[-1]
+    assert p90 <= FUNCTION_LINES_P90, sorted(lengths, reverse=True)[: len(lengths) // 10]
+
+
+# --- the rules themselves
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("core/x.py", "from aurora_m.data import docs"),
+        ("core/x.py", "def f():\n    import aurora_m.recipe"),
+        ("core/x.py", "from ..recipe import Recipe"),
+        ("core/x.py", "import polars"),
+        ("core/x.py", "import rich"),
+        ("data/x.py", "from aurora_m import tokens"),
+        ("data/x.py", "from aurora_m import recipe"),
+        ("recipe.py", "import aurora_m.data.docs as d"),
+        ("train/x.py", "from ..evals.task import Task"),
+        ("train/x.py", "from aurora_m import pipeline"),
+        ("pipeline.py", "from aurora_m.cli import main"),
+        ("__init__.py", "from aurora_m.core.run import run"),
+        ("data/x.py", "import torch.nn as nn"),
+        ("evals/score.py", "def f():\n    from transformers import AutoModel"),
+        ("evals/answer_more.py", "import torch"),
+        ("core/model/x.py", "import torch"),
+        ("newroom/x.py", "from aurora_m.core import step"),  # a room without a level may import nothing
+    ],
+)
+def test_what_is_wrong_is_found(name: str, text: str) -> None:
+    found = wrong_imports(ast.parse(text), name)
+    assert found
+    assert all(line.startswith(f"{name}:") for line in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("core/x.py", "import json, numpy\nimport pyarrow.parquet as pq\nfrom aurora_m.core import step"),
+        ("core/x.py", "def f():\n    from rich.progress import Progress"),
+        ("core/x.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from rich.progress import Progress"),
+        ("train/x.py", "import torch\nfrom aurora_m.model.load import load\nfrom . import loss"),
+        ("evals/answer.py", "import torch, transformers"),
+        ("cli.py", "from aurora_m import __version__, pipeline, recipe"),
+    ],
+)
+def test_what_is_right_passes(name: str, text: str) -> None:
+    assert wrong_imports(ast.parse(text), name) == []
+
+
+def test_function_names_in_strings_are_found() -> None:
+    tree = ast.parse('Step("a", "train.loop:train"); x = "file:train.loop"; y = "at 3:4"; z = "tokens: many"')
+    assert step_functions(tree) == [("train.loop:train", 1)]
+
+
+def test_lengths_count_every_line_of_every_function() -> None:
+    tree = ast.parse("def f():\n    x = 1\n\n    def g():\n        return x\n    return g\n")
+    assert function_lengths(tree) == [(6, "f", 1), (2, "g", 4)]
