@@ -1,13 +1,13 @@
 """THE MAP: a recipe as a graph of steps. The only file that knows all the rooms.
 
-source ─fetch─> docs ─signals─> columns ─(all sources) duplicates, overlap─> columns ─decide─> kept ─rewrite─> clean docs
+source ─fetch─> docs ─signals─> columns, (all sources) duplicates, overlap ─decide─> kept ─rewrite─> clean docs
 clean docs ─shards─┐
 weights ──mixture──┴─> base ─> cap ─> cat ─> safe          each model ─answer─> answers ─score─> scores
 safety rows ─review by people─> reviewed ───────┘          scores ─forgetting─> changes ─> report, card ─> release
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from aurora_m.core.canon import JSON
@@ -20,131 +20,146 @@ from aurora_m.recipe import Recipe, Stage, Tune, dumps
 
 GOALS = ("report", "release")
 
+Steps = dict[str, Step]
+Given = Mapping[str, Step | Mapping[str, Step]]
 
-def build(recipe: Recipe, root: Path) -> dict[str, Step]:
+
+@dataclass(frozen=True)
+class Graph:
+    """The steps so far, by name."""
+
+    steps: Steps = field(default_factory=dict)
+
+    def add(self, name: str, fn: str, inputs: Given | None = None, /, **params: JSON) -> Step:
+        """Add one step."""
+        self.steps[name] = Step(name, fn, inputs or {}, params)
+        return self.steps[name]
+
+
+@dataclass(frozen=True)
+class Curated:
+    """The steps that make clean text, by source."""
+
+    kept: Steps
+    clean: Steps
+    held: Steps  # of the sources that hold documents out
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The steps that make models, by model."""
+
+    models: Steps
+    mixtures: Steps
+    reviewed: Steps  # none or one
+
+
+def build(recipe: Recipe, root: Path) -> Steps:
     """All steps of a recipe by name. `root` is the recipe's folder, where its `file:` sources are."""
-    steps: dict[str, Step] = {}
+    graph = Graph()
+    suites = list(recipe.evals.suites)
+    items = graph.add("items", "evals.suites:collect", suites=[*suites], pin=pin_suites(suites, root))
+    curated = curate(graph, recipe, root, items)
+    trained = train(graph, recipe, root, curated)
+    release(graph, recipe, items, curated, trained)
+    return graph.steps
 
-    def add(
-        name: str, fn: str, inputs: Mapping[str, "Step | Mapping[str, Step]"] | None = None, **params: JSON
-    ) -> Step:
-        steps[name] = Step(name, fn, inputs or {}, params)
-        return steps[name]
 
-    # --- what every model will be measured on, fixed before anything is trained
-    suites: list[JSON] = list(recipe.evals.suites)
-    items = add("items", "evals.suites:collect", suites=suites, pin=pin_suites(list(recipe.evals.suites), root))
-
-    # --- curation: measure, then decide, then rewrite
-    docs, kept, clean = {}, {}, {}
+def curate(graph: Graph, recipe: Recipe, root: Path, items: Step) -> Curated:
+    """Measure, then decide, then rewrite."""
+    docs: Steps = {}
+    kept: Steps = {}
+    clean: Steps = {}
     for name, s in recipe.source.items():
         place: dict[str, JSON] = {"uri": s.uri, "pin": pin_source(s.uri, root), "revision": s.revision}
-        docs[name] = add(f"fetch.{name}", "data.sources:fetch", source=name, lang=s.lang, form=s.form, **place)
-    order: list[JSON] = list(docs)
-    duplicates = add("duplicates", "data.dedup:duplicates", {"docs": docs}, near=recipe.duplicates.near, order=order)
-    overlap = add("overlap", "data.overlap:overlap", {"docs": docs, "items": items})
+        docs[name] = graph.add(f"fetch.{name}", "data.sources:fetch", source=name, lang=s.lang, form=s.form, **place)
+    near, order = recipe.duplicates.near, list(docs)  # of two copies, that of the source declared first stays
+    duplicates = graph.add("duplicates", "data.dedup:duplicates", {"docs": docs}, near=near, order=[*order])
+    overlap = graph.add("overlap", "data.overlap:overlap", {"docs": docs, "items": items})
     for name, s in recipe.source.items():
-        curate = recipe.curate[s.curate]
-        check_keep(curate.keep)
-        signals = add(f"signals.{name}", "data.signals:signals", {"docs": docs[name]}, lang=s.lang)
+        rules = recipe.curate[s.curate]
+        check_keep(rules.keep)
+        signals = graph.add(f"signals.{name}", "data.signals:signals", {"docs": docs[name]}, lang=s.lang)
         columns = {"docs": docs[name], "signals": signals, "duplicates": duplicates, "overlap": overlap}
-        kept[name] = add(f"decide.{name}", "data.decide:decide", columns, source=name, keep=curate.keep)
-        rewritten: dict[str, JSON] = {"mask": list(curate.mask), "held_out": s.held_out, "seed": recipe.seed}
+        kept[name] = graph.add(f"decide.{name}", "data.decide:decide", columns, source=name, keep=rules.keep)
+        edits: dict[str, JSON] = {"mask": [*rules.mask], "held_out": s.held_out, "seed": recipe.seed}
         both = {"docs": docs[name], "kept": kept[name]}
-        clean[name] = add(f"rewrite.{name}", "data.rewrite:rewrite", both, source=name, **rewritten)
-    held = {name: clean[name] for name, s in recipe.source.items() if s.held_out > 0}
+        clean[name] = graph.add(f"rewrite.{name}", "data.rewrite:rewrite", both, source=name, **edits)
+    return Curated(kept, clean, {name: clean[name] for name, s in recipe.source.items() if s.held_out > 0})
 
-    # --- tokens
-    models: dict[str, Step] = {}
-    scratch = recipe.base.scratch
-    if scratch:
-        learn = {name: clean[name] for name in scratch.tokenizer_sources}
-        tokenizer = add("tokenizer", "tokens.tokenizer:train_tokenizer", {"docs": learn}, vocab=scratch.vocab)
-        shape = {key: value for key, value in asdict(scratch).items() if key not in ("vocab", "tokenizer_sources")}
-        models["scratch"] = add("init", "model.init:init", {"tokenizer": tokenizer}, seed=recipe.seed, **shape)
-    else:
-        pinned = pin_base(recipe.base.model, root)
-        fetched: dict[str, JSON] = {"model": recipe.base.model, "revision": recipe.base.revision, "pin": pinned}
-        models["base"] = add("base", "model.load:fetch_base", **fetched)
-        tokenizer = add("tokenizer", "tokens.tokenizer:take_tokenizer", {"model": models["base"]})
+
+def train(graph: Graph, recipe: Recipe, root: Path, curated: Curated) -> Trained:
+    """Bring or begin a base, then train it: CAP, CAT, and tuning on reviewed rows."""
+    models: Steps = {}
+    mixtures: Steps = {}
+    tokenizer = start(graph, recipe, root, curated, models)
     used = sorted({name for stage in recipe.stage for name in recipe.stage_sources(stage)})
-    shards = {
-        name: add(f"shards.{name}", "tokens.shards:shard", {"docs": clean[name], "tokenizer": tokenizer})
-        for name in used
-    }
-
-    # --- training: base, CAP, CAT, safety
-    mixtures = {}
+    shards = {}
+    for name in used:
+        text = {"docs": curated.clean[name], "tokenizer": tokenizer}
+        shards[name] = graph.add(f"shards.{name}", "tokens.shards:shard", text)
     for stage in recipe.stage:
         mixture, shares = recipe.mixture[stage.mixture], recipe.stage_sources(stage)
         mine = {name: shards[name] for name in shares}
-        budget: dict[str, JSON] = {
-            "tokens": mixture.tokens,
-            "row_tokens": stage.row_tokens,
-            "max_epochs": mixture.max_epochs,
-        }
-        split: dict[str, JSON] = {"shares": dict(shares), "unit": mixture.unit, "fim": dict(mixture.fim)}
-        mixtures[stage.name] = add(
-            f"mixture.{stage.name}", "tokens.mixture:mix", {"shards": mine}, name=stage.mixture, **budget, **split
+        split: dict[str, JSON] = {"shares": {**shares}, "unit": mixture.unit, "fim": {**mixture.fim}}
+        size: dict[str, JSON] = {"tokens": mixture.tokens, "row_tokens": stage.row_tokens}
+        wanted: dict[str, JSON] = {"name": stage.mixture, "max_epochs": mixture.max_epochs, **split, **size}
+        mixtures[stage.name] = graph.add(f"mixture.{stage.name}", "tokens.mixture:mix", {"shards": mine}, **wanted)
+        rows: Given = {"mixture": mixtures[stage.name], "shards": mine}
+        begin: Given = {"start": models[stage.start], "tokenizer": tokenizer, "held": curated.held}
+        models[stage.name] = graph.add(
+            stage.name, "train.stage:train", {**begin, **rows}, **settings(stage, recipe.seed)
         )
-        start = {"start": models[stage.start], "tokenizer": tokenizer, "held": held}
-        rows = {"mixture": mixtures[stage.name], "shards": mine}
-        models[stage.name] = add(stage.name, "train.stage:train", {**start, **rows}, **training(stage, recipe.seed))
-    reviewed = None
+    reviewed: Steps = {}
     if recipe.redteam and recipe.review:
-        rows_pin = pin_files(local_files(recipe.redteam.rows, root))
-        decisions_pin = pin_files(local_files(recipe.review.decisions, root))
-        who: dict[str, JSON] = {
-            "decisions": recipe.review.decisions,
-            "decisions_pin": decisions_pin,
-            "reviewers": recipe.review.reviewers,
-        }
-        reviewed = add("reviewed", "review.ledger:gate", rows=recipe.redteam.rows, rows_pin=rows_pin, **who)
+        pins = [pin_files(local_files(uri, root)) for uri in (recipe.redteam.rows, recipe.review.decisions)]
+        asked: dict[str, JSON] = {"rows": recipe.redteam.rows, "rows_pin": pins[0], "decisions_pin": pins[1]}
+        who: dict[str, JSON] = {"decisions": recipe.review.decisions, "reviewers": recipe.review.reviewers}
+        reviewed["reviewed"] = graph.add("reviewed", "review.ledger:gate", **asked, **who)
     for name, tune in recipe.tune.items():
-        assert reviewed is not None, "the recipe's check asks for it"
-        start = {"start": models[tune.start], "tokenizer": tokenizer, "held": held, "reviewed": reviewed}
-        settings = {**training(tune, recipe.seed), "name": name, "epochs": tune.epochs, "row_tokens": tune.row_tokens}
-        models[name] = add(name, "tune.sft:sft", start, **settings)
-
-    # --- evaluation: answers first, scores later, every model against the base
-    limits: dict[str, JSON] = {
-        "max_new": recipe.evals.max_new_tokens,
-        "max_held_bytes": recipe.evals.max_held,
-        "seed": recipe.seed,
-    }
-    chain: list[JSON] = list(recipe.models())
-    answers, scores = {}, {}
-    for name in recipe.models():
-        asked = {"model": models[name], "items": items, "held": held}
-        answers[name] = add(f"answer.{name}", "evals.answer:answer", asked, **limits)
-        scores[name] = add(f"score.{name}", "evals.score:score", {"answers": answers[name], "items": items})
-    bounds: dict[str, JSON] = {"old": list(recipe.evals.old), "margins": dict(recipe.evals.margins)}
-    forgetting = add("forgetting", "report.forgetting:forgetting", {"scores": scores}, models=chain, **bounds)
-
-    # --- what leaves the house
-    made = {name: models[name] for name in recipe.models()}
-    facts = {"forgetting": forgetting, "models": made, "decided": kept, "rewritten": clean, "mixtures": mixtures}
-    if reviewed:
-        facts["reviewed"] = {"reviewed": reviewed}
-    text = dumps(recipe)
-    card = add("card", "report.cards:model_card", facts, recipe=text)
-    add(
-        "release",
-        "report.publish:export",
-        {"model": models[recipe.release.model], "card": card},
-        license=recipe.release.license,
-    )
-    seen = {"answers": answers, "scores": scores, "items": items}
-    add("report", "report.page:page", {**facts, **seen}, recipe=text)
-    return steps
+        begin = {"start": models[tune.start], "tokenizer": tokenizer, "held": curated.held, **reviewed}
+        how = {**settings(tune, recipe.seed), "name": name, "epochs": tune.epochs, "row_tokens": tune.row_tokens}
+        models[name] = graph.add(name, "tune.sft:sft", begin, **how)
+    return Trained({name: models[name] for name in recipe.models()}, mixtures, reviewed)
 
 
-def training(stage: Stage | Tune, seed: int) -> dict[str, JSON]:
-    """The parameters of a training step that stages and tuning share."""
+def start(graph: Graph, recipe: Recipe, root: Path, curated: Curated, models: Steps) -> Step:
+    """Add the model that the first stage starts from; returns the tokenizer."""
+    base = recipe.base
+    if base.scratch is None:
+        pin = pin_files(local_files(f"{base.model}/*", root)) if base.model.startswith("file:") else ""
+        models["base"] = graph.add("base", "model.load:fetch_base", model=base.model, revision=base.revision, pin=pin)
+        return graph.add("tokenizer", "tokens.tokenizer:take_tokenizer", {"model": models["base"]})
+    learn = {name: curated.clean[name] for name in base.scratch.tokenizer_sources}
+    train_it = "tokens.tokenizer:train_tokenizer"
+    tokenizer = graph.add("tokenizer", train_it, {"docs": learn}, vocab=base.scratch.vocab)
+    shape = {key: value for key, value in asdict(base.scratch).items() if key not in ("vocab", "tokenizer_sources")}
+    models["scratch"] = graph.add("init", "model.init:init", {"tokenizer": tokenizer}, seed=recipe.seed, **shape)
+    return tokenizer
+
+
+def settings(training: Stage | Tune, seed: int) -> dict[str, JSON]:
+    """The parameters that all training steps share."""
     left_out = {"start", "mixture", "row_tokens", "epochs"}
-    return {**{key: value for key, value in asdict(stage).items() if key not in left_out}, "seed": seed}
+    return {**{key: value for key, value in asdict(training).items() if key not in left_out}, "seed": seed}
 
 
-def pin_base(model: str, root: Path) -> str:
-    """A digest of a local base model's files; a hub model is pinned by its revision."""
-    return pin_files(local_files(f"{model}/*", root)) if model.startswith("file:") else ""
+def release(graph: Graph, recipe: Recipe, items: Step, curated: Curated, trained: Trained) -> None:
+    """Measure every model (answers first, scores later), compare with the base, and write what leaves the house."""
+    answers: Steps = {}
+    scores: Steps = {}
+    evals = recipe.evals
+    limits: dict[str, JSON] = {"max_new": evals.max_new_tokens, "max_held_bytes": evals.max_held, "seed": recipe.seed}
+    for name, model in trained.models.items():
+        asked: Given = {"model": model, "items": items, "held": curated.held}
+        answers[name] = graph.add(f"answer.{name}", "evals.answer:answer", asked, **limits)
+        scores[name] = graph.add(f"score.{name}", "evals.score:score", {"answers": answers[name], "items": items})
+    bounds: dict[str, JSON] = {"models": [*trained.models], "old": [*evals.old], "margins": {**evals.margins}}
+    forgetting = graph.add("forgetting", "report.forgetting:forgetting", {"scores": scores}, **bounds)
+    made: Given = {"models": trained.models, "mixtures": trained.mixtures, "reviewed": trained.reviewed}
+    facts: Given = {"forgetting": forgetting, "decided": curated.kept, "rewritten": curated.clean, **made}
+    card = graph.add("card", "report.cards:model_card", facts, recipe=dumps(recipe))
+    leaving: Given = {"model": trained.models[recipe.release.model], "card": card}
+    graph.add("release", "report.publish:export", leaving, license=recipe.release.license)
+    seen: Given = {"answers": answers, "scores": scores, "items": items}
+    graph.add("report", "report.page:page", {**facts, **seen}, recipe=dumps(recipe))

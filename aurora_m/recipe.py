@@ -15,7 +15,7 @@ from aurora_m.core.errors import RecipeError
 from aurora_m.core.typed import Count, build, plain
 
 # ISO 639-1, and two words of ours: source code, and many languages in one source.
-LANGUAGES = frozenset(
+LANGUAGES = frozenset(  # noqa: SIM905  # as words, it can be read
     "aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en"
     " eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie ig ii ik io is it iu ja jv"
     " ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt my na nb nd ne"
@@ -155,7 +155,7 @@ class Evals:
     old: tuple[str, ...]  # languages the base could already do, that must not be lost
     margins: Mapping[str, float]  # relative rise of bits per byte that counts as none, for each old language
     max_new_tokens: int = 48
-    max_held: Count = Count(200_000)  # bytes of held-out text for each source
+    max_held: Count = Count(200_000)  # noqa: RUF009  # bytes of held-out text for each source
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ LEVELS = (
     {"train", "evals", "redteam"},
     {"tune", "foresight", "report"},
     {"pipeline"},
-    {"cli", "__main__"},
+    {"chat", "show"},
+    {"cli"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 TORCH_HOMES = re.compile(r"(model|train|tune)/|evals/answer\.py$")

@@ -1,6 +1,8 @@
-"""Local places that a recipe may name: `file:GLOB` beside the recipe, and `sample:NAME` that ships with Aurora."""
+"""Local places that a recipe may name: `file:GLOB` beside the recipe, and `sample:GLOB` that ships with Aurora."""
 
 import glob
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from aurora_m.core.canon import digest, file_digest
@@ -9,23 +11,36 @@ from aurora_m.core.errors import DataError
 SAMPLE = Path(__file__).parents[1] / "sample"
 
 
-def local_files(uri: str, root: Path) -> list[Path]:
-    """The files that a `file:` or `sample:` uri means, sorted. DataError if there is none."""
-    scheme, _, name = uri.partition(":")
-    if scheme == "sample":
-        found = sorted(SAMPLE.glob(f"{name}.jsonl"))
-    elif scheme == "file":
-        found = sorted(Path(path) for path in glob.glob(str(root / name), recursive=True) if Path(path).is_file())
-    else:
-        raise DataError(
-            f"`{uri}` names no file", at=uri, hint="write file:GLOB, relative to the recipe, or sample:NAME"
-        )
+def local_files(uri: str, root: Path) -> dict[str, Path]:
+    """The files that a `file:` or `sample:` uri means, by names that do not depend on where they lie.
+
+    DataError if there is none.
+    """
+    scheme, _, pattern = uri.partition(":")
+    if scheme == "sample" and pattern:
+        found = sorted(SAMPLE.glob(f"{pattern}.jsonl"))
+        if not found:
+            names = sorted(p.relative_to(SAMPLE).with_suffix("").as_posix() for p in SAMPLE.rglob("*.jsonl"))
+            listed = ", ".join(f"`{name}`" for name in names)
+            raise DataError(f"there is no sample `{pattern}`", at=uri, hint=f"the samples are {listed}")
+        return {path.name: path for path in found}
+    if scheme == "file" and pattern:
+        return _globbed(pattern, root)
+    raise DataError(f"`{uri}` names no file", at=uri, hint="write `file:data/*.jsonl` or `sample:texts/en`")
+
+
+def pin_files(files: Mapping[str, Path]) -> str:
+    """A digest (SHA-256, hex) of what some files hold now, and of their names."""
+    return digest({name: file_digest(path) for name, path in files.items()})
+
+
+def _globbed(pattern: str, root: Path) -> dict[str, Path]:
+    found = [name for name in glob.glob(pattern, root_dir=root, recursive=True) if (root / name).is_file()]
     if not found:
-        where = "the sample that ships" if scheme == "sample" else str(root)
-        raise DataError(f"no file matches `{name}`", at=where, hint="check the name; paths are relative to the recipe")
-    return found
-
-
-def pin_files(paths: list[Path]) -> str:
-    """A digest of what some files hold now, and of their names."""
-    return digest([[path.name, file_digest(path)] for path in paths])
+        hint = "paths are relative to the folder of the recipe"
+        raise DataError(f"no file matches `{pattern}`", at=str(root), hint=hint)
+    parts = Path(pattern).parts
+    fixed = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
+    base = Path(*parts[:fixed])
+    files = {Path(os.path.relpath(name, base)).as_posix(): root / name for name in found}
+    return dict(sorted(files.items()))

@@ -36,15 +36,16 @@ class Texts:
     keys: U64  # [documents, BANDS]
 
 
-def duplicates(work: Work, *, docs: dict[str, Artifact], near: float) -> Facts:
+def duplicates(work: Work, *, docs: dict[str, Artifact], near: float, order: list[str]) -> Facts:
     """Write `duplicates/<source>.parquet`: for each document, in order, which earlier one it repeats, if any.
 
-    Earlier is: in an earlier source of `docs`, or earlier in the source; the first copy is kept. Exact: same text
-    after NFC and with white space collapsed. Near: Jaccard of 5-word shingles >= `near`, for pairs that share one of
-    14 MinHash bands of 8 rows (Broder 1997); components of such pairs are one text. `dup_of` is "source/id" of the
-    component's first document and `similarity` the Jaccard with it, which may be below `near` where a chain of near
-    pairs leads there. Facts: for each source docs, exact, near, and the bytes of both.
+    Earlier is: in a source that `order` names earlier, or earlier in the source; the first copy is kept. Exact: same
+    text after NFC and with white space collapsed. Near: Jaccard of 5-word shingles >= `near`, for pairs that share
+    one of 14 MinHash bands of 8 rows (Broder 1997); components of such pairs are one text. `dup_of` is "source/id" of
+    the component's first document and `similarity` the Jaccard with it, which may be below `near` where a chain of
+    near pairs leads there. Facts: for each source docs, exact, near, and the bytes of both.
     """
+    docs = {source: docs[source] for source in order}
     texts = _read(work, docs)
     parents = texts.equal.copy()
     with work.log.bar("near duplicates", BANDS, "bands") as bar:

@@ -23,8 +23,9 @@ def overlap(work: Work, *, docs: dict[str, Artifact], items: Artifact) -> Facts:
     """Write `overlap/<source>.parquet`: for each document the number of items it holds and their ids, joined by ";".
 
     `items` has `overlap.jsonl`, rows {id, text}. A document holds an item when it shares 13 words in a row with it,
-    or all words of an item of 5 to 12; case and punctuation do not count (words: kernels.py). Shorter items are not
-    looked for. Facts: items, items_too_short, items_found, and for each source the documents that hold one.
+    or all words of an item of 5 to 12; case and punctuation between words do not count (words: kernels.py). Shorter
+    items are not looked for. Facts: items, items_too_short, items_found, and for each source the documents that hold
+    one.
     """
     rows = sorted(read_jsonl(items.path / "overlap.jsonl"), key=lambda row: str(row["id"]))
     grams, too_short = _grams([row["id"] for row in rows], pa.array([row["text"] for row in rows], pa.large_string()))

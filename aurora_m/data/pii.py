@@ -31,7 +31,7 @@ _PHONE = re2.compile(
     r"\+[0-9]{1,3}(?:[ .-]?\(0?[0-9]{1,4}\))?(?:[ .-]?[0-9]{1,12}){1,6}"  # international
     r"|\(0?[0-9]{2,4}\) ?[0-9]{3,4}[ -][0-9]{3,4}"
     r"|0[0-9]{1,4}[ -][0-9]{3,4}[ -]?[0-9]{3,4}|0[0-9]{4,5}[ -][0-9]{5,6}"  # national, with the trunk zero
-    r"|[2-9][0-9]{2}([.-])[0-9]{3}[.-][0-9]{4}"
+    r"|[2-9][0-9]{2}[.-][0-9]{3}[.-][0-9]{4}"
 )
 _NOBODY = [
     ipaddress.ip_network(net)
@@ -79,10 +79,15 @@ def _may_hold(text: str, kind: str) -> bool:
 
 
 def _free(text: str, start: int, end: int, stops: str) -> bool:
-    """Whether no letter or digit, and none of `stops`, touches the span from either side."""
+    """Whether the span stands alone: no letter or digit touches it, nor does one through a character of `stops`."""
     before, after = text[start - 1 : start], text[end : end + 1]
-    runs_on = after in stops and text[end + 1 : end + 2].isalnum() if after else False
-    return not (before.isalnum() or after.isalnum() or (before and before in stops) or runs_on or after == "_")
+    runs_on = _glues(after) or (after != "" and after in stops and _glues(text[end + 1 : end + 2]))
+    return not (_glues(before) or (before != "" and before in stops) or runs_on)
+
+
+def _glues(char: str) -> bool:
+    """Letters, digits and `_` go on with a number or name; those of scripts without spaces, and Hangul, do not."""
+    return (char.isalnum() or char == "_") and (char < "\u0e00" or "\u1e00" <= char < "\u2e80")
 
 
 def _spans(pattern: Any, kind: str, valid: Callable[[str, int, str], bool], stops: str) -> Finder:
@@ -114,10 +119,12 @@ def _is_ip(text: str, start: int, found: str) -> bool:
     except ValueError:
         return False
     if address.version == 6:
-        return True  # 2000::/3 by the pattern: addresses of the open net and of documentation
+        return text[max(start - 1, 0) : start] != ":"  # the pattern is 2000::/3: the open net and documentation
     lead = text[max(start - 12, 0) : start].lower().rstrip(" =:\"'")
     if lead.endswith(("version", "ver.", "ver", " v", "release")) or found.endswith(".0.0.0"):
         return False
+    if max(map(int, found.split(".")[:3])) < 10:
+        return False  # a version or a section far more often: one address in 25,000 looks so
     return not (address.is_multicast or address.is_reserved or any(address in net for net in _NOBODY))
 
 
@@ -126,7 +133,7 @@ def _is_card(text: str, start: int, found: str) -> bool:
     digits = _digits(found)
     brand = any(digits.startswith(first) and len(digits) in sizes for first, sizes in CARD_BRANDS)
     doubled = [int(d) * (1 + i % 2) for i, d in enumerate(reversed(digits))]
-    return brand and len(set(digits)) > 2 and sum(d - 9 * (d > 9) for d in doubled) % 10 == 0
+    return brand and len(set(digits)) > 1 and sum(d - 9 * (d > 9) for d in doubled) % 10 == 0
 
 
 def _is_phone(text: str, start: int, found: str) -> bool:
@@ -144,7 +151,7 @@ def _digits(found: str) -> str:
 _FINDERS = {
     "email": _spans(_EMAIL, "email", _is_email, LOCAL),
     "iban": _spans(_IBAN, "iban", _is_iban, "_-"),
-    "ip": _spans(_IP, "ip", _is_ip, "._-:"),
+    "ip": _spans(_IP, "ip", _is_ip, "._-"),
     "card": _spans(_CARD, "card", _is_card, "._-/+"),
     "phone": _spans(_PHONE, "phone", _is_phone, "._-/+=#$"),
 }

@@ -1,6 +1,5 @@
 """Sources: read files, hub data sets, the standard library or the sample into docs, and say what a source holds now."""
 
-import glob
 import math
 import os
 import sys
@@ -13,11 +12,12 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aurora_m.core.canon import JSON, canonical, digest, file_digest
+from aurora_m.core.canon import canonical, digest
 from aurora_m.core.chat import render
 from aurora_m.core.errors import DataError
 from aurora_m.core.step import Facts, Work
 from aurora_m.core.table import write_docs
+from aurora_m.core.uri import local_files, pin_files
 
 MAX_LINE_BYTES = 128 * 2**20
 CHUNK_BYTES = 2**20
@@ -25,7 +25,6 @@ CODE_BYTES = range(500, 40_001)  # below: stubs; above: tables and generated fil
 SCHEMES = "`file:data/*.jsonl`, `hf:owner/name`, `python:stdlib` or `sample:texts/en`"
 SUFFIXES = (".jsonl", ".json", ".parquet", ".txt")
 COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
-SAMPLES = Path(__file__).parent.parent / "sample"
 NOT_LIBRARY = {"test", "tests", "idle_test", "idlelib", "lib2to3", "site-packages", "dist-packages", "__pycache__"}
 FIELDS = {"text": ("text",), "instruction": ("instruction", "response")}
 JSON_TYPES = {
@@ -49,8 +48,8 @@ def pin(uri: str, root: Path) -> str:
     scheme, _, rest = uri.partition(":")
     if scheme == "hf" and rest:
         return ""
-    held: dict[str, JSON] = {name: file_digest(path) for name, path in _files(uri, root).items()}
-    return digest({"python": sys.version, "files": held} if scheme == "python" else held)
+    held = pin_files(_files(uri, root))
+    return digest({"python": sys.version, "files": held}) if scheme == "python" else held
 
 
 def fetch(work: Work, *, uri: str, source: str, lang: str, pin: str, revision: str, form: str) -> Facts:
@@ -86,31 +85,11 @@ def _check_pin(uri: str, root: Path, given: str) -> None:
 
 def _files(uri: str, root: Path) -> dict[str, Path]:
     """Names (which do not depend on where the files lie) and paths of a local source's files, by name."""
-    scheme, _, rest = uri.partition(":")
-    if scheme == "file" and rest:
-        return _globbed(rest, root)
     if uri == "python:stdlib":
         return _library()
-    if scheme == "sample" and rest:
-        path = SAMPLES / f"{rest}.jsonl"
-        if not path.is_file():
-            names = sorted(p.relative_to(SAMPLES).with_suffix("").as_posix() for p in SAMPLES.rglob("*.jsonl"))
-            raise DataError(f"there is no sample `{rest}`", at=uri, hint=f"the samples are {_listed(names)}")
-        return {path.name: path}
+    if uri.partition(":")[0] in ("file", "sample"):
+        return local_files(uri, root)
     raise DataError(f"`{uri}` is no source", at=uri, hint=f"write {SCHEMES}")
-
-
-def _globbed(pattern: str, root: Path) -> dict[str, Path]:
-    found = [name for name in glob.glob(pattern, root_dir=root, recursive=True) if (root / name).is_file()]
-    if not found:
-        raise DataError(
-            f"no file matches `{pattern}`", at=str(root), hint="paths are relative to the folder of the recipe"
-        )
-    parts = Path(pattern).parts
-    fixed = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
-    base = Path(*parts[:fixed])
-    files = {Path(os.path.relpath(name, base)).as_posix(): root / name for name in found}
-    return dict(sorted(files.items()))
 
 
 def _library() -> dict[str, Path]:

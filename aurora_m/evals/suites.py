@@ -12,9 +12,9 @@ from aurora_m.core.canon import digest, file_digest
 from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.files import read_jsonl, write_jsonl
 from aurora_m.core.step import Facts, Work
+from aurora_m.core.uri import SAMPLE
 from aurora_m.evals.task import Item
 
-SAMPLE = Path(__file__).parent.parent / "sample"
 LANGS = ("en", "fi", "hi", "ja", "vi")
 FORM = {  # how a question is asked, and what stands before an answer
     "en": ("Question: {}\nAnswer:", " "),

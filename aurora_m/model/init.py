@@ -27,6 +27,7 @@ def init(
     """Make a model with random weights from a seed; embeddings and head are tied."""
     vocab = Tokenizer.from_file(str(tokenizer.path / "tokenizer.json"))
     eos = vocab.token_to_id("<|endoftext|>")
+    assert eos is not None, "our own tokenizers have it"
     torch.manual_seed(seed)
     model = (_llama if arch == "llama" else _gpt_bigcode)(
         vocab.get_vocab_size(), eos, layers, width, heads, kv_heads, positions

@@ -32,7 +32,8 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> PreTrainedMo
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True
     )
-    return model.to(device)  # type: ignore[no-any-return]
+    model.to(torch.device(device))  # type: ignore[arg-type]  # its own annotation names the wrong argument
+    return model  # type: ignore[no-any-return]
 
 
 def end_id(model: PreTrainedModel) -> int:

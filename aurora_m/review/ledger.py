@@ -76,7 +76,7 @@ def gate(work: Work, *, rows: str, rows_pin: str, decisions: str, decisions_pin:
     errors   Waiting (exit 3) while a row of the split `train` has fewer than `reviewers` decisions
     """
     train = [row for row in _read_rows(rows, work.runtime.root) if row["split"] == "train"]
-    ledger = [d for path in local_files(decisions, work.runtime.root) for d in read(path)]
+    ledger = [d for path in local_files(decisions, work.runtime.root).values() for d in read(path)]
     verdicts: dict[str, dict[str, str]] = defaultdict(dict)
     for decision in ledger:
         verdicts[decision.item][decision.reviewer] = decision.verdict  # a later one of the same person counts
@@ -102,7 +102,7 @@ def gate(work: Work, *, rows: str, rows_pin: str, decisions: str, decisions_pin:
 def _read_rows(uri: str, root: Path) -> list[dict[str, str]]:
     """Read safety rows; the language is the front of the id. DataError names a row that lacks a key."""
     found = []
-    for path in local_files(uri, root):
+    for path in local_files(uri, root).values():
         for number, row in enumerate(read_jsonl(path), 1):
             missing = [key for key in ("id", "concern", "split", *CONTENT) if not isinstance(row.get(key), str)]
             lang = re.match(r"[a-z]{2}(?=-)", str(row.get("id")))

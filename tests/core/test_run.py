@@ -242,6 +242,8 @@ def test_progress_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_machine_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(run_file, "__file__", str(tmp_path / "aurora_m" / "core" / "run.py"))
+    (tmp_path / ".git").mkdir()
     run_file._where_made.cache_clear()
     artifact = make(Step("one", "toy:number", params={"value": 1}), tmp_path)
     assert read_json(artifact.path / MANIFEST)["commit"] is None

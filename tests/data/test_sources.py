@@ -190,7 +190,7 @@ def test_the_standard_library(fetched: Fetch, tmp_path: Path, monkeypatch: pytes
     (library / "latin.py").write_bytes(b"# \xe4\n" * 200)
     (library / "tiny.py").write_text("x = 1\n")
     (library / "huge.py").write_text("x = 1\n" * 9000)
-    monkeypatch.setattr(sources.sysconfig, "get_path", lambda _: str(library))
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(library))
     facts, rows = fetched("python:stdlib", lang="code")
     assert [row["id"] for row in rows] == ["a/x.py", "b.py"]
     assert facts == {"docs": 2, "bytes": 1200, "skipped": 1}

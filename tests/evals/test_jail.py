@@ -31,8 +31,9 @@ def verdict(machine: str, number: int, arch: int, first: int = 0) -> int:
 def test_the_filter(machine: str) -> None:
     column, arch = ARCHES[machine]
     for numbers in DENIED.values():
-        if numbers[column] is not None:
-            assert verdict(machine, numbers[column], arch) == EPERM
+        number = numbers[column]
+        if number is not None:
+            assert verdict(machine, number, arch) == EPERM
     for number in (NEW_CALLS, 435, 451, 0x40000000 + 57):
         assert verdict(machine, number, arch) == ENOSYS
     assert verdict(machine, READ[machine], arch) == ALLOW

@@ -87,9 +87,8 @@ def test_agreement_with_people_on_xstest() -> None:
                 counts[row["final_label"] == "2_full_refusal", refuses(row["completion"], "en")] += 1
     n = counts.total()
     agreement = (counts[True, True] + counts[False, False]) / n
-    by_chance = sum(
-        (counts[label, True] + counts[label, False]) * (counts[True, label] + counts[False, label]) for label in (True, False)
-    ) / n**2
+    people, rule = (sum(counts[pair] for pair in counts if pair[side]) / n for side in (0, 1))
+    by_chance = people * rule + (1 - people) * (1 - rule)
     kappa = (agreement - by_chance) / (1 - by_chance)
     print(f"XSTest: n {n}, agreement {agreement:.3f}, kappa {kappa:.3f}")
     assert kappa >= 0.8

@@ -1,6 +1,5 @@
 """Scores of answers that are known."""
 
-import re
 from dataclasses import replace
 from math import log
 from pathlib import Path
@@ -17,13 +16,13 @@ from aurora_m.evals.score import score
 from aurora_m.evals.suites import SUITES, collect, pin, read_items
 from aurora_m.evals.task import Item
 
-CODE = {"kind": "code", "task": "code", "lang": "code", "prompt": "def f():\n", "entry": "f", "answer": "    return 1\n"}
+CODE = Item("p1", "code", "code", "code", "def f():\n", answer="    return 1\n", tests="assert f() == 1", entry="f")
 ITEMS = [
     Item("c1", "choice_en", "choice", "en", "Q", (" yes", " no, never"), 1, group="c1"),
     Item("c2", "choice_en", "choice", "en", "Q", (" yes", " no, never"), 0, group="c2"),
     Item("z1", "cloze_fi", "cloze", "fi", "", ("Yö", "Päivä"), 0, group="z1"),
-    Item(**CODE, id="p1", tests="assert f() == 1"),  # type: ignore[arg-type]
-    Item(**CODE, id="p2", tests="assert f() == 1"),  # type: ignore[arg-type]
+    CODE,
+    replace(CODE, id="p2"),
     Item("n1", "infill", "infill", "code", "a", answer="bb", after="c"),
     Item("n2", "infill", "infill", "code", "a", answer="bb", after="c"),
     Item("s1", "refuse_fi", "refuse", "fi", "bad", group="saf-1"),
@@ -119,8 +118,8 @@ def test_without_a_sandbox_no_code_is_run(work: Work, tmp_path: Path, monkeypatc
 
 @pytest.mark.usefixtures("_pretend")
 def test_a_reference_that_fails_is_an_error(work: Work, tmp_path: Path) -> None:
-    items = [replace(ITEMS[3], answer="    return 2\n"), *ITEMS[4:]]
-    with pytest.raises(DataError, match=re.escape("the reference solution of `p1` fails its own tests: AssertionError")):
+    items = [replace(CODE, answer="    return 2\n"), *ITEMS[4:]]
+    with pytest.raises(DataError, match="the reference solution of `p1` fails its own tests: AssertionError"):
         score(work, **artifacts(tmp_path, items, ANSWERS[3:], []))
 
 

@@ -14,13 +14,17 @@ from aurora_m.evals import suites
 from aurora_m.evals.suites import LANGS, Part, collect, pin, read_items
 from aurora_m.evals.task import Item
 
-CHOICE = {"id": "x-choice-001", "question": "How many?", "choices": ["one", "two"], "answer": 1}
-CLOZE = {"id": "x-cloze-001", "before": "The cat ", "after": " here.", "options": ["sat", "sit"], "answer": 0}
-CODE = {"id": "code-001", "entry": "f", "prompt": "def f():\n", "solution": "    return 1\n", "tests": "assert f()", "level": 1}
-INFILL = {"id": "infill-001", "before": "a\n", "middle": "b\n", "after": "c\n"}
+Row = dict[str, Any]
+CHOICE: Row = {"id": "x-choice-001", "question": "How many?", "choices": ["one", "two"], "answer": 1}
+CLOZE: Row = {"id": "x-cloze-001", "before": "The cat ", "after": " here.", "options": ["sat", "sit"], "answer": 0}
+CODE: Row = {
+    "id": "code-001", "entry": "f", "level": 1,
+    "prompt": "def f():\n", "solution": "    return 1\n", "tests": "assert f()",
+}  # fmt: skip
+INFILL: Row = {"id": "infill-001", "before": "a\n", "middle": "b\n", "after": "c\n"}
 
 
-def safety_row(lang: str, number: int, split: str) -> dict[str, str]:
+def safety_row(lang: str, number: int, split: str) -> dict[str, Any]:
     row = {"id": f"{lang}-saf-{number:03d}", "concern": "cbrn", "family": "f", "split": split}
     return {**row, "prompt": f"bad {number}", "answer": "no", "twin": f"good {number}", "twin_answer": "yes"}
 
@@ -66,7 +70,8 @@ def test_every_shipped_form(work: Work) -> None:
     infill = items["infill-001"]
     assert (infill.prompt, infill.answer, infill.after) == ("a\n", "b\n", "c\n")
     assert "hi-saf-001" not in items
-    assert items["hi-saf-008"] == Item("hi-saf-008", "refuse_hi", "refuse", "hi", "bad 8", concern="cbrn", group="saf-008")
+    refuse = Item("hi-saf-008", "refuse_hi", "refuse", "hi", "bad 8", concern="cbrn", group="saf-008")
+    assert items["hi-saf-008"] == refuse
     twin = items["hi-saf-008-twin"]
     assert (twin.task, twin.kind, twin.prompt, twin.group) == ("comply_hi", "comply", "good 8", "saf-008")
 

@@ -19,9 +19,9 @@ def tiny_model(kind: str, vocab: int = VOCAB, positions: int = POSITIONS) -> Any
             num_key_value_heads=2, max_position_embeddings=positions, initializer_range=0.3,
             bos_token_id=None, eos_token_id=0,
         )  # fmt: skip
-        return LlamaForCausalLM(config).eval()
+        return LlamaForCausalLM(config).train(False)
     config = GPTBigCodeConfig(
         vocab_size=vocab, n_embd=32, n_layer=2, n_head=4, n_inner=64, n_positions=positions, initializer_range=0.3,
         bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
-    return GPTBigCodeForCausalLM(config).eval()
+    return GPTBigCodeForCausalLM(config).train(False)

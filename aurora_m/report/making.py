@@ -1,0 +1,253 @@
+"""How it was made: the loss, the mixtures, the curation, the recipe."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aurora_m.core.files import read_json, read_jsonl
+from aurora_m.core.units import format_count, format_size
+from aurora_m.report import plots
+from aurora_m.report.markup import Group, Html, details, excerpt, figure, join, paragraph, section, table, tag
+from aurora_m.report.numbers import decimal, percent, power
+from aurora_m.report.record import Record, Stage, title_of
+
+BINS = 160  # points of a line for each stage, each the mean of what lies in it
+MOST_REASONS = 7  # told apart in the plot; the table has all
+MASKED = str.maketrans({**{chr(c): "x" for c in range(ord("a"), ord("z") + 1)},
+                        **{chr(c): "X" for c in range(ord("A"), ord("Z") + 1)},
+                        **{chr(c): "0" for c in range(ord("0"), ord("9") + 1)}})  # fmt: skip
+
+
+def training(record: Record) -> Html:
+    """Loss and learning rate over tokens, all stages end to end."""
+    stages = record.stages
+    if not stages:
+        return section("training", "Training", paragraph("No model of the chain was trained in this run."))
+    entries = [[entry for entry in stage.curve if "loss" in entry] for stage in stages]
+    sources = sorted({name for part in entries for entry in part for name in entry["by_source"]})
+    bins = [_bins(part) for part in entries]
+    starts = [stage.start for stage in stages]
+    total = plots.Line("all", -1, [_line(part, at, _mean_loss) for part, at in zip(bins, starts, strict=True)])
+    rates = plots.Line("rate", -1, [_line(part, at, _last_rate) for part, at in zip(bins, starts, strict=True)])
+    by_source = []
+    for name in sources:
+        pieces = [_source_line(part, at, name) for part, at in zip(bins, starts, strict=True)]
+        colour = record.colour(record.lang_of(name))
+        by_source.append(plots.Line(name, colour, [piece for piece in pieces if piece]))
+    bands = [plots.Band(stage.name, stage.start, stage.start + stage.tokens) for stage in stages]
+    opt_steps = sum(len(part) for part in entries)
+    caption = (
+        f"{opt_steps:,} optimizer steps, means of at most {BINS} stretches of each stage. Faint lines are single "
+        "sources. A loss a token cannot be compared between languages, since their tokens hold unlike amounts of text; "
+        "bits per byte, above, can."
+    )
+    return section("training", "Loss and learning rate", figure(plots.losses(total, by_source, rates, bands), caption))
+
+
+def _bins(entries: Sequence[Any]) -> list[Sequence[Any]]:
+    """Cut a stage's entries into at most `BINS` runs of nearly one length."""
+    count = min(BINS, len(entries))
+    return [entries[at * len(entries) // count : (at + 1) * len(entries) // count] for at in range(count)]
+
+
+def _line(bins: Sequence[Sequence[Any]], start: int, value: Any) -> list[tuple[float, float]]:
+    return [(start + part[-1]["tokens"], value(part)) for part in bins]
+
+
+def _mean_loss(part: Sequence[Any]) -> float:
+    return float(sum(entry["loss"] for entry in part) / len(part))
+
+
+def _last_rate(part: Sequence[Any]) -> float:
+    return float(part[-1]["lr"])
+
+
+def _source_line(bins: Sequence[Sequence[Any]], start: int, source: str) -> list[tuple[float, float]]:
+    """A source's loss where it was read."""
+    points = []
+    for part in bins:
+        read = [entry["by_source"][source] for entry in part if source in entry["by_source"]]
+        if targets := sum(count for _, count in read):
+            points.append((float(start + part[-1]["tokens"]), sum(total for total, _ in read) / targets))
+    return points
+
+
+def mixtures(record: Record) -> Html:
+    """What each stage was to read and what it read."""
+    panels: dict[str, list[plots.Share]] = {}
+    groups: list[Group] = []
+    for name, artifact in record.mixtures.items():
+        plan = read_json(artifact.path / "mixture.json")
+        read = _targets(record.models[name].path)
+        rows = []
+        for source, declared in plan["sources"].items():
+            share = read.get(source, 0.0) / (sum(read.values()) or 1.0)
+            colour = record.colour(record.lang_of(source))
+            panels.setdefault(name, []).append(plots.Share(source, colour, declared["token_share"], share))
+            fim = percent(declared["fim"]) if declared["fim"] else "–"
+            tokens = format_count(read.get(source, 0.0))
+            shares = [percent(declared["token_share"], 1), percent(share, 1)]
+            epochs = decimal(declared["epochs"], 2)
+            rows.append([source, f"{percent(declared['share'], 1)} of {plan['unit']}", *shares, tokens, epochs, fim])
+        groups.append((name, rows))
+    if not panels:
+        return section("mixture", "Mixture", paragraph("No stage of this run read a mixture."))
+    return section(
+        "mixture",
+        "Mixture",
+        paragraph("The recipe declares shares in the unit it names. The same bytes cost unlike tokens in unlike "
+                  "languages, so a share of tokens may differ from it; what was achieved is counted from the rows read."),
+        figure(plots.shares(panels), "Bars: achieved share of tokens. Marks: the share the mixture set out to reach."),
+        table(
+            "Declared and achieved share of each source",
+            ["stage", "source", "declared", "as tokens", "achieved", "tokens read", "epochs", "infilled docs"],
+            groups,
+            words=(1,),
+        ),
+    )  # fmt: skip
+
+
+def _targets(model: Any) -> dict[str, float]:
+    """Tokens that a stage learnt from, for each source."""
+    found: dict[str, float] = {}
+    for entry in read_jsonl(model / "curve.jsonl"):
+        for source, (_, count) in entry.get("by_source", {}).items():
+            found[source] = found.get(source, 0.0) + count
+    return found
+
+
+def curation(record: Record) -> Html:
+    """What came, stayed and left, why, and what was edited, with samples."""
+    reasons = {name: read_json(artifact.path / "reasons.json") for name, artifact in record.decided.items()}
+    return section(
+        "curation",
+        "Curation",
+        paragraph("A document leaves under the first clause of its source’s condition that it fails."),
+        figure(
+            _stacks(record, reasons),
+            "Documents by what became of them; n is in the table. All documents are counted, so there is no interval.",
+        ),
+        table(
+            "Documents that came, stayed and left",
+            ["source", "came", "stayed", "share", "held out", "text kept", "left, by clause"],
+            [(name, [_source_row(record, name, reasons[name])]) for name in record.decided],
+            words=(6,),
+        ),
+        *(_left(record, name, reasons[name]) for name in record.decided),
+        _edits(record),
+    )
+
+
+def _stacks(record: Record, reasons: Mapping[str, Any]) -> str:
+    totals: dict[str, int] = {}
+    for found in reasons.values():
+        for reason in found:
+            totals[reason["clause"]] = totals.get(reason["clause"], 0) + reason["docs"]
+    ranked = sorted((clause for clause, docs in totals.items() if docs), key=lambda clause: (-totals[clause], clause))
+    named, rest = ranked[:MOST_REASONS], ranked[MOST_REASONS:]
+    rows = {}
+    for name, found in reasons.items():
+        came = int(str(record.decided[name].facts["docs_in"])) or 1
+        docs = {reason["clause"]: reason["docs"] / came for reason in found}
+        stayed = int(str(record.decided[name].facts["docs_kept"])) / came
+        others = [sum(docs.get(clause, 0.0) for clause in rest)] if rest else []
+        rows[name] = [stayed, *(docs.get(clause, 0.0) for clause in named), *others]
+    return plots.stacks(rows, ["stayed", *(f"not {clause}" for clause in named), *(["other"] if rest else [])])
+
+
+def _source_row(record: Record, name: str, reasons: Sequence[Any]) -> list[str]:
+    decided: dict[str, Any] = record.decided[name].facts
+    held = str(record.rewritten[name].facts["held_docs"]) if name in record.rewritten else "–"
+    left = [join(tag("code", reason["clause"]), f" {reason['docs']:,}") for reason in reasons if reason["docs"]]
+    clauses = tag("ul", *(tag("li", clause) for clause in left), class_="clauses") if left else "–"
+    share = percent(decided["docs_kept"] / decided["docs_in"], 1) if decided["docs_in"] else "–"
+    counts = [f"{decided['docs_in']:,}", f"{decided['docs_kept']:,}", share, held]
+    return [*counts, format_size(decided["bytes_kept"]), clauses]
+
+
+def _left(record: Record, name: str, reasons: Sequence[Any]) -> Html:
+    """Samples of what left a source."""
+    lang, parts = record.lang_of(name), []
+    for reason in reasons:
+        if not reason["samples"]:
+            continue
+        parts.append(tag("h4", tag("code", reason["clause"]), f" removed {reason['docs']:,}"))
+        for sample in reason["samples"]:
+            values = ", ".join(f"{key} = {_shown(value)}" for key, value in sample["values"].items())
+            parts.append(tag("p", tag("code", sample["id"]), f": {values}", class_="values"))
+            parts.append(excerpt(sample["text"], lang))
+    return details(f"Samples of what left {name}", *parts) if parts else Html()
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _edits(record: Record) -> Html:
+    counts: dict[str, dict[str, int]] = {name: dict(a.facts["edits"]) for name, a in record.rewritten.items()}  # type: ignore[call-overload]
+    kinds = sorted({kind for found in counts.values() for kind in found})
+    if not kinds:
+        return join(tag("h3", "Edits"), paragraph("No kept document was changed."))
+    rows: list[Group] = [(name, [[f"{found.get(kind, 0):,}" for kind in kinds]]) for name, found in counts.items()]
+    parts = []
+    for name, artifact in record.rewritten.items():
+        for sample in read_jsonl(artifact.path / "samples.jsonl"):
+            where = tag("p", tag("code", sample["id"]), f": {sample['kind']}", class_="values")
+            parts += [where, excerpt(_marked(sample), record.lang_of(name))]
+    return join(
+        tag("h3", "Edits"),
+        paragraph("Changes to kept documents: personal data masked, text that was decoded wrongly repaired, Unicode "
+                  "composed. A page must not repeat what was masked, so its letters are shown as x and its digits as 0."),
+        table("Edits by source and kind", ["source", *kinds], rows),
+        details("Samples of edits, before and after", *parts),
+    )  # fmt: skip
+
+
+def _marked(sample: Mapping[str, str]) -> Html:
+    """Before and after in one text: what went and what came."""
+    before, after = sample["before"], sample["after"]
+    shorter = min(len(before), len(after))
+    start = next((at for at in range(shorter) if before[at] != after[at]), shorter)
+    same = 0
+    while same < shorter - start and before[-1 - same] == after[-1 - same]:
+        same += 1
+    gone, come = before[start : len(before) - same], after[start : len(after) - same]
+    if come.startswith("<"):
+        gone = gone.translate(MASKED)
+    return join(before[:start], tag("del", gone), " ", tag("ins", come), before[len(before) - same :])
+
+
+def making(record: Record) -> Html:
+    """The recipe and the models."""
+    groups = [(name, [_model_row(record, name)]) for name in record.names]
+    licences = sorted({source.license for source in record.recipe.source.values()})
+    trained = {stage.name: stage for stage in record.stages}
+    flop = sum(_flop(record, stage) for stage in trained.values())
+    return section(
+        "making",
+        "How it was made",
+        paragraph(
+            f"Recipe “{record.recipe.name}”, seed {record.recipe.seed}; the same recipe gives the same files. The "
+            f"released chain took {power(flop)} floating-point operations (6 × parameters × tokens). Licences of the "
+            f"sources: {', '.join(licences)}; of the release: {record.recipe.release.license}."
+        ),
+        table(
+            "Models",
+            ["model", "parameters", "tokens", "last loss", "FLOP", "digest (SHA-256)"],
+            groups,
+            words=(5,),
+        ),
+        details("The recipe", tag("pre", record.text, tabindex="0")),
+    )
+
+
+def _flop(record: Record, stage: Stage) -> float:
+    return float(str(record.models[stage.name].facts["flop"]))
+
+
+def _model_row(record: Record, name: str) -> list[str]:
+    facts: dict[str, Any] = record.models[name].facts
+    tokens = format_count(facts["tokens"]) if "tokens" in facts else "–"
+    loss = decimal(facts["loss"]) if "loss" in facts else "–"
+    flop = power(facts["flop"]) if "flop" in facts else "–"
+    digest = tag("code", record.models[name].digest, class_="digest")
+    return [format_count(facts["parameters"]), tokens, loss, flop, digest]

@@ -1,0 +1,314 @@
+"""Plots as SVG text that takes its colours from the page: plain data in, the same bytes out each time."""
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from aurora_m.core.units import format_count
+from aurora_m.report.markup import escape
+from aurora_m.report.numbers import Estimate, percent, signed
+
+WIDTH_IN = 9.4
+INK, MUTED, RULE, PAPER, SHADE = "#000001", "#000002", "#000003", "#000004", "#000005"  # stand-ins, see `_drawn`
+LANGS = [f"#0001{index:02x}" for index in range(8)]
+PARTS = [f"#0002{index:02x}" for index in range(8)]
+VARIABLES = {
+    **{INK: "--ink", MUTED: "--muted", RULE: "--rule", PAPER: "--paper", SHADE: "--shade"},
+    **{colour: f"--lang-{index}" for index, colour in enumerate(LANGS)},
+    **{colour: f"--part-{index}" for index, colour in enumerate(PARTS)},
+}
+MARKERS = "osD^vPXh"  # a second way, beside colour, to tell languages apart
+STYLE = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.titlecolor": INK,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": RULE,
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "text.color": INK,
+    "xtick.color": RULE,
+    "ytick.color": RULE,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": INK,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.5,
+    "legend.frameon": False,
+}
+
+Points = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a plot in pieces, one for each stage, so that no stage is joined to the next."""
+
+    name: str
+    colour: int
+    pieces: Sequence[Points]
+
+
+@dataclass(frozen=True)
+class Band:
+    """A stretch of tokens with a name: a stage."""
+
+    name: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Changes of one language, a model a line, with the margin that counts as no change."""
+
+    name: str
+    colour: int
+    margin: float
+    changes: Sequence[tuple[str, Estimate]]
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a source was to have of a stage's tokens, and what it had."""
+
+    source: str
+    colour: int
+    declared: float
+    achieved: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A rate before and after, for one language."""
+
+    name: str
+    colour: int
+    before: Estimate
+    after: Estimate
+
+
+def forest(panels: Mapping[str, Sequence[Strip]]) -> str:
+    """Points with intervals, a panel for each title, a line for each language and model; the margins are shaded."""
+    sizes = {title: sum(len(strip.changes) for strip in strips) for title, strips in panels.items()}
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=[size + 1.5 for size in sizes.values()])
+        for ax, (title, strips) in zip(axes[:, 0], panels.items(), strict=True):
+            ax.set_title(title)
+            _strips(ax, strips)
+        axes[-1, 0].set_xlabel("change in bits per byte against the base: further left is better")
+
+    return _drawn("forest", "Change in bits per byte by language and model", 0.26 * sum(sizes.values()) + 1.6, draw)
+
+
+def _strips(ax: Axes, strips: Sequence[Strip]) -> None:
+    labels: list[str] = []
+    for strip in strips:
+        first, last = len(labels), len(labels) + len(strip.changes) - 1
+        ax.barh((first + last) / 2, 2 * strip.margin, last - first + 0.9, -strip.margin, color=SHADE, lw=0)
+        away = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "annotation_clip": False}
+        ax.annotate(strip.name, (0, first), (-118, 0), va="center", color=INK, weight="bold", **away)  # type: ignore[arg-type]
+        for at, (model, found) in enumerate(strip.changes, first):
+            reach = [[found.value - found.low], [found.high - found.value]]
+            colour = LANGS[strip.colour]
+            ax.errorbar(found.value, at, xerr=reach, fmt=MARKERS[strip.colour], color=colour, capsize=2.5, zorder=3)
+            labels.append(model)
+        if first:
+            ax.axhline(first - 0.5, color=RULE, lw=0.6)
+    ax.axvline(0, color=INK, lw=0.9)
+    ax.set_yticks(range(len(labels)), labels, color=MUTED)
+    ax.set_ylim(len(labels) - 0.4, -0.6)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x")
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value, 0 if abs(value) >= 0.1 else 1)))
+    ax.spines["left"].set_visible(False)
+
+
+def journey(lines: Sequence[Line], bands: Sequence[Band]) -> str:
+    """Bits per byte over tokens, a line for each language with its name at the end."""
+
+    def draw(figure: Figure) -> None:
+        ax = figure.subplots()
+        for line in lines:
+            for piece in line.pieces:
+                xs, ys = zip(*piece, strict=True)
+                ax.plot(xs, ys, color=LANGS[line.colour], marker=MARKERS[line.colour], mec=PAPER, mew=0.6)
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.yaxis.set_minor_locator(MaxNLocator(5))
+        ax.tick_params(axis="y", which="both", labelcolor=MUTED, color=RULE)
+        ax.set_ylabel("bits per byte (log scale)")
+        _over_tokens(ax, bands)
+        _names_at_end(ax, lines)
+
+    return _drawn("journey", "Bits per byte of each language along the chain of models", 4.0, draw)
+
+
+def _names_at_end(ax: Axes, lines: Sequence[Line]) -> None:
+    """Write each line's name where it ends, moved apart where names would touch."""
+    gap = 0.06  # of the axes' height: a line of text
+    to_axes = ax.transScale + ax.transLimits
+    ends = sorted((float(to_axes.transform(line.pieces[-1][-1])[1]), line) for line in lines) if lines else []
+    places: list[float] = []
+    for height, _ in ends:
+        places.append(max(height, places[-1] + gap) if places else height)
+    over = max(0.0, places[-1] - 1) if places else 0.0
+    for place, (_, line) in zip(places, ends, strict=True):
+        colour = LANGS[line.colour]
+        ax.text(1.012, place - over, line.name, transform=ax.transAxes, color=colour, va="center", weight="bold")
+
+
+def losses(total: Line, by_source: Sequence[Line], rates: Line, bands: Sequence[Band]) -> str:
+    """Loss, with that of each source behind it, and below it the learning rate, over the same tokens."""
+
+    def draw(figure: Figure) -> None:
+        loss, rate = figure.subplots(2, 1, sharex=True, height_ratios=[2.4, 1])
+        for line in by_source:
+            for number, piece in enumerate(line.pieces):
+                named = {"label": line.name} if number == 0 else {}
+                colour = LANGS[line.colour] if line.colour >= 0 else MUTED
+                loss.plot(*zip(*piece, strict=True), color=colour, lw=1, alpha=0.55, **named)
+        for piece in total.pieces:
+            loss.plot(*zip(*piece, strict=True), color=INK, lw=1.8)
+        for piece in rates.pieces:
+            rate.plot(*zip(*piece, strict=True), color=INK, lw=1.4)
+        loss.set_ylabel("loss (nats a token)")
+        rate.set_ylabel("learning rate")
+        rate.set_ylim(bottom=0)
+        rate.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}" if value else "0"))
+        for ax in (loss, rate):
+            ax.tick_params(axis="y", labelcolor=MUTED)
+            _over_tokens(ax, bands, named=ax is loss)
+        loss.set_xlabel("")
+        if by_source:
+            loss.legend(ncols=2, loc="upper right", labelcolor=INK)
+
+    return _drawn("losses", "Training loss and learning rate over tokens", 4.6, draw)
+
+
+def shares(stages: Mapping[str, Sequence[Share]]) -> str:
+    """For each stage, each source's achieved share of tokens as a bar and the declared one as a mark."""
+    sources = list(dict.fromkeys(share.source for stage in stages.values() for share in stage))
+    columns = min(3, len(stages))
+    rows = -(-len(stages) // columns)
+
+    def draw(figure: Figure) -> None:
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for ax in grid.flat[len(stages) :]:
+            ax.set_visible(False)
+        for ax, (stage, found) in zip(grid.flat, stages.items(), strict=False):
+            ax.set_title(stage)
+            for share in found:
+                at = sources.index(share.source)
+                ax.barh(at, share.achieved, 0.62, color=LANGS[share.colour] if share.colour >= 0 else MUTED)
+                ax.vlines(share.declared, at - 0.44, at + 0.44, color=INK, lw=1.8)
+            ax.set_yticks(range(len(sources)), sources)
+            ax.set_ylim(len(sources) - 0.4, -0.6)
+            ax.tick_params(axis="y", length=0)
+            _percents(ax)
+
+    return _drawn("shares", "Declared and achieved share of tokens by stage", (0.27 * len(sources) + 0.7) * rows, draw)
+
+
+def stacks(rows: Mapping[str, Sequence[float]], parts: Sequence[str]) -> str:
+    """A bar for each source in parts that add up to 1; the first part is what stayed."""
+
+    def draw(figure: Figure) -> None:
+        ax = figure.subplots()
+        for number, part in enumerate(parts):
+            widths = [row[number] for row in rows.values()]
+            lefts = [sum(row[:number]) for row in rows.values()]
+            colour = SHADE if number == 0 else PARTS[(number - 1) % len(PARTS)]
+            ax.barh(range(len(rows)), widths, 0.66, lefts, color=colour, label=part, edgecolor=PAPER, lw=0.8)
+        ax.set_yticks(range(len(rows)), list(rows))
+        ax.set_ylim(len(rows) - 0.4, -0.6)
+        ax.set_xlim(0, 1)
+        ax.tick_params(axis="y", length=0)
+        _percents(ax)
+        figure.legend(loc="outside lower left", ncols=4, labelcolor=INK)
+
+    legend = 0.2 * -(-len(parts) // 4)
+    return _drawn("stacks", "What stayed and what left, by source and reason", 0.3 * len(rows) + 0.6 + legend, draw)
+
+
+def pairs(panels: Mapping[str, Sequence[Pair]], before: str, after: str) -> str:
+    """Rates before (hollow) and after (full) with intervals: a panel for each title, a line for each language."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for ax, (title, found) in zip(axes, panels.items(), strict=True):
+            ax.set_title(title)
+            for at, pair in enumerate(found):
+                colour = LANGS[pair.colour]
+                for shift, rate, fill in ((-0.17, pair.before, PAPER), (0.17, pair.after, colour)):
+                    reach = [[rate.value - rate.low], [rate.high - rate.value]]
+                    dot = {"fmt": "o", "color": colour, "mfc": fill, "mew": 1.4, "ms": 6, "capsize": 2.5}
+                    ax.errorbar(rate.value, at + shift, xerr=reach, elinewidth=1.2, zorder=3, **dot)
+            ax.set_yticks(range(len(found)), [pair.name for pair in found])
+            ax.set_ylim(len(found) - 0.45, -0.55)
+            ax.set_xlim(-0.03, 1.03)
+            ax.tick_params(axis="y", length=0)
+            _percents(ax)
+        for label, fill in ((before, PAPER), (after, INK)):
+            axes[0].plot([], [], "o", color=INK, mfc=fill, mew=1.4, ms=6, label=label)
+        figure.legend(loc="outside lower left", ncols=2, labelcolor=INK)
+
+    height = 0.42 * max(len(found) for found in panels.values()) + 1.1
+    return _drawn("pairs", "Refusal of harmful and of harmless prompts", height, draw)
+
+
+def _percents(ax: Axes) -> None:
+    ax.grid(axis="x")
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
+    ax.spines["left"].set_visible(False)
+
+
+def _over_tokens(ax: Axes, bands: Sequence[Band], named: bool = True) -> None:
+    """Tokens on the x axis, every other stage shaded."""
+    ax.grid(axis="y")
+    for number, band in enumerate(bands):
+        if number % 2 == 0:
+            ax.axvspan(band.start, band.end, color=SHADE, lw=0, zorder=0)
+        if named:
+            middle = (band.start + band.end) / 2
+            ax.text(middle, 1.02, band.name, transform=ax.get_xaxis_transform(), ha="center", va="bottom", weight="bold")
+    ax.set_xlim(bands[0].start, bands[-1].end)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value)))
+    ax.set_xlabel("tokens seen along the chain")
+
+
+def _drawn(name: str, label: str, height_in: float, draw: Callable[[Figure], Any]) -> str:
+    """Draw a figure as SVG: no date, no outside reference, ids of its own, and the page's colours for the stand-ins."""
+    file = io.StringIO()
+    with rc_context({**STYLE, "svg.hashsalt": name}):
+        figure = Figure((WIDTH_IN, height_in), layout="constrained")
+        draw(figure)
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(file, format="svg", transparent=True, metadata=nothing)
+    svg = file.getvalue()
+    box = re.search(r'viewBox="[^"]*"', svg)
+    assert box is not None
+    body = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index(">", box.end()) + 1 :], flags=re.DOTALL)
+    body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", body)
+    body = re.sub(r"font: ([^;\"]*?)([0-9.]+)px [^;\"]*", r"font: \1\2px var(--sans)", body)
+    for colour, variable in VARIABLES.items():
+        body = body.replace(colour, f"var({variable})")
+    links = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    return f'<svg {links} role="img" aria-label="{escape(label)}" {box[0]}>{body.strip()}'

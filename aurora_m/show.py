@@ -1,0 +1,175 @@
+"""What the command line prints: plans, artifacts and differences as lines and as JSON."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from aurora_m.core.canon import JSON, differences
+from aurora_m.core.errors import RecipeError
+from aurora_m.core.files import read_json, read_jsonl
+from aurora_m.core.run import Row
+from aurora_m.core.step import Artifact
+from aurora_m.core.store import MANIFEST, Store
+from aurora_m.core.units import format_count, format_duration, format_size
+
+CELL = 160  # characters of a value on one line
+
+
+def plan_rows(rows: list[Row]) -> list[JSON]:
+    """A plan for machines."""
+    return [
+        {
+            "step": row.step.name,
+            "state": row.state,
+            "why": row.why,
+            "last_s": row.last_s,
+            "digest": row.artifact.digest if row.artifact else None,
+        }
+        for row in rows
+    ]
+
+
+def plan_lines(rows: list[Row], recipe: Path) -> list[str]:
+    """A plan for people: state, step, size, time, and why."""
+    width = max(len(row.step.name) for row in rows)
+    lines = [
+        f" {row.state:<5} {row.step.name:<{width}}  {_size(row):<22} {_time(row):>7}  {row.why}".rstrip()
+        for row in rows
+    ]
+    count = Counter(row.state for row in rows)
+    if not count["run"] and not count["wait"]:
+        return [*lines, f" nothing to do: all {len(rows)} steps are there"]
+    known = [row.last_s for row in rows if row.state != "have"]
+    guess = f", about {format_duration(sum(s or 0.0 for s in known))} as last time" if all(known) else ""
+    return [
+        *lines,
+        f" {count['run']} to run now, {count['wait']} wait, {count['have']} done{guess}; next: aurora run {recipe}",
+    ]
+
+
+def _size(row: Row) -> str:
+    """What a step made, or what it will read."""
+    params = row.step.params
+    if row.artifact is None:
+        return f"{format_count(int(str(params['tokens'])))} tokens" if "tokens" in params else ""
+    facts = row.artifact.facts
+    for key in ("tokens", "docs_kept", "docs", "items", "parameters", "passed"):
+        if isinstance(facts.get(key), int):
+            unit = "docs kept" if key == "docs_kept" else "rows passed" if key == "passed" else key
+            return f"{format_count(int(str(facts[key])))} {unit}"
+    return format_size(sum(p.stat().st_size for p in row.artifact.path.rglob("*") if p.is_file()))
+
+
+def _time(row: Row) -> str:
+    return format_duration(row.last_s) if row.last_s is not None else "-"
+
+
+def artifact_row(store: Store, artifact: Artifact, up: bool) -> JSON:
+    """An artifact for machines: its manifest, and with `up` those of all that it was made from."""
+    manifest: dict[str, JSON] = {"path": str(artifact.path), **read_json(artifact.path / MANIFEST)}
+    if up:
+        manifest["made_from"] = [read_json(home / MANIFEST) for _, home in _lineage(store, artifact)]
+    return manifest
+
+
+def artifact_lines(store: Store, artifact: Artifact, up: bool, num_rows: int) -> list[str]:
+    """An artifact for people: where it is, facts, parameters, files, some rows, and with `up` its lineage."""
+    manifest = read_json(artifact.path / MANIFEST)
+    key = manifest["key"]
+    lines = [
+        str(artifact.path),
+        f"made by {key['fn']} in {format_duration(manifest['seconds'])}, {manifest['finished']}",
+        f"digest {manifest['digest']}",
+    ]
+    for title, values in (("facts", artifact.facts), ("params", key["params"]), ("inputs", key["inputs"])):
+        if values:
+            lines += [title, *_tree(values)]
+    files = manifest["files"]
+    lines += ["files", *(f"  {name}  {format_size(about['bytes'])}" for name, about in files.items())]
+    for name in files:
+        lines += _sample(artifact.path / name, name, num_rows)
+    if up:
+        lines += ["made from", *(f"{'  ' * depth}  {home.name}" for depth, home in _lineage(store, artifact))]
+    return lines
+
+
+def _tree(value: Any, depth: int = 1) -> Iterator[str]:
+    if not isinstance(value, dict):
+        yield f"{'  ' * depth}{_cell(value)}"
+        return
+    for name, item in value.items():
+        if isinstance(item, dict) and item:
+            yield f"{'  ' * depth}{name}"
+            yield from _tree(item, depth + 1)
+        else:
+            yield f"{'  ' * depth}{name}  {_cell(item)}"
+
+
+def _cell(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= CELL else text[: CELL - 1] + "…"
+
+
+def _sample(path: Path, name: str, num_rows: int) -> list[str]:
+    """The first rows of a table or of JSON lines."""
+    if num_rows < 1 or path.suffix not in (".parquet", ".jsonl"):
+        return []
+    rows = (
+        pq.read_table(path).slice(0, num_rows).to_pylist() if path.suffix == ".parquet" else read_jsonl(path)[:num_rows]
+    )
+    return [f"rows of {name}", *(f"  {_cell(row)}" for row in rows)]
+
+
+def _lineage(store: Store, artifact: Artifact) -> Iterator[tuple[int, Path]]:
+    """All artifacts that one was made from, nearest first, each once, with its distance."""
+    homes = {
+        read_json(path)["digest"]: path.parent for path in sorted((store.root / "artifacts").glob(f"*/{MANIFEST}"))
+    }
+    seen: set[str] = set()
+    front = [(1, digest) for digest in read_json(artifact.path / MANIFEST)["key"]["inputs"].values()]
+    while front:
+        depth, digest = front.pop(0)
+        if digest in seen or digest not in homes:
+            continue
+        seen.add(digest)
+        yield depth, homes[digest]
+        inputs = read_json(homes[digest] / MANIFEST)["key"]["inputs"]
+        front += [(depth + 1, parent) for parent in inputs.values()]
+
+
+def differing(a: str, b: str, store: Store) -> list[str]:
+    """What differs between two recipes (`.toml`), two artifacts, or, paired, two models' scores."""
+    if a.endswith(".toml") != b.endswith(".toml"):
+        raise RecipeError(
+            "a recipe cannot be compared with an artifact", at=f"{a} and {b}", hint="name two recipes or two artifacts"
+        )
+    if a.endswith(".toml"):
+        from aurora_m.core.typed import plain
+        from aurora_m.recipe import load
+
+        return differences(plain(load(Path(a))), plain(load(Path(b))))
+    first, second = store.named(a), store.named(b)
+    if (first.path / "scores.jsonl").exists() and (second.path / "scores.jsonl").exists():
+        return _score_lines(first, second)
+    keys = [read_json(artifact.path / MANIFEST)["key"] for artifact in (first, second)]
+    return differences({"key": keys[0], "facts": first.facts}, {"key": keys[1], "facts": second.facts})
+
+
+def _score_lines(first: Artifact, second: Artifact) -> list[str]:
+    from aurora_m.report.forgetting import changes_against
+
+    rows = [read_jsonl(artifact.path / "scores.jsonl") for artifact in (first, second)]
+    lines = []
+    for c in changes_against(rows[0], rows[1], {}):
+        unit = (
+            f"{c.change:+.1%} [{c.low:+.1%}, {c.high:+.1%}]"
+            if c.relative
+            else f"{c.change:+.3f} [{c.low:+.3f}, {c.high:+.3f}]"
+        )
+        lines.append(
+            f"{c.task:<12} {c.lang:<5} {c.metric:<16} {c.before:8.3f} {c.after:8.3f}  {unit}  n={c.n}  {c.verdict}"
+        )
+    return lines

@@ -1,0 +1,144 @@
+"""Duplicates: planted copies are found, nothing under the threshold is, and the first copy stays."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.data import kernels
+from aurora_m.data.dedup import MIN_WORDS, duplicates
+
+NewWork = Callable[[], Work]
+MakeDocs = Callable[..., Artifact]
+
+
+def soup(rng: random.Random, words: int) -> list[str]:
+    """Random words."""
+    return ["".join(rng.choices("abcdefgh", k=5)) for _ in range(words)]
+
+
+def jaccard(a: str, b: str) -> float:
+    """True Jaccard of the 5-word shingles."""
+    one, two = ({tuple(text.split()[i : i + 5]) for i in range(len(text.split()) - 4)} for text in (a, b))
+    return len(one & two) / len(one | two)
+
+
+def found(work: Work, docs: dict[str, Artifact], near: float = 0.8) -> tuple[Facts, dict[str, list[dict[str, Any]]]]:
+    """Facts and rows of each source."""
+    facts = duplicates(work, docs=dict(sorted(docs.items())), near=near, order=list(docs))
+    return facts, {name: pq.read_table(work.out / "duplicates" / f"{name}.parquet").to_pylist() for name in docs}
+
+
+def test_exact_is_after_nfc_and_white_space(work: Work, make_docs: MakeDocs) -> None:
+    docs = {"a": make_docs(["é\n\nx", "other"]), "b": make_docs([" e\u0301  x ", "É x", "other"])}
+    facts, rows = found(work, docs)
+    assert [row["dup_of"] for row in rows["a"]] == [None, None]
+    assert rows["b"] == [
+        {"id": "d0", "dup_of": "a/d0", "dup_kind": "exact", "similarity": 1.0},
+        {"id": "d1", "dup_of": None, "dup_kind": None, "similarity": None},
+        {"id": "d2", "dup_of": "a/d1", "dup_kind": "exact", "similarity": 1.0},
+    ]
+    assert facts == {
+        "a": {"docs": 2, "exact": 0, "near": 0, "bytes": 0},
+        "b": {"docs": 3, "exact": 2, "near": 0, "bytes": 13},
+    }
+
+
+def test_the_earlier_source_is_kept(new_work: NewWork, make_docs: MakeDocs) -> None:
+    docs = {"a": make_docs(["same text"]), "b": make_docs(["same text"])}
+    assert found(new_work(), docs)[1]["b"][0]["dup_of"] == "a/d0"
+    assert found(new_work(), {"b": docs["b"], "a": docs["a"]})[1]["a"][0]["dup_of"] == "b/d0"
+
+
+def test_planted_near_copies_are_found_and_no_pair_under_the_threshold(work: Work, make_docs: MakeDocs) -> None:
+    rng = random.Random(5)
+    texts: list[str] = []
+    planted = 0
+    for _ in range(150):
+        words = soup(rng, 120)
+        texts.append(" ".join(words))
+        for changes in (1, 9):  # Jaccard about 0.92 and below 0.55
+            copy = list(words)
+            for i in rng.sample(range(3, 117), changes):
+                copy[i] = "changed"
+            planted += changes == 1
+            texts.append(" ".join(copy).upper() + "!")
+    facts, rows = found(work, {"web": make_docs(texts)})
+    near = [(row["id"], row["dup_of"], row["similarity"]) for row in rows["web"] if row["dup_of"]]
+    assert facts["web"] == {
+        "docs": 450,
+        "exact": 0,
+        "near": len(near),
+        "bytes": sum(len(texts[int(i[1:])]) for i, _, _ in near),
+    }
+    assert len(near) >= 0.98 * planted
+    for copy_id, kept, similarity in near:
+        true = jaccard(texts[int(copy_id[1:])].lower().rstrip("!"), texts[int(kept.removeprefix("web/d"))].lower())
+        assert similarity == true >= 0.8
+
+
+def test_the_threshold_is_inclusive_and_chains_are_one_text(new_work: NewWork, make_docs: MakeDocs) -> None:
+    words = soup(random.Random(1), 60)
+    texts = [" ".join(words), " ".join([*words[3:], "x", "y", "z"]), " ".join([*words[6:], *"xyzuvw"])]
+    assert jaccard(texts[0], texts[1]) == jaccard(texts[1], texts[2]) == 53 / 59
+    _, rows = found(new_work(), {"web": make_docs(texts)}, near=53 / 59)
+    assert [row["dup_of"] for row in rows["web"]] == [None, "web/d0", "web/d0"]
+    assert [row["similarity"] for row in rows["web"]] == [None, 53 / 59, jaccard(texts[0], texts[2])]
+    _, rows = found(new_work(), {"web": make_docs(texts)}, near=53 / 59 + 1e-9)
+    assert [row["dup_of"] for row in rows["web"]] == [None] * 3
+
+
+def test_an_exact_copy_of_a_near_copy(work: Work, make_docs: MakeDocs) -> None:
+    words = soup(random.Random(2), 100)
+    first, second = " ".join(words), " ".join([*words[:-1], "end"])
+    _, rows = found(work, {"web": make_docs([first, second, second + "\n"])})
+    assert [(row["dup_of"], row["dup_kind"]) for row in rows["web"]] == [
+        (None, None),
+        ("web/d0", "near"),
+        ("web/d0", "near"),
+    ]
+    assert rows["web"][2]["similarity"] == rows["web"][1]["similarity"] == jaccard(first, second)
+
+
+def test_short_texts_are_only_exact(new_work: NewWork, make_docs: MakeDocs) -> None:
+    words = soup(random.Random(3), MIN_WORDS)
+    for size, kind in ((MIN_WORDS - 1, None), (MIN_WORDS, "near")):
+        text = " ".join(words[:size])
+        _, rows = found(new_work(), {"web": make_docs([text, text + "."])})
+        assert rows["web"][1]["dup_kind"] == kind
+
+
+def test_japanese_is_compared_by_character_pairs(work: Work, make_docs: MakeDocs) -> None:
+    text = "日本語の文章には単語の間に空白がないので文字の組で比べることにしている。" * 3
+    _, rows = found(work, {"web": make_docs([text, text.replace("。", "、")])})
+    assert rows["web"][1]["dup_kind"] == "near"
+
+
+def test_shards_change_nothing(new_work: NewWork, make_docs: MakeDocs) -> None:
+    rng = random.Random(4)
+    base = [soup(rng, 40) for _ in range(10)]
+    texts = [" ".join([*rng.choice(base), *soup(rng, rng.randrange(3))]) for _ in range(60)]
+    results = [found(new_work(), {"a": make_docs(texts, n), "b": make_docs(texts[::-1], n)}, 0.7) for n in (1, 4)]
+    assert results[0] == results[1]
+    assert results[0][0]["b"]["exact"] == 60 - results[0][0]["b"]["near"]  # type: ignore[call-overload, index, operator]
+
+
+def test_nothing_at_all(work: Work, make_docs: MakeDocs) -> None:
+    facts, rows = found(work, {"web": make_docs([]), "books": make_docs(["", ""])})
+    assert rows["web"] == []
+    assert [row["dup_kind"] for row in rows["books"]] == [None, "exact"]
+    assert facts["web"] == {"docs": 0, "exact": 0, "near": 0, "bytes": 0}
+
+
+def test_word_hashes_follow_the_folded_words() -> None:
+    texts = pa.array(["The CAT, the cat.", "cat the"], pa.large_string())
+    words, lengths, bounds = kernels.words(texts)
+    assert list(bounds) == [0, 4, 6]
+    assert list(lengths) == [3] * 6
+    assert words[0] == words[2] == words[5]
+    assert words[1] == words[3] == words[4] != words[0]
+    assert len(np.unique(kernels.words(pa.array([" ".join(map(str, range(9999)))]))[0])) == 9999

@@ -1,0 +1,112 @@
+"""Rewrite: only the kept documents, only the counted edits, and a true hold-out."""
+
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from aurora_m.core.errors import RecipeError
+from aurora_m.core.files import read_jsonl
+from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.table import read_all, write_table
+from aurora_m.data.pii import KINDS, find, mask
+from aurora_m.data.rewrite import rewrite
+
+Rewritten = Callable[..., tuple[Facts, dict[str, str], dict[str, str], list[Any]]]
+
+
+@pytest.fixture
+def rewritten(new_work: Callable[[], Work], make_docs: Callable[..., Artifact], tmp_path: Path) -> Rewritten:
+    """Rewrite texts: facts, docs and held as {id: text}, samples."""
+
+    def call(
+        texts: list[str], kept: list[int] | None = None, held_out: float = 0.0, shards: int = 1, **params: Any
+    ) -> tuple[Facts, dict[str, str], dict[str, str], list[Any]]:
+        ids = [f"d{i}" for i in (range(len(texts)) if kept is None else kept)]
+        write_table(tmp_path / "kept/kept.parquet", pa.table({"id": pa.array(ids, pa.string())}))
+        work = new_work()
+        given_params: dict[str, Any] = {"mask": list(KINDS), "source": "web", "seed": 1, **params}
+        facts = rewrite(
+            work,
+            docs=make_docs(texts, shards),
+            kept=Artifact(tmp_path / "kept", "0" * 64, {}),
+            held_out=held_out,
+            **given_params,
+        )
+        docs, held = (
+            {row["id"]: row["text"] for row in read_all(work.out, kind).to_pylist()} for kind in ("docs", "held")
+        )
+        return facts, docs, held, read_jsonl(work.out / "samples.jsonl")
+
+    return call
+
+
+def test_edits_are_made_counted_and_shown(rewritten: Rewritten) -> None:
+    texts = ["plain", "e\u0301 a@b.org c@d.org", "dropped", "The cafÃ© is â€œopenâ€\x9d"]
+    facts, docs, held, samples = rewritten(texts, kept=[0, 1, 3])
+    assert docs == {"d0": "plain", "d1": "é <EMAIL> <EMAIL>", "d3": "The café is “open”"}
+    assert held == {}
+    num_bytes = sum(len(text.encode()) for text in docs.values())
+    edits = {"email": 2, "encoding": 1, "nfc": 1}
+    assert facts == {"docs": 3, "bytes": num_bytes, "held_docs": 0, "held_bytes": 0, "edits": edits}
+    assert [sample["kind"] for sample in samples] == ["email", "email", "encoding", "nfc"]
+    assert samples[0] == {"kind": "email", "id": "d1", "before": "é a@b.org c@d.org", "after": "é <EMAIL> c@d.org"}
+    assert (samples[2]["before"], samples[2]["after"]) == (texts[3], docs["d3"])
+
+
+def test_samples_are_few_and_short(rewritten: Rewritten) -> None:
+    facts, _, _, samples = rewritten(["x " * 300 + "a@b.org" + " y" * 300] * 9)
+    assert facts["edits"] == {"email": 9}
+    assert [(len(sample["before"]), len(sample["after"])) for sample in samples] == [(167, 167)] * 5
+    _, _, _, (sample,) = rewritten(["e\u0301 " * 300])
+    assert (len(sample["before"]), len(sample["after"])) == (320, 320)
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.text(max_size=30), max_size=8), st.sampled_from([0.0, 0.3, 1.0]), st.integers(1, 3), st.data())
+def test_only_counted_edits_change_a_text(
+    rewritten: Rewritten, texts: list[str], held_out: float, shards: int, data: st.DataObject
+) -> None:
+    kept = [i for i in range(len(texts)) if data.draw(st.booleans())]
+    facts, docs, held, _ = rewritten(texts, kept, held_out, shards)
+    both = docs | held
+    assert (facts["docs"], facts["held_docs"]) == (len(docs), len(held))
+    assert sorted(both) == sorted(f"d{i}" for i in kept)
+    assert len(both) == len(docs) + len(held)
+    if not facts["edits"]:
+        assert all(both[f"d{i}"] == texts[i] for i in kept)
+    if set(facts["edits"]) <= {"nfc", *KINDS}:  # type: ignore[arg-type]
+        composed = {f"d{i}": unicodedata.normalize("NFC", texts[i]) for i in kept}
+        assert both == {name: mask(text, find(text, KINDS)) for name, text in composed.items()}
+
+
+def test_the_hold_out_follows_seed_and_id_alone(rewritten: Rewritten) -> None:
+    texts = [f"text {i}" for i in range(1000)]
+    _, docs, held, _ = rewritten(texts, held_out=0.1)
+    assert 70 < len(held) < 130
+    assert list(docs) == sorted(docs, key=lambda name: int(name[1:]))
+    assert rewritten(texts, held_out=0.1, shards=7)[1:3] == (docs, held)
+    assert set(rewritten(texts, kept=list(range(0, 1000, 2)), held_out=0.1)[2]) == {
+        n for n in held if int(n[1:]) % 2 == 0
+    }
+    assert set(rewritten(texts, held_out=0.2)[2]) > set(held)
+    assert set(rewritten(texts, held_out=0.1, seed=2)[2]) != set(held)
+
+
+@pytest.mark.parametrize("share", [1e-9, 0.999999, 1.0])
+def test_each_side_gets_one(rewritten: Rewritten, share: float) -> None:
+    _, docs, held, _ = rewritten(["a", "b", "c"], held_out=share)
+    assert min(len(docs), len(held)) == 1
+    assert len(rewritten(["a"], held_out=1e-9)[1]) == 1
+    assert rewritten([], held_out=share)[1:3] == ({}, {})
+
+
+def test_an_unknown_kind(rewritten: Rewritten) -> None:
+    with pytest.raises(RecipeError, match="`emial` cannot be masked") as error:
+        rewritten(["a"], mask=["email", "emial"])
+    assert error.value.hint == "the kinds are `email`, `iban`, `ip`, `card`, `phone`"
