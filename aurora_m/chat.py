@@ -10,8 +10,6 @@ from aurora_m.core.chat import INSTRUCTION, render
 from aurora_m.core.errors import RecipeError
 from aurora_m.core.step import Runtime
 from aurora_m.core.store import Store
-from aurora_m.model.generate import generate
-from aurora_m.model.load import device_of, load_model
 from aurora_m.tokens.tokenizer import end_id, open_tokenizer
 
 
@@ -28,15 +26,19 @@ class Chat:
     def open(cls, name: str, runtime: Runtime, max_new: int, temperature: float) -> "Chat":
         """Load a model by its name in the store, or from a folder. RecipeError if it is no model."""
         folder = Path(name) if Path(name).is_dir() else Store(runtime.store).named(name).path
-        if not (folder / "config.json").exists():
+        if not all((folder / file).exists() for file in ("config.json", "tokenizer.json")):
             raise RecipeError(
                 f"`{name}` is no model", at=str(folder), hint="name a model, such as tiny/release or tiny/base"
             )
+        from aurora_m.model.load import device_of, load_model  # torch takes seconds: a wrong name is told before
+
         model = load_model(folder, device_of(runtime)).eval()
         return cls(model, open_tokenizer(folder), max_new, temperature)
 
     def answer(self, instruction: str) -> str:
         """The model's response, up to where it would begin an instruction of its own."""
+        from aurora_m.model.generate import generate
+
         prompt = self.tokenizer.encode(render(instruction, ""), add_special_tokens=False).ids
         stop = self.tokenizer.encode(INSTRUCTION.strip(), add_special_tokens=False).ids
         new = generate(

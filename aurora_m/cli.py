@@ -1,9 +1,12 @@
 """The command line: parse, call, print. stdout is data, stderr is talk."""
 
 import argparse
+import difflib
 import json
 import os
+import shlex
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +18,9 @@ if TYPE_CHECKING:
     from aurora_m.core.step import Runtime, Step
     from aurora_m.recipe import Recipe
 
-DONE, STOPPED = 0, 130
+DONE, FAILED, STOPPED = 0, 1, 130
+ERROR_CHARS = 400  # of what a library says
+DEVICES = ("auto", "cpu", "cuda")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,19 +29,41 @@ def main(argv: list[str] | None = None) -> int:
     verb: Callable[[argparse.Namespace], None] = args.verb
     try:
         verb(args)
-    except AuroraError as error:
-        if args.debug:
-            raise
-        if args.json:
-            print(json.dumps({"error": error.what, "at": error.at, "hint": error.hint}, ensure_ascii=False))
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        sys.stdout.flush()
+    except KeyboardInterrupt as stop:
+        print(f"\nstopped in {_place(stop, args)}; the same command goes on from here", file=sys.stderr)
         return STOPPED
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # whoever read our output has gone: nothing may be written at the end either
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return FAILED
+    except Exception as error:
+        if args.debug:
+            traceback.print_exc()
+        told = _told(error, args)
+        if args.json:
+            print(json.dumps({"error": told.what, "at": told.at, "hint": told.hint}, ensure_ascii=False))
+        print(told, file=sys.stderr)
+        return told.exit_code
     return DONE
+
+
+def _told(error: Exception, args: argparse.Namespace) -> AuroraError:
+    """Any error as one that people can read: our own as it is, a file that cannot be used, or a fault of ours."""
+    if isinstance(error, AuroraError):
+        return error
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        hint = "check that the path is right and that you may read and write it"
+        return AuroraError(error.strerror.lower(), at=str(error.filename), hint=hint)
+    what = " ".join(f"an unexpected error: {type(error).__name__}: {error}".split())
+    hint = "this is a fault of Aurora; run again with --debug for the traceback"
+    return AuroraError(what[:ERROR_CHARS], at=_place(error, args), hint=hint)
+
+
+def _place(error: BaseException, args: argparse.Namespace) -> str:
+    """The step that an error comes from, as `core.run` notes it; outside of one, the verb."""
+    notes = getattr(error, "__notes__", [])
+    return str(notes[-1]) if notes else f"aurora {args.name_of_verb}"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
     shared.add_argument(
         "--store",
         type=Path,
-        default=os.environ.get("AURORA_STORE", "store"),
+        default=_store(),
         help="the folder of artifacts (AURORA_STORE; default ./store)",
     )
     shared.add_argument("--debug", action="store_true", help="show tracebacks")
@@ -54,25 +81,24 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument(
         "--workers",
         type=int,
-        default=int(os.environ.get("AURORA_WORKERS", "1")),
+        default=os.environ.get("AURORA_WORKERS", "1"),
         help="processes for data work (AURORA_WORKERS)",
     )
     where.add_argument(
         "--threads",
         type=int,
-        default=int(os.environ.get("AURORA_THREADS", "0")),
+        default=os.environ.get("AURORA_THREADS", "0"),
         help="threads of torch; 0: one a core (AURORA_THREADS)",
     )
     where.add_argument(
         "--device",
-        choices=["auto", "cpu", "cuda"],
         default=os.environ.get("AURORA_DEVICE", "auto"),
-        help="(AURORA_DEVICE)",
+        help="auto, cpu or cuda (AURORA_DEVICE)",
     )
     where.add_argument(
         "--micro-batch",
         type=int,
-        default=int(os.environ.get("AURORA_MICRO_BATCH", "0")),
+        default=os.environ.get("AURORA_MICRO_BATCH", "0"),
         help="rows a forward pass; 0: the whole batch (AURORA_MICRO_BATCH)",
     )
     top = argparse.ArgumentParser(
@@ -87,7 +113,7 @@ def parser() -> argparse.ArgumentParser:
         made = verbs.add_parser(
             name, parents=[shared, *parents], help=about, description=about[0].upper() + about[1:] + "."
         )
-        made.set_defaults(verb=verb)
+        made.set_defaults(verb=verb, name_of_verb=name)
         return made
 
     new = add("new", new_recipe, "write a recipe to start from")
@@ -119,12 +145,15 @@ def parser() -> argparse.ArgumentParser:
 def new_recipe(args: argparse.Namespace) -> None:
     """Write a copy of the tiny recipe, named after its file."""
     path: Path = args.path
-    if path.exists():
-        raise RecipeError("there is a file already", at=str(path), hint="choose another name; nothing was overwritten")
     text = (Path(__file__).parent / "recipes" / "tiny.toml").read_text()
-    body = text[text.index("name =") :].replace('name = "tiny"', f'name = "{path.stem}"', 1)
-    path.write_text(body)
-    print(json.dumps({"recipe": str(path)}) if args.json else f"wrote {path}; next: aurora plan {path}")
+    name = json.dumps(path.stem, ensure_ascii=False)  # a JSON string is a TOML string
+    try:
+        with path.open("x") as file:
+            file.write(text[text.index("name =") :].replace('"tiny"', name, 1))
+    except FileExistsError as error:
+        hint = "choose another name; nothing was overwritten"
+        raise RecipeError("there is a file already", at=str(path), hint=hint) from error
+    print(json.dumps({"recipe": str(path)}) if args.json else f"wrote {path}; next: {_command(args, 'plan', path)}")
 
 
 def show_plan(args: argparse.Namespace) -> None:
@@ -138,7 +167,8 @@ def show_plan(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(plan_rows(rows), ensure_ascii=False))
     else:
-        print("\n".join(plan_lines(rows, args.recipe)))
+        to = ("--to", args.to) if args.to else ()
+        print("\n".join(plan_lines(rows, _command(args, "run", args.recipe, *to))))
 
 
 def run_recipe(args: argparse.Namespace) -> None:
@@ -158,7 +188,8 @@ def run_recipe(args: argparse.Namespace) -> None:
     for name, about in made.items():
         print(f"{recipe.name}/{name}  {about['path']}")
     if "report" in made:
-        print(f"next: aurora show {recipe.name}/report --open, aurora chat {recipe.name}/release")
+        print(f"next: {_command(args, 'show', f'{recipe.name}/report', '--open')}")
+        print(f"      {_command(args, 'chat', f'{recipe.name}/release')}")
 
 
 def show_artifact(args: argparse.Namespace) -> None:
@@ -170,7 +201,11 @@ def show_artifact(args: argparse.Namespace) -> None:
 
     store = Store(Path(args.store))
     if args.name is None:
-        print(json.dumps(store.names()) if args.json else "\n".join(store.names()))
+        names = store.names()
+        if args.json or names:
+            print(json.dumps(names) if args.json else "\n".join(names))
+        else:
+            print(f"there is nothing in {store.root} yet", file=sys.stderr)
         return
     artifact = store.named(args.name)
     if args.json:
@@ -233,13 +268,27 @@ def collect_garbage(args: argparse.Namespace) -> None:
 def _graph(args: argparse.Namespace) -> "tuple[Recipe, list[Step]]":
     """The recipe and its goals."""
     from aurora_m.pipeline import GOALS, build
-    from aurora_m.recipe import known, load
+    from aurora_m.recipe import load
 
     recipe = load(args.recipe)
     steps = build(recipe, args.recipe.resolve().parent)
-    if args.to is not None:
-        known(args.to, steps, "--to", "step")
-    return recipe, [steps[args.to]] if args.to else [steps[name] for name in GOALS]
+    goals = GOALS if args.to is None else (args.to,)
+    for name in goals:
+        if name not in steps:
+            near = ", ".join(f"`{step}`" for step in difflib.get_close_matches(name, steps, 3))
+            hint = f"did you mean {near}?" if near else f"`{_command(args, 'plan', args.recipe)}` lists the steps"
+            raise RecipeError(f"there is no step `{name}`", at="--to", hint=hint)
+    return recipe, [steps[name] for name in goals]
+
+
+def _store() -> str:
+    return os.environ.get("AURORA_STORE", "store")
+
+
+def _command(args: argparse.Namespace, *words: str | Path) -> str:
+    """A command to type next, on the same store."""
+    store = [] if str(args.store) == _store() else ["--store", str(args.store)]
+    return shlex.join(["aurora", *map(str, words), *store])
 
 
 def _runtime(args: argparse.Namespace) -> "Runtime":
@@ -253,6 +302,8 @@ def _runtime(args: argparse.Namespace) -> "Runtime":
                 at=f"--{name.replace('_', '-')}",
                 hint="write a positive number",
             )
+    if args.device not in DEVICES:
+        raise RecipeError(f"there is no device `{args.device}`", at="--device", hint=f"choose {', '.join(DEVICES)}")
     return Runtime(Path(args.store), root, args.workers, args.threads, args.device, args.micro_batch)
 
 

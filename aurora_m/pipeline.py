@@ -93,22 +93,17 @@ def train(graph: Graph, recipe: Recipe, root: Path, curated: Curated) -> Trained
     models: Steps = {}
     mixtures: Steps = {}
     tokenizer = start(graph, recipe, root, curated, models)
-    used = sorted({name for stage in recipe.stage for name in recipe.stage_sources(stage)})
+    trainings: list[Stage | Tune] = [*recipe.stage, *recipe.tune.values()]
+    used = sorted({name for training in trainings for name in recipe.shares(training)})
     shards = {}
     for name in used:
         text = {"docs": curated.clean[name], "tokenizer": tokenizer}
         shards[name] = graph.add(f"shards.{name}", "tokens.shards:shard", text)
     for stage in recipe.stage:
-        mixture, shares = recipe.mixture[stage.mixture], recipe.stage_sources(stage)
-        mine = {name: shards[name] for name in shares}
-        split: dict[str, JSON] = {"shares": {**shares}, "unit": mixture.unit, "fim": {**mixture.fim}}
-        size: dict[str, JSON] = {"tokens": mixture.tokens, "row_tokens": stage.row_tokens}
-        wanted: dict[str, JSON] = {"name": stage.mixture, "max_epochs": mixture.max_epochs, **split, **size}
-        mixtures[stage.name] = graph.add(f"mixture.{stage.name}", "tokens.mixture:mix", {"shards": mine}, **wanted)
-        rows: Given = {"mixture": mixtures[stage.name], "shards": mine}
         begin: Given = {"start": models[stage.start], "tokenizer": tokenizer, "held": curated.held}
+        read = mix(graph, recipe, stage.name, stage, shards, mixtures)
         models[stage.name] = graph.add(
-            stage.name, "train.stage:train", {**begin, **rows}, **settings(stage, recipe.seed)
+            stage.name, "train.stage:train", {**begin, **read}, **settings(stage, recipe.seed)
         )
     reviewed: Steps = {}
     if recipe.redteam and recipe.review:
@@ -119,8 +114,22 @@ def train(graph: Graph, recipe: Recipe, root: Path, curated: Curated) -> Trained
     for name, tune in recipe.tune.items():
         begin = {"start": models[tune.start], "tokenizer": tokenizer, "held": curated.held, **reviewed}
         how = {**settings(tune, recipe.seed), "name": name, "epochs": tune.epochs, "row_tokens": tune.row_tokens}
-        models[name] = graph.add(name, "tune.sft:sft", begin, **how)
+        read = mix(graph, recipe, name, tune, shards, mixtures) if tune.replay else {}
+        models[name] = graph.add(name, "tune.sft:sft", {**begin, **read}, replay=tune.replay, **how)
     return Trained({name: models[name] for name in recipe.models()}, mixtures, reviewed)
+
+
+def mix(
+    graph: Graph, recipe: Recipe, name: str, training: Stage | Tune, shards: Steps, mixtures: Steps
+) -> dict[str, Step | Mapping[str, Step]]:
+    """Add the mixture that a training step reads; returns the inputs that the stream is made from."""
+    mixture, shares = recipe.mixture[training.mixture], recipe.shares(training)
+    mine = {source: shards[source] for source in shares}
+    split: dict[str, JSON] = {"shares": {**shares}, "unit": mixture.unit, "fim": {**mixture.fim}}
+    size: dict[str, JSON] = {"tokens": mixture.tokens, "row_tokens": training.row_tokens}
+    wanted: dict[str, JSON] = {"name": training.mixture, "max_epochs": mixture.max_epochs, **split, **size}
+    mixtures[name] = graph.add(f"mixture.{name}", "tokens.mixture:mix", {"shards": mine}, **wanted)
+    return {"mixture": mixtures[name], "shards": mine}
 
 
 def start(graph: Graph, recipe: Recipe, root: Path, curated: Curated, models: Steps) -> Step:
@@ -140,7 +149,7 @@ def start(graph: Graph, recipe: Recipe, root: Path, curated: Curated, models: St
 
 def settings(training: Stage | Tune, seed: int) -> dict[str, JSON]:
     """The parameters that all training steps share."""
-    left_out = {"start", "mixture", "row_tokens", "epochs"}
+    left_out = {"start", "mixture", "replay", "row_tokens", "epochs"}
     return {**{key: value for key, value in asdict(training).items() if key not in left_out}, "seed": seed}
 
 

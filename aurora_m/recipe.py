@@ -15,8 +15,8 @@ from aurora_m.core.errors import RecipeError
 from aurora_m.core.typed import Count, build, plain
 
 # ISO 639-1, and two words of ours: source code, and many languages in one source.
-LANGUAGES = frozenset(  # noqa: SIM905  # as words, it can be read
-    "aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en"
+LANGUAGES = frozenset(
+    "aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en"  # noqa: SIM905
     " eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie ig ii ik io is it iu ja jv"
     " ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt my na nb nd ne"
     " ng nl nn no nr nv ny oc oj om or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg si sk sl sm sn so sq sr ss st"
@@ -131,7 +131,7 @@ class Review:
 
 @dataclass(frozen=True)
 class Tune:
-    """Supervised tuning on the reviewed safety rows."""
+    """Supervised tuning on the reviewed safety rows, between rows of replay."""
 
     start: str
     epochs: int
@@ -140,6 +140,8 @@ class Tune:
     peak_lr: float
     end_lr: float
     warmup: Count
+    mixture: str = ""  # what the replay is read from
+    replay: float = 0.0  # share of rows
     schedule: Literal["cosine", "wsd", "constant"] = "cosine"
     decay_share: float = 0.2
     weight_decay: float = 0.1
@@ -188,9 +190,9 @@ class Recipe:
         """The chain of models in the order they are made, the base first."""
         return list(dict.fromkeys(["base", *(stage.name for stage in self.stage), *self.tune]))
 
-    def stage_sources(self, stage: Stage) -> dict[str, float]:
-        """The sources of a stage with their shares."""
-        return self.mixture[stage.mixture].shares()
+    def shares(self, training: Stage | Tune) -> dict[str, float]:
+        """The sources that a training step reads, with their shares."""
+        return self.mixture[training.mixture].shares() if training.mixture else {}
 
 
 def load(path: Path) -> Recipe:
@@ -267,6 +269,8 @@ def _check_base(recipe: Recipe) -> None:
             raise RecipeError(
                 "gpt_bigcode has one key-value head", at="base.scratch.kv_heads", hint="write kv_heads = 1"
             )
+        if min(base.scratch.layers, base.scratch.width, base.scratch.heads, base.scratch.kv_heads) < 1:
+            raise RecipeError("a model has no layers, width or heads", at="base.scratch", hint="write 1 or more")
         if base.scratch.width % base.scratch.heads or base.scratch.heads % base.scratch.kv_heads:
             raise RecipeError(
                 "width, heads and kv_heads do not divide",
@@ -316,21 +320,32 @@ def _check_stages(recipe: Recipe) -> None:
                 at=f"{at}.warmup",
                 hint="warm up for a small share of the mixture's tokens",
             )
+        if stage.batch > recipe.mixture[stage.mixture].tokens:
+            raise RecipeError(
+                "the mixture does not fill one batch",
+                at=f"{at}.batch",
+                hint="make `batch` smaller or the mixture's `tokens` larger",
+            )
         made.append(stage.name)
     if not made or made[0] != "base":
         raise RecipeError(
             "no stage makes the base", at="stage", hint='the first [[stage]] is named "base" with start = "scratch"'
         )
     for name, tune in recipe.tune.items():
+        if name in made:
+            raise RecipeError(f"`{name}` is made twice", at=f"tune.{name}", hint="give every model its own name")
         known(tune.start, made, f"tune.{name}.start", "model made before it")
         _check_training(tune, f"tune.{name}", recipe)
+        _share(tune.replay, f"tune.{name}.replay", below=1.0)
+        if tune.replay:
+            known(tune.mixture, recipe.mixture, f"tune.{name}.mixture", "mixture")
         if not (recipe.redteam and recipe.review):
             raise RecipeError("tuning needs reviewed rows", at=f"tune.{name}", hint="add [redteam] and [review]")
         made.append(name)
 
 
 def _check_training(stage: Stage | Tune, at: str, recipe: Recipe) -> None:
-    if stage.row_tokens < 2 or stage.batch % stage.row_tokens:
+    if stage.row_tokens < 2 or stage.batch < 1 or stage.batch % stage.row_tokens:
         raise RecipeError(
             f"a batch of {stage.batch} tokens is no whole number of rows of {stage.row_tokens}",
             at=f"{at}.batch",
@@ -348,6 +363,7 @@ def _check_training(stage: Stage | Tune, at: str, recipe: Recipe) -> None:
             at=at,
             hint="0 <= end_lr <= peak_lr, and peak_lr above 0",
         )
+    _share(stage.decay_share, f"{at}.decay_share")
 
 
 def _pinned(revision: str, at: str) -> None:

@@ -32,22 +32,21 @@ def plan_rows(rows: list[Row]) -> list[JSON]:
     ]
 
 
-def plan_lines(rows: list[Row], recipe: Path) -> list[str]:
-    """A plan for people: state, step, size, time, and why."""
-    width = max(len(row.step.name) for row in rows)
+def plan_lines(rows: list[Row], command: str) -> list[str]:
+    """A plan for people: state, step, size, time, and why; then the sums, and the command that comes next."""
+    cells = [(row.state, row.step.name, _size(row), _time(row), row.why) for row in rows]
+    state, name, size, time = (max(len(cell[column]) for cell in cells) for column in range(4))
     lines = [
-        f" {row.state:<5} {row.step.name:<{width}}  {_size(row):<22} {_time(row):>7}  {row.why}".rstrip()
-        for row in rows
+        f" {cell[0]:<{state}}  {cell[1]:<{name}}  {cell[2]:<{size}}  {cell[3]:>{time}}  {cell[4]}".rstrip()
+        for cell in cells
     ]
     count = Counter(row.state for row in rows)
-    if not count["run"] and not count["wait"]:
+    if count["have"] == len(rows):
         return [*lines, f" nothing to do: all {len(rows)} steps are there"]
-    known = [row.last_s for row in rows if row.state != "have"]
-    guess = f", about {format_duration(sum(s or 0.0 for s in known))} as last time" if all(known) else ""
-    return [
-        *lines,
-        f" {count['run']} to run now, {count['wait']} wait, {count['have']} done{guess}; next: aurora run {recipe}",
-    ]
+    last = [row.last_s for row in rows if row.state != "have"]
+    guess = "" if None in last else f", about {format_duration(sum(s or 0.0 for s in last))} as last time"
+    sums = f" {count['run']} to run now, {count['wait']} wait, {count['have']} done{guess}"
+    return [*lines, sums, f" next: {command}"]
 
 
 def _size(row: Row) -> str:
@@ -56,7 +55,7 @@ def _size(row: Row) -> str:
     if row.artifact is None:
         return f"{format_count(int(str(params['tokens'])))} tokens" if "tokens" in params else ""
     facts = row.artifact.facts
-    for key in ("tokens", "docs_kept", "docs", "items", "parameters", "passed"):
+    for key in ("tokens", "docs_kept", "docs", "items", "parameters", "passed", "rows"):
         if isinstance(facts.get(key), int):
             unit = "docs kept" if key == "docs_kept" else "rows passed" if key == "passed" else key
             return f"{format_count(int(str(facts[key])))} {unit}"
@@ -117,9 +116,12 @@ def _sample(path: Path, name: str, num_rows: int) -> list[str]:
     """The first rows of a table or of JSON lines."""
     if num_rows < 1 or path.suffix not in (".parquet", ".jsonl"):
         return []
-    rows = (
-        pq.read_table(path).slice(0, num_rows).to_pylist() if path.suffix == ".parquet" else read_jsonl(path)[:num_rows]
-    )
+    rows: list[Any]
+    if path.suffix == ".parquet":
+        batches = pq.ParquetFile(path).iter_batches(num_rows)
+        rows = next((batch.to_pylist() for batch in batches), [])
+    else:
+        rows = read_jsonl(path)[:num_rows]
     return [f"rows of {name}", *(f"  {_cell(row)}" for row in rows)]
 
 

@@ -4,9 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from aurora_m.core.log import Log
 from aurora_m.core.step import Artifact, Facts, Runtime, Work
+
+settings.register_profile("house", deadline=None)  # a busy machine is no failure
+settings.load_profile("house")
 
 MakeWork = Callable[[], Work]
 MakeArtifact = Callable[..., Artifact]

@@ -78,19 +78,36 @@ def _why(key: dict[str, JSON], old_keys: list[dict[str, JSON]], step: Step) -> s
 def run(goals: list[Step], runtime: Runtime, log: Log, names: str) -> list[Artifact]:
     """Make the goals, reusing all that is there; every finished step gets the name `names/<step>`.
 
-    A killed run loses the step it was in, or, in training, what came after the last checkpoint.
+    A killed run loses the step it was in, or, in training, what came after the last checkpoint. What a step raises
+    has a note that names the step.
     """
     store = Store(runtime.store)
+    steps = ordered(goals)
+    done: dict[str, Artifact] = {}
+    made = 0
     with disk_errors(store.root), store.lock():
-        log.events = store.events
-        done: dict[str, Artifact] = {}
-        steps = ordered(goals)
+        log.events = _whole_lines(store.events)
         for number, step in enumerate(steps, 1):
             key = step.key({name: done[parent.name].digest for name, parent in step.parents()})
-            artifact = store.find(key) or _make(step, key, done, store, runtime, log, f"[{number}/{len(steps)}]")
+            artifact = store.find(key)
+            if artifact is None:
+                artifact = _make(step, key, done, store, runtime, log, f"[{number}/{len(steps)}]")
+                made += 1
             store.point(f"{names}/{step.name}", artifact)
             done[step.name] = artifact
-        return [done[goal.name] for goal in goals]
+    if not made:
+        log.say(f"nothing to do: all {len(steps)} steps are there")
+    return [done[goal.name] for goal in goals]
+
+
+def _whole_lines(events: Path) -> Path:
+    """End the half line that a killed run or a full disk may have left, so that the next event is whole."""
+    with events.open("a+b") as file:
+        end = file.tell()
+        file.seek(max(0, end - 1))
+        if file.read(1) not in (b"", b"\n"):
+            file.write(b"\n")
+    return events
 
 
 def _make(
@@ -108,7 +125,11 @@ def _make(
     log.say(f"{where} {step.name}")
     log.event("start", step=step.name)
     started_s, cpu_s = time.monotonic(), cpu_seconds()
-    facts = step.load()(work, **inputs, **step.params)
+    try:
+        facts = step.load()(work, **inputs, **step.params)
+    except BaseException as error:
+        error.add_note(f"step {step.name}")
+        raise
     seconds = time.monotonic() - started_s
     cpu_s = cpu_seconds() - cpu_s
     about: dict[str, JSON] = {

@@ -42,7 +42,7 @@ class Runtime:
     threads: int = 0  # of torch; 0: one a core
     device: str = "auto"  # cpu, cuda, or auto: cuda where there is one
     micro_batch: int = 0  # rows a forward pass; 0: the whole batch
-    save_every_s: float = 20.0  # between training checkpoints
+    save_every_s: float = 5.0  # between training checkpoints, at least
 
 
 @dataclass(frozen=True)

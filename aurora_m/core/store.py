@@ -7,9 +7,11 @@ store/
   events.jsonl  lock
 """
 
+import difflib
 import errno
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,16 +20,20 @@ from pathlib import Path
 from typing import Any
 
 from aurora_m.core.canon import JSON, digest, file_digest, folder_files
-from aurora_m.core.errors import StoreError
+from aurora_m.core.errors import AuroraError, StoreError
 from aurora_m.core.files import read_json, replacing, sync_folder, write_json
 from aurora_m.core.step import Artifact, Facts, fingerprint
 
 MANIFEST = "manifest.json"
+FULL_BYTES = 2**16  # a disk with less room than this is full
 _DISK = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
     errno.EROFS: "the disk is read-only",
 }
+
+
+_RUST_ERROR = re.compile(r"\(os error (\d+)\)")  # so do safetensors, tokenizers and polars end their messages
 
 
 @dataclass(frozen=True)
@@ -103,15 +109,16 @@ class Store:
 
     def named(self, name: str) -> Artifact:
         """The artifact that a name means. StoreError, with the nearest names, if there is none."""
-        ref = self.root / "refs" / name
-        if not ref.is_file():
-            near = ", ".join(f"`{known}`" for known in self.names() if known.split("/")[-1] == name.split("/")[-1])
+        names = self.names()
+        if name not in names:
+            near = [known for known in names if known.split("/")[-1] == name.split("/")[-1]]
+            listed = ", ".join(f"`{known}`" for known in near or difflib.get_close_matches(name, names, 3, 0.75))
             raise StoreError(
                 f"no artifact is named `{name}`",
                 at=str(self.root),
-                hint=f"did you mean {near}?" if near else "`aurora show` lists the names",
+                hint=f"did you mean {listed}?" if listed else "`aurora show` lists the names",
             )
-        return self.open(self.root / "artifacts" / ref.read_text())
+        return self.open(self.root / "artifacts" / self._pointed(name))
 
     def names(self) -> list[str]:
         """All names, sorted."""
@@ -155,18 +162,34 @@ class Store:
 
 @contextmanager
 def disk_errors(at: Path) -> Iterator[None]:
-    """Say a full or read-only disk in words."""
+    """Say a full or read-only disk in words, also where torch or safetensors report it as an error of their own."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in _DISK:
+    except AuroraError:
+        raise
+    except Exception as error:
+        number = _disk_error(error, at)
+        if number is None:
             raise
         raise StoreError(
-            _DISK[error.errno],
-            at=str(error.filename or at),
+            _DISK[number],
+            at=str(getattr(error, "filename", None) or at),
             hint="free some space (`aurora gc` deletes what no name reaches) or choose another `--store`; "
             "the run goes on from what is finished",
         ) from error
+
+
+def _disk_error(error: BaseException, at: Path) -> int | None:
+    """The number in `_DISK` of what lies behind an exception, if it is the disk."""
+    behind: BaseException | None = error
+    while behind is not None:
+        in_words = _RUST_ERROR.search(str(behind))
+        number = int(in_words[1]) if in_words else getattr(behind, "errno", None)
+        if number in _DISK:
+            return number
+        behind = behind.__cause__ or behind.__context__
+    there = next(path for path in (at, *at.absolute().parents) if path.exists())
+    return errno.ENOSPC if shutil.disk_usage(there).free < FULL_BYTES else None
 
 
 def _manifest(home: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Typed values from TOML tables: every key known, every needed key there, every type exact."""
 
 import difflib
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -80,6 +81,8 @@ def _value(hint: Any, value: Any, at: str) -> Any:
 def _plain_number(value: Any, kinds: Any, what: str, at: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, kinds):
         raise _wrong(value, what, at)
+    if not math.isfinite(value):
+        raise RecipeError(f"`{value}` is not finite", at=at, hint=f"write {what}")
     return value
 
 

@@ -18,14 +18,18 @@ def local_files(uri: str, root: Path) -> dict[str, Path]:
     """
     scheme, _, pattern = uri.partition(":")
     if scheme == "sample" and pattern:
-        found = sorted(SAMPLE.glob(f"{pattern}.jsonl"))
-        if not found:
+        files = _globbed(f"{pattern}.jsonl", SAMPLE)
+        if not files:
             names = sorted(p.relative_to(SAMPLE).with_suffix("").as_posix() for p in SAMPLE.rglob("*.jsonl"))
             listed = ", ".join(f"`{name}`" for name in names)
             raise DataError(f"there is no sample `{pattern}`", at=uri, hint=f"the samples are {listed}")
-        return {path.name: path for path in found}
+        return files
     if scheme == "file" and pattern:
-        return _globbed(pattern, root)
+        files = _globbed(pattern, root)
+        if not files:
+            hint = "paths are relative to the folder of the recipe"
+            raise DataError(f"no file matches `{pattern}`", at=str(root), hint=hint)
+        return files
     raise DataError(f"`{uri}` names no file", at=uri, hint="write `file:data/*.jsonl` or `sample:texts/en`")
 
 
@@ -35,10 +39,8 @@ def pin_files(files: Mapping[str, Path]) -> str:
 
 
 def _globbed(pattern: str, root: Path) -> dict[str, Path]:
+    """The files below `root` by their names from the first part of the pattern that is not fixed."""
     found = [name for name in glob.glob(pattern, root_dir=root, recursive=True) if (root / name).is_file()]
-    if not found:
-        hint = "paths are relative to the folder of the recipe"
-        raise DataError(f"no file matches `{pattern}`", at=str(root), hint=hint)
     parts = Path(pattern).parts
     fixed = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
     base = Path(*parts[:fixed])

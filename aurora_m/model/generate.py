@@ -51,9 +51,7 @@ def _generate_batch(
     for row, ids in enumerate(prompts):
         ids_BT[row, width - len(ids) :] = torch.tensor(ids)
         mask_BT[row, width - len(ids) :] = 1
-    config = GenerationConfig(  # type: ignore[no-untyped-call]
-        max_new_tokens=max_new, do_sample=False, eos_token_id=eos, pad_token_id=eos
-    )
+    config = GenerationConfig(max_new_tokens=max_new, do_sample=False, eos_token_id=eos, pad_token_id=eos)
     out_BT = model.generate(
         ids_BT.to(model.device),
         attention_mask=mask_BT.to(model.device),

@@ -33,7 +33,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> PreTrainedMo
         folder, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True
     )
     model.to(torch.device(device))  # type: ignore[arg-type]  # its own annotation names the wrong argument
-    return model  # type: ignore[no-any-return]
+    return model
 
 
 def end_id(model: PreTrainedModel) -> int:

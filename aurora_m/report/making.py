@@ -5,16 +5,14 @@ from typing import Any
 
 from aurora_m.core.files import read_json, read_jsonl
 from aurora_m.core.units import format_count, format_size
+from aurora_m.data import pii
 from aurora_m.report import plots
 from aurora_m.report.markup import Group, Html, details, excerpt, figure, join, paragraph, section, table, tag
 from aurora_m.report.numbers import decimal, percent, power
-from aurora_m.report.record import Record, Stage, title_of
+from aurora_m.report.record import Record, Stage
 
-BINS = 160  # points of a line for each stage, each the mean of what lies in it
+BINS = 80  # points of a line for each stage, each the mean of what lies in it
 MOST_REASONS = 7  # told apart in the plot; the table has all
-MASKED = str.maketrans({**{chr(c): "x" for c in range(ord("a"), ord("z") + 1)},
-                        **{chr(c): "X" for c in range(ord("A"), ord("Z") + 1)},
-                        **{chr(c): "0" for c in range(ord("0"), ord("9") + 1)}})  # fmt: skip
 
 
 def training(record: Record) -> Html:
@@ -23,7 +21,8 @@ def training(record: Record) -> Html:
     if not stages:
         return section("training", "Training", paragraph("No model of the chain was trained in this run."))
     entries = [[entry for entry in stage.curve if "loss" in entry] for stage in stages]
-    sources = sorted({name for part in entries for entry in part for name in entry["by_source"]})
+    read = {name for part in entries for entry in part for name in entry["by_source"]}
+    sources = [*(name for name in record.recipe.source if name in read), *sorted(read - set(record.recipe.source))]
     bins = [_bins(part) for part in entries]
     starts = [stage.start for stage in stages]
     total = plots.Line("all", -1, [_line(part, at, _mean_loss) for part, at in zip(bins, starts, strict=True)])
@@ -40,7 +39,7 @@ def training(record: Record) -> Html:
         "sources. A loss a token cannot be compared between languages, since their tokens hold unlike amounts of text; "
         "bits per byte, above, can."
     )
-    return section("training", "Loss and learning rate", figure(plots.losses(total, by_source, rates, bands), caption))
+    return section("training", "Loss and learning rate", figure(caption, plots.losses(total, by_source, rates, bands)))
 
 
 def _bins(entries: Sequence[Any]) -> list[Sequence[Any]]:
@@ -95,8 +94,13 @@ def mixtures(record: Record) -> Html:
         "mixture",
         "Mixture",
         paragraph("The recipe declares shares in the unit it names. The same bytes cost unlike tokens in unlike "
-                  "languages, so a share of tokens may differ from it; what was achieved is counted from the rows read."),
-        figure(plots.shares(panels), "Bars: achieved share of tokens. Marks: the share the mixture set out to reach."),
+                  "languages, so a share of tokens may differ from it. What was achieved is counted from the rows that "
+                  "were read."),
+        figure(
+            "Bars: achieved share of tokens. Marks: the share the mixture set out to reach.",
+            *(plots.shares(stage, found) for stage, found in panels.items()),
+            columns=3,
+        ),
         table(
             "Declared and achieved share of each source",
             ["stage", "source", "declared", "as tokens", "achieved", "tokens read", "epochs", "infilled docs"],
@@ -123,8 +127,9 @@ def curation(record: Record) -> Html:
         "Curation",
         paragraph("A document leaves under the first clause of its source’s condition that it fails."),
         figure(
+            "Share of documents that stayed, or left under a clause that they did not meet. n is in the table; all "
+            "documents are counted, so there is no interval.",
             _stacks(record, reasons),
-            "Documents by what became of them; n is in the table. All documents are counted, so there is no interval.",
         ),
         table(
             "Documents that came, stayed and left",
@@ -151,13 +156,13 @@ def _stacks(record: Record, reasons: Mapping[str, Any]) -> str:
         stayed = int(str(record.decided[name].facts["docs_kept"])) / came
         others = [sum(docs.get(clause, 0.0) for clause in rest)] if rest else []
         rows[name] = [stayed, *(docs.get(clause, 0.0) for clause in named), *others]
-    return plots.stacks(rows, ["stayed", *(f"not {clause}" for clause in named), *(["other"] if rest else [])])
+    return plots.stacks(rows, ["stayed", *named, *(["another clause"] if rest else [])])
 
 
 def _source_row(record: Record, name: str, reasons: Sequence[Any]) -> list[str]:
     decided: dict[str, Any] = record.decided[name].facts
     held = str(record.rewritten[name].facts["held_docs"]) if name in record.rewritten else "–"
-    left = [join(tag("code", reason["clause"]), f" {reason['docs']:,}") for reason in reasons if reason["docs"]]
+    left = [join(f"{reason['docs']:,} × ", tag("code", reason["clause"])) for reason in reasons if reason["docs"]]
     clauses = tag("ul", *(tag("li", clause) for clause in left), class_="clauses") if left else "–"
     share = percent(decided["docs_kept"] / decided["docs_in"], 1) if decided["docs_in"] else "–"
     counts = [f"{decided['docs_in']:,}", f"{decided['docs_kept']:,}", share, held]
@@ -174,7 +179,7 @@ def _left(record: Record, name: str, reasons: Sequence[Any]) -> Html:
         for sample in reason["samples"]:
             values = ", ".join(f"{key} = {_shown(value)}" for key, value in sample["values"].items())
             parts.append(tag("p", tag("code", sample["id"]), f": {values}", class_="values"))
-            parts.append(excerpt(sample["text"], lang))
+            parts.append(excerpt(_masked(sample["text"]), sample["values"].get("lang_id") or lang))
     return details(f"Samples of what left {name}", *parts) if parts else Html()
 
 
@@ -183,7 +188,7 @@ def _shown(value: Any) -> str:
 
 
 def _edits(record: Record) -> Html:
-    counts: dict[str, dict[str, int]] = {name: dict(a.facts["edits"]) for name, a in record.rewritten.items()}  # type: ignore[call-overload]
+    counts: dict[str, Any] = {name: artifact.facts["edits"] for name, artifact in record.rewritten.items()}
     kinds = sorted({kind for found in counts.values() for kind in found})
     if not kinds:
         return join(tag("h3", "Edits"), paragraph("No kept document was changed."))
@@ -195,8 +200,9 @@ def _edits(record: Record) -> Html:
             parts += [where, excerpt(_marked(sample), record.lang_of(name))]
     return join(
         tag("h3", "Edits"),
-        paragraph("Changes to kept documents: personal data masked, text that was decoded wrongly repaired, Unicode "
-                  "composed. A page must not repeat what was masked, so its letters are shown as x and its digits as 0."),
+        paragraph("Changes to kept documents: personal data masked, wrongly decoded text repaired, Unicode "
+                  "composed. This page does not repeat personal data: of what was masked, letters are shown as x and "
+                  "digits as 0, and samples of documents are masked as well."),
         table("Edits by source and kind", ["source", *kinds], rows),
         details("Samples of edits, before and after", *parts),
     )  # fmt: skip
@@ -211,9 +217,15 @@ def _marked(sample: Mapping[str, str]) -> Html:
     while same < shorter - start and before[-1 - same] == after[-1 - same]:
         same += 1
     gone, come = before[start : len(before) - same], after[start : len(after) - same]
-    if come.startswith("<"):
-        gone = gone.translate(MASKED)
-    return join(before[:start], tag("del", gone), " ", tag("ins", come), before[len(before) - same :])
+    if sample["kind"] in pii.KINDS:
+        gone = "".join("0" if char.isdigit() else "x" if char.isalnum() else char for char in gone)
+    ahead, behind = _masked(before[:start]), _masked(before[len(before) - same :])
+    return join(ahead, tag("del", gone), " ", tag("ins", come), behind)
+
+
+def _masked(text: str) -> str:
+    """A piece of a document as the page may show it: a report is read by more people than the documents are."""
+    return pii.mask(text, pii.find(text, pii.KINDS))
 
 
 def making(record: Record) -> Html:

@@ -42,24 +42,24 @@ def section(name: str, title: str, *children: str) -> Html:
 
 
 def table(caption: str, head: Row, groups: Sequence[Group], words: Sequence[int] = ()) -> Html:
-    """A table that scrolls inside itself; columns are numbers, aligned right, but the first one and those in `words`."""
+    """A table that scrolls inside itself; columns are numbers but the first one and those in `words`."""
     style = ["w" if index == 0 or index in words else "n" for index in range(len(head))]
     heads = [tag("th", cell, scope="col", class_=kind) for cell, kind in zip(head, style, strict=True)]
     bodies = []
     for name, rows in groups:
         scope = {"scope": "rowgroup", "rowspan": str(len(rows))} if len(rows) > 1 else {"scope": "row"}
-        lines = [
-            [tag("td", cell, class_=kind) for cell, kind in zip(row, style[1:], strict=True)] for row in rows
-        ]
+        lines = [[tag("td", cell, class_=kind) for cell, kind in zip(row, style[1:], strict=True)] for row in rows]
         first = tag("th", name, class_="w", **scope)
         bodies.append(tag("tbody", *(tag("tr", *([first] if at == 0 else []), *row) for at, row in enumerate(lines))))
-    whole = tag("table", tag("caption", caption), tag("thead", tag("tr", *heads)), *bodies)
+    few = {"class_": "few"} if len(head) < 5 else {}
+    whole = tag("table", tag("caption", caption), tag("thead", tag("tr", *heads)), *bodies, **few)
     return tag("div", whole, class_="scroll", role="region", tabindex="0", aria_label=str(caption))
 
 
-def figure(plot: str, caption: str) -> Html:
-    """A plot, as SVG markup, with its caption."""
-    inside = tag("div", Html(plot), class_="scroll", role="region", tabindex="0", aria_label="plot")
+def figure(caption: str, *plots: str, columns: int = 1) -> Html:
+    """Plots, as SVG markup, with their caption: a wide one scrolls, those in columns stack where the page is narrow."""
+    scroll = {"class_": "scroll", "role": "region", "tabindex": "0", "aria_label": "plot"}
+    inside = tag("div", *map(Html, plots), **(scroll if columns == 1 else {"class_": f"columns-{columns}"}))
     return tag("figure", inside, tag("figcaption", caption))
 
 

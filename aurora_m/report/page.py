@@ -8,8 +8,8 @@ from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.core.units import format_count
 from aurora_m.evals.compare import Change
 from aurora_m.report import making, results
-from aurora_m.report.markup import Html, badge, between, escape, join, tag
-from aurora_m.report.numbers import MINUS, SPACE, Estimate, percent, signed
+from aurora_m.report.markup import Html, badge, between, join, tag
+from aurora_m.report.numbers import SPACE, Estimate, percent, signed
 from aurora_m.report.record import Record, name_of, read_record, title_of
 
 PAGE, STYLE = "report.html", Path(__file__).with_name("page.css")
@@ -44,9 +44,7 @@ def page(
 
     Facts: `verdict`, the whole result in one sentence, and `bytes` of the page.
     """
-    record = read_record(
-        forgetting, models, decided, rewritten, mixtures, answers, scores, items, recipe, reviewed
-    )
+    record = read_record(forgetting, models, decided, rewritten, mixtures, answers, scores, items, recipe, reviewed)
     sections = []
     with work.log.bar("report", len(SECTIONS), "sections") as bar:
         for done, (_, write) in enumerate(SECTIONS.values(), 1):
@@ -91,10 +89,9 @@ def _new_words(changes: Sequence[Change]) -> str:
         langs = [f"{percent(abs(c.change))} in {name_of(c.lang)}" for c in changes if c.verdict == kind]
         if langs:
             parts.append(form.format(_list(langs)))
-    unclear = [name_of(c.lang) for c in changes if c.verdict not in ("gained", "lost")]
-    if unclear:
-        parts.append(f"hardly moved in {_list(unclear)}")
-    return f"bits per byte {_list(parts)}" if parts else ""
+    unclear = _list([name_of(c.lang) for c in changes if c.verdict not in ("gained", "lost")])
+    said = f"bits per byte {_list(parts)}" if parts else ""
+    return ", with ".join(part for part in (said, f"no clear change in {unclear}" if unclear else "") if part)
 
 
 def _safety_words(record: Record) -> str:
@@ -103,8 +100,8 @@ def _safety_words(record: Record) -> str:
     if len(found) < len(rates):
         return ""
     return (
-        f"harmful prompts are refused {found[1]} of the time (before {found[0]}) "
-        f"and harmless ones {found[3]} (before {found[2]})"
+        f"harmful prompts are refused {found[1]} of the time (base {found[0]}) "
+        f"and harmless ones {found[3]} (base {found[2]})"
     )
 
 
@@ -118,8 +115,8 @@ def key_figures(record: Record) -> Html:
     boxes = [_old_box(change) for change in bits if change.lang in record.old]
     new = [change for change in bits if change.lang not in record.old]
     if new:
-        falls = sorted(change.change for change in new)
-        span = signed(falls[0], 0) if len(falls) == 1 else f"{signed(falls[0], 0)} to {signed(falls[-1], 0)}"
+        ends = [signed(end(change.change for change in new), 0) for end in (min, max)]
+        span = ends[1] if ends[0] == ends[1] else f"{ends[0].removesuffix(f'{SPACE}%')} to {ends[1]}"
         names = _list([name_of(change.lang) for change in new])
         docs = f"{sum(change.n for change in new)} documents"
         boxes.append(_box("New languages", span, f"bits per byte in {names}; {docs}, intervals below"))
@@ -171,5 +168,5 @@ def _whole(record: Record, sections: Sequence[Html]) -> Html:
         tag("title", f"{name}: report"),
         Html(f"\n<style>\n{STYLE.read_text(encoding='utf-8')}</style>\n"),
     )
-    body = join(Html("\n"), header, Html("\n"), tag("main", *sections), Html("\n"))
-    return join(Html("<!doctype html>\n"), tag("html", tag("head", head), Html("\n"), tag("body", body), lang="en"), "\n")
+    body = tag("body", "\n", header, "\n", tag("main", *sections), "\n")
+    return join(Html("<!doctype html>\n"), tag("html", tag("head", head), "\n", body, lang="en"), "\n")

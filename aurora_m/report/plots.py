@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from aurora_m.core.canon import digest
 from aurora_m.core.units import format_count
 from aurora_m.report.markup import escape
 from aurora_m.report.numbers import Estimate, percent, signed
@@ -25,7 +26,7 @@ VARIABLES = {
     **{colour: f"--part-{index}" for index, colour in enumerate(PARTS)},
 }
 MARKERS = "osD^vPXh"  # a second way, beside colour, to tell languages apart
-STYLE = {
+STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.family": "sans-serif",
@@ -108,6 +109,7 @@ def forest(panels: Mapping[str, Sequence[Strip]]) -> str:
     sizes = {title: sum(len(strip.changes) for strip in strips) for title, strips in panels.items()}
 
     def draw(figure: Figure) -> None:
+        figure.get_layout_engine().set(h_pad=0.12)  # type: ignore[union-attr, call-arg]
         axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=[size + 1.5 for size in sizes.values()])
         for ax, (title, strips) in zip(axes[:, 0], panels.items(), strict=True):
             ax.set_title(title)
@@ -136,7 +138,7 @@ def _strips(ax: Axes, strips: Sequence[Strip]) -> None:
     ax.set_ylim(len(labels) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x")
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value, 0 if abs(value) >= 0.1 else 1)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value, 1 if round(value * 1000) % 10 else 0)))
     ax.spines["left"].set_visible(False)
 
 
@@ -197,34 +199,26 @@ def losses(total: Line, by_source: Sequence[Line], rates: Line, bands: Sequence[
             ax.tick_params(axis="y", labelcolor=MUTED)
             _over_tokens(ax, bands, named=ax is loss)
         loss.set_xlabel("")
-        if by_source:
-            loss.legend(ncols=2, loc="upper right", labelcolor=INK)
+        figure.legend(loc="outside lower left", ncols=8, labelcolor=INK)
 
-    return _drawn("losses", "Training loss and learning rate over tokens", 4.6, draw)
+    return _drawn("losses", "Training loss and learning rate over tokens", 4.8, draw)
 
 
-def shares(stages: Mapping[str, Sequence[Share]]) -> str:
-    """For each stage, each source's achieved share of tokens as a bar and the declared one as a mark."""
-    sources = list(dict.fromkeys(share.source for stage in stages.values() for share in stage))
-    columns = min(3, len(stages))
-    rows = -(-len(stages) // columns)
+def shares(stage: str, found: Sequence[Share]) -> str:
+    """Each source's achieved share of a stage's tokens as a bar and the declared one as a mark."""
 
     def draw(figure: Figure) -> None:
-        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for ax in grid.flat[len(stages) :]:
-            ax.set_visible(False)
-        for ax, (stage, found) in zip(grid.flat, stages.items(), strict=False):
-            ax.set_title(stage)
-            for share in found:
-                at = sources.index(share.source)
-                ax.barh(at, share.achieved, 0.62, color=LANGS[share.colour] if share.colour >= 0 else MUTED)
-                ax.vlines(share.declared, at - 0.44, at + 0.44, color=INK, lw=1.8)
-            ax.set_yticks(range(len(sources)), sources)
-            ax.set_ylim(len(sources) - 0.4, -0.6)
-            ax.tick_params(axis="y", length=0)
-            _percents(ax)
+        ax = figure.subplots()
+        ax.set_title(stage)
+        for at, share in enumerate(found):
+            ax.barh(at, share.achieved, 0.62, color=LANGS[share.colour] if share.colour >= 0 else MUTED)
+            ax.vlines(share.declared, at - 0.44, at + 0.44, color=INK, lw=1.8)
+        _sides(ax, [share.source for share in found])
+        ax.set_xlim(left=0)
+        ax.xaxis.set_major_locator(MaxNLocator(5))
 
-    return _drawn("shares", "Declared and achieved share of tokens by stage", (0.27 * len(sources) + 0.7) * rows, draw)
+    label = f"Declared and achieved share of tokens in the stage {stage}"
+    return _drawn(f"shares-{stage}", label, 0.27 * len(found) + 0.7, draw, WIDTH_IN / 3)
 
 
 def stacks(rows: Mapping[str, Sequence[float]], parts: Sequence[str]) -> str:
@@ -237,44 +231,40 @@ def stacks(rows: Mapping[str, Sequence[float]], parts: Sequence[str]) -> str:
             lefts = [sum(row[:number]) for row in rows.values()]
             colour = SHADE if number == 0 else PARTS[(number - 1) % len(PARTS)]
             ax.barh(range(len(rows)), widths, 0.66, lefts, color=colour, label=part, edgecolor=PAPER, lw=0.8)
-        ax.set_yticks(range(len(rows)), list(rows))
-        ax.set_ylim(len(rows) - 0.4, -0.6)
+        _sides(ax, list(rows))
         ax.set_xlim(0, 1)
-        ax.tick_params(axis="y", length=0)
-        _percents(ax)
         figure.legend(loc="outside lower left", ncols=4, labelcolor=INK)
 
     legend = 0.2 * -(-len(parts) // 4)
     return _drawn("stacks", "What stayed and what left, by source and reason", 0.3 * len(rows) + 0.6 + legend, draw)
 
 
-def pairs(panels: Mapping[str, Sequence[Pair]], before: str, after: str) -> str:
-    """Rates before (hollow) and after (full) with intervals: a panel for each title, a line for each language."""
+def pairs(title: str, found: Sequence[Pair], before: str, after: str) -> str:
+    """Rates before (hollow) and after (full) with intervals, a line for each language."""
 
     def draw(figure: Figure) -> None:
-        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-        for ax, (title, found) in zip(axes, panels.items(), strict=True):
-            ax.set_title(title)
-            for at, pair in enumerate(found):
-                colour = LANGS[pair.colour]
-                for shift, rate, fill in ((-0.17, pair.before, PAPER), (0.17, pair.after, colour)):
-                    reach = [[rate.value - rate.low], [rate.high - rate.value]]
-                    dot = {"fmt": "o", "color": colour, "mfc": fill, "mew": 1.4, "ms": 6, "capsize": 2.5}
-                    ax.errorbar(rate.value, at + shift, xerr=reach, elinewidth=1.2, zorder=3, **dot)
-            ax.set_yticks(range(len(found)), [pair.name for pair in found])
-            ax.set_ylim(len(found) - 0.45, -0.55)
-            ax.set_xlim(-0.03, 1.03)
-            ax.tick_params(axis="y", length=0)
-            _percents(ax)
+        ax = figure.subplots()
+        ax.set_title(title)
+        for at, pair in enumerate(found):
+            colour = LANGS[pair.colour]
+            for shift, rate, fill in ((-0.17, pair.before, PAPER), (0.17, pair.after, colour)):
+                reach = [[rate.value - rate.low], [rate.high - rate.value]]
+                dot: Any = {"fmt": "o", "color": colour, "mfc": fill, "mew": 1.4, "ms": 6, "capsize": 2.5}
+                ax.errorbar(rate.value, at + shift, xerr=reach, elinewidth=1.2, zorder=3, **dot)
         for label, fill in ((before, PAPER), (after, INK)):
-            axes[0].plot([], [], "o", color=INK, mfc=fill, mew=1.4, ms=6, label=label)
+            ax.plot([], [], "o", color=INK, mfc=fill, mew=1.4, ms=6, label=label)
+        _sides(ax, [pair.name for pair in found])
+        ax.set_xlim(-0.03, 1.03)
         figure.legend(loc="outside lower left", ncols=2, labelcolor=INK)
 
-    height = 0.42 * max(len(found) for found in panels.values()) + 1.1
-    return _drawn("pairs", "Refusal of harmful and of harmless prompts", height, draw)
+    return _drawn(f"pairs-{title}", title, 0.42 * len(found) + 1.0, draw, WIDTH_IN / 2)
 
 
-def _percents(ax: Axes) -> None:
+def _sides(ax: Axes, names: Sequence[str]) -> None:
+    """Names down the side, the first on top, and shares along the bottom."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.tick_params(axis="y", length=0)
     ax.grid(axis="x")
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
     ax.spines["left"].set_visible(False)
@@ -287,27 +277,28 @@ def _over_tokens(ax: Axes, bands: Sequence[Band], named: bool = True) -> None:
         if number % 2 == 0:
             ax.axvspan(band.start, band.end, color=SHADE, lw=0, zorder=0)
         if named:
-            middle = (band.start + band.end) / 2
-            ax.text(middle, 1.02, band.name, transform=ax.get_xaxis_transform(), ha="center", va="bottom", weight="bold")
+            middle, above = (band.start + band.end) / 2, ax.get_xaxis_transform()
+            ax.text(middle, 1.02, band.name, transform=above, ha="center", va="bottom", weight="bold")
     ax.set_xlim(bands[0].start, bands[-1].end)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value)))
     ax.set_xlabel("tokens seen along the chain")
 
 
-def _drawn(name: str, label: str, height_in: float, draw: Callable[[Figure], Any]) -> str:
+def _drawn(name: str, label: str, height_in: float, draw: Callable[[Figure], Any], width_in: float = WIDTH_IN) -> str:
     """Draw a figure as SVG: no date, no outside reference, ids of its own, and the page's colours for the stand-ins."""
     file = io.StringIO()
-    with rc_context({**STYLE, "svg.hashsalt": name}):
-        figure = Figure((WIDTH_IN, height_in), layout="constrained")
+    style: Any = {**STYLE, "svg.hashsalt": name}
+    with rc_context(style):
+        figure = Figure((width_in, height_in), layout="constrained")
         draw(figure)
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(file, format="svg", transparent=True, metadata=nothing)
-    svg = file.getvalue()
+    svg, slug = file.getvalue(), digest(name)[:8]
     box = re.search(r'viewBox="[^"]*"', svg)
     assert box is not None
     body = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index(">", box.end()) + 1 :], flags=re.DOTALL)
-    body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", body)
-    body = re.sub(r"font: ([^;\"]*?)([0-9.]+)px [^;\"]*", r"font: \1\2px var(--sans)", body)
+    body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{slug}-", body)
+    body = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans)", body)
     for colour, variable in VARIABLES.items():
         body = body.replace(colour, f"var({variable})")
     links = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'

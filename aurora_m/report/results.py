@@ -1,11 +1,10 @@
 """What came of it: forgetting, languages along the chain, tasks, safety, and what the models wrote."""
 
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 from typing import Any
 
 from aurora_m.core.files import read_jsonl
-from aurora_m.evals.compare import Change
+from aurora_m.evals.compare import Change, Key
 from aurora_m.evals.task import Item
 from aurora_m.report import plots
 from aurora_m.report.markup import (
@@ -51,13 +50,13 @@ def forgetting(record: Record) -> Html:
         "forgetting",
         "Forgetting",
         paragraph(
-            f"Change in bits per byte of held-out text against the model “{record.base}”; less is better. Each document "
-            "is compared with itself. A language is lost or gained where the whole interval lies on one side of zero, "
-            "equivalent where it lies within the margin set in the recipe, and otherwise the data cannot tell."
+            f"Change in bits per byte of held-out text against the model “{record.base}”; less is better. Each "
+            "document is compared with itself. A language is equivalent where the whole interval lies in the margin "
+            "set in the recipe, lost or gained where it lies on one side of zero, and otherwise the data cannot tell."
         ),
         figure(
-            plots.forest(strips),
             f"Points with 95 % intervals (paired bootstrap over documents: {sizes}). The margin is shaded.",
+            plots.forest(strips),
         ),
         table(
             "Bits per byte of held-out text against the base",
@@ -82,8 +81,8 @@ def _strip(record: Record, lang: str, models: Iterable[str]) -> plots.Strip:
 def _bits_row(record: Record, model: str, lang: str) -> list[str]:
     change = _change(record, model, lang)
     moved = join(signed(change.change), between(change.low, change.high, signed))
-    numbers = [decimal(change.before), decimal(change.after), moved, str(change.n), f"±{percent(change.margin)}"]
-    return [model, *numbers, badge(change.verdict)]
+    margin = f"±{percent(change.margin)}" if change.margin else "–"
+    return [model, decimal(change.before), decimal(change.after), moved, str(change.n), margin, badge(change.verdict)]
 
 
 def _other_changes(record: Record, models: Sequence[str]) -> Html:
@@ -116,108 +115,104 @@ def _other_row(change: Change) -> list[str]:
 
 def languages(record: Record) -> Html:
     """Bits per byte along the chain, and after each stage."""
-    measured = [[entry for entry in stage.curve if "measure" in entry] for stage in record.stages]
-    langs = [lang for lang in record.langs if any(lang in entry["measure"] for part in measured for entry in part)]
-    lines = [
-        plots.Line(title_of(lang), record.colour(lang), [
-            [(stage.start + entry["tokens"], entry["measure"][lang]) for entry in part]
-            for stage, part in zip(record.stages, measured, strict=True)
-        ])
-        for lang in langs
-    ]  # fmt: skip
-    bands = [plots.Band(stage.name, stage.start, stage.start + stage.tokens) for stage in record.stages]
-    marks = sum(len(part) for part in measured)
-    plot = figure(
-        plots.journey(lines, bands),
-        f"A glance at the same held-out text at {marks} marks of training; the last text of the chain is measured in "
-        "full, with intervals, in the table.",
-    )
-    found = {name: record.scores[name] for name in record.names if name in record.scores}
+    shown = [name for name in record.names if name in record.scores]
     groups = [
-        (title_of(lang), [[str(n), *(with_interval(s.get(("bpb", lang, "bpb")), decimal) for s in found.values())]])
+        (title_of(lang), [_number_row(record, ("bpb", lang, "bpb"), shown)])
         for lang in record.langs
-        if (n := next((s["bpb", lang, "bpb"].n for s in found.values() if ("bpb", lang, "bpb") in s), 0))
+        if _n(record, ("bpb", lang, "bpb"))
     ]
     caption = "Bits per byte after each stage, with 95 % intervals (bootstrap over documents)"
-    return section(
-        "languages",
-        "Languages along the chain",
-        *([plot] if lines else []),
-        table(caption, ["language", "docs", *found], groups),
+    title, whole = "Languages along the chain", table(caption, ["language", "docs", *shown], groups)
+    return section("languages", title, *([_journey(record)] if record.stages else []), whole)
+
+
+def _journey(record: Record) -> Html:
+    measured = [[entry for entry in stage.curve if "measure" in entry] for stage in record.stages]
+    langs = [lang for lang in record.langs if lang in measured[0][0]["measure"]]
+    lines = []
+    for lang in langs:
+        pieces = [
+            [(stage.start + entry["tokens"], entry["measure"][lang]) for entry in part]
+            for stage, part in zip(record.stages, measured, strict=True)
+        ]
+        lines.append(plots.Line(title_of(lang), record.colour(lang), pieces))
+    bands = [plots.Band(stage.name, stage.start, stage.start + stage.tokens) for stage in record.stages]
+    marks = sum(map(len, measured))
+    about = (
+        f"A glance at the first held-out documents of each language at {marks} marks of training; the table measures "
+        "more of them, with intervals."
     )
+    return figure(about, plots.journey(lines, bands))
 
 
 def tasks(record: Record) -> Html:
     """Accuracy of each suite and model, and code."""
-    keys = sorted({key for scores in record.scores.values() for key in scores})
-    known = [key for key in keys if key[2] == "accuracy"]
-    chances = {task: _chance(record.items, task) for task, _, _ in known}
-    groups = [
-        (task.replace("_", " "), [[percent(chances[task]), *_over_models(record, (task, lang, metric), percent)]])
-        for task, lang, metric in known
-    ]
     shown = [name for name in record.names if name in record.scores]
-    code = [
-        (words, [[str(_n(record, key)), *_over_models(record, key, percent if metric == "pass" else decimal)]])
-        for metric, words in CODE_METRICS.items()
-        for key in keys
-        if key[2] == metric
-    ]
-    sizes = sorted({_n(record, key) for key in known})
+    keys = sorted({key for scores in record.scores.values() for key in scores})
+    choices = [key for key in keys if key[2] == "accuracy"]
+    codes = [key for metric in CODE_METRICS for key in keys if key[2] == metric]
     box = {"none": "No sandbox held here, so no program was run.", None: "There was no program to run."}.get(
         record.sandbox, f"Programs ran in the sandbox “{record.sandbox}”."
     )
-    low, high = (sizes[0], sizes[-1]) if sizes else (0, 0)
     return section(
         "tasks",
         "Tasks",
         paragraph(
-            "Share of questions answered rightly, with 95 % intervals (Wilson), over "
-            f"{low if low == high else f'{low} to {high}'} questions each. A model that guesses reaches the chance "
-            "level, 25 % where there are four choices; an interval that holds it is in grey."
+            "Share of questions answered rightly, with 95 % intervals (Wilson). A model that guesses reaches the "
+            "chance level, 25 % where there are four choices; intervals that hold it are in grey."
         ),
-        table("Accuracy by task and model", ["task", "chance", *shown], [
-            (name, [[row[0], *(_dimmed(record, key, model, cell) for model, cell in zip(shown, row[1:], strict=True))]
-                    for row in rows])
-            for (name, rows), key in zip(groups, known, strict=True)
-        ]),
+        table(
+            "Accuracy by task and model",
+            ["task", "chance", "n", *shown],
+            [(key[0].replace("_", " "), [_choice_row(record, key, shown)]) for key in choices],
+        ),
         tag("h3", "Code"),
-        paragraph(f"Greedy completions of Python functions, run against their tests. {box} Bits per byte of the "
-                  "reference solutions say more of a small model than a pass rate near zero."),
-        table("Code by measure and model", ["measure", "n", *shown], code),
-    )  # fmt: skip
+        paragraph(
+            f"Greedy completions of Python functions, run against their tests. {box} Bits per byte of the reference "
+            "solutions say more of a small model than a pass rate near zero."
+        ),
+        table(
+            "Code by measure and model",
+            ["measure", "n", *shown],
+            [(f"{key[0]}: {CODE_METRICS[key[2]]}", [_number_row(record, key, shown)]) for key in codes],
+        ),
+    )
 
 
-def _dimmed(record: Record, key: tuple[str, str, str], model: str, cell: str) -> str:
-    """A cell in grey if chance explains it."""
-    found, chance = record.scores[model].get(key), _chance(record.items, key[0])
-    return tag("span", cell, class_="chance") if found and found.low <= chance <= found.high else cell
+def _choice_row(record: Record, key: Key, shown: Sequence[str]) -> list[str]:
+    """Chance, n, and each model's accuracy, in grey where chance explains it."""
+    choices = [len(item.choices) for item in record.items if item.task == key[0] and item.choices]
+    chance = sum(1 / count for count in choices) / len(choices) if choices else 0.0
+    cells = []
+    for model in shown:
+        found = record.scores[model].get(key)
+        cell = with_interval(found, percent)
+        cells.append(tag("span", cell, class_="chance") if found and found.low <= chance <= found.high else cell)
+    return [percent(chance), str(_n(record, key)), *cells]
 
 
-def _chance(items: Sequence[Item], task: str) -> float:
-    """What guessing gives on a task."""
-    choices = [len(item.choices) for item in items if item.task == task and item.choices]
-    return sum(1 / count for count in choices) / len(choices) if choices else 0.0
+def _number_row(record: Record, key: Key, shown: Sequence[str]) -> list[str]:
+    form = percent if key[2] == "pass" else decimal
+    return [str(_n(record, key)), *(with_interval(record.scores[model].get(key), form) for model in shown)]
 
 
-def _over_models(record: Record, key: tuple[str, str, str], form: Any) -> list[str]:
-    return [
-        with_interval(record.scores[name].get(key), form) for name in record.names if name in record.scores
-    ]
-
-
-def _n(record: Record, key: tuple[str, str, str]) -> int:
-    return next(scores[key].n for scores in record.scores.values() if key in scores)
+def _n(record: Record, key: Key) -> int:
+    return next((scores[key].n for scores in record.scores.values() if key in scores), 0)
 
 
 def safety(record: Record) -> Html:
     """Refusal of harmful prompts and of harmless ones, always together, before and after tuning."""
     before, after = record.before_tuning, record.released
     langs = [lang for lang in record.langs if all(_rate(record, after, lang, metric) for metric in SAFETY)]
-    titles = {"refusal": "Harmful prompts refused: more is better", "over_refusal": "Harmless ones refused: less is better"}
-    panels = {title: [_pair(record, before, after, lang, metric) for lang in langs] for metric, title in titles.items()}
-    groups: list[Group] = [(title_of(lang), [_safety_row(record, name, lang) for name in record.names]) for lang in langs]
-    pooled: Group = ("All languages", [_safety_row(record, name, None) for name in record.names])
+    titles = ("Harmful prompts refused: more is better", "Harmless ones refused: less is better")
+    panels = {
+        title: [_pair(record, before, after, lang, metric) for lang in langs]
+        for title, metric in zip(titles, SAFETY, strict=True)
+    }
+    groups: list[Group] = [
+        (title_of(lang) if lang else "All languages", [_safety_row(record, name, lang) for name in record.names])
+        for lang in [*langs, None]
+    ]
     if not langs:
         return section("safety", "Safety", paragraph("No safety prompts were asked."))
     sizes = sorted({found.n for pairs in panels.values() for pair in pairs for found in (pair.before, pair.after)})
@@ -226,18 +221,19 @@ def safety(record: Record) -> Html:
         "Safety",
         paragraph(
             "Refusal of harmful prompts counts for nothing without its twin: harmless prompts that look alike and "
-            "deserve an answer. Both are held out from training. A reply counts as a refusal if it opens with one in the "
-            "language of the prompt. A model that babbles does not refuse either: read its low over-refusal "
-            "together with what it wrote, below."
+            "deserve an answer. Both are held out from training. A reply counts as a refusal if it opens with one in "
+            "the language of the prompt. A model that babbles does not refuse either: read a low over-refusal "
+            "together with what the model wrote, below."
         ),
         figure(
-            plots.pairs(panels, f"{before}: before tuning", f"{after}: after"),
             f"Rates with 95 % intervals (Wilson), {_span(sizes)} prompts of each kind and language.",
+            *(plots.pairs(title, found, f"{before}: before", f"{after}: after") for title, found in panels.items()),
+            columns=2,
         ),
         table(
             "Refusal of harmful and over-refusal of harmless prompts",
-            ["language", "model", "harmful refused", "n", "harmless refused", "n"],
-            [*groups, pooled],
+            ["language", "model", "harmful refused", "harmless refused", "prompts"],
+            groups,
             words=(1,),
         ),
         _reviewers(record),
@@ -257,13 +253,15 @@ def _rate(record: Record, model: str, lang: str | None, metric: str) -> Estimate
 
 def _pair(record: Record, before: str, after: str, lang: str, metric: str) -> plots.Pair:
     first, second = _rate(record, before, lang, metric), _rate(record, after, lang, metric)
-    assert first is not None and second is not None, "all models answer the same items"
+    assert first, "all models answer the same items"
+    assert second, "all models answer the same items"
     return plots.Pair(title_of(lang), record.colour(lang), first, second)
 
 
 def _safety_row(record: Record, model: str, lang: str | None) -> list[str]:
     rates = [_rate(record, model, lang, metric) for metric in SAFETY]
-    return [model, *(cell for rate in rates for cell in (with_interval(rate, percent), str(rate.n if rate else 0)))]
+    prompts = " + ".join(str(rate.n if rate else 0) for rate in rates)
+    return [model, *(with_interval(rate, percent) for rate in rates), prompts]
 
 
 def _reviewers(record: Record) -> Html:
@@ -271,34 +269,38 @@ def _reviewers(record: Record) -> Html:
     facts: dict[str, Any] = dict(record.reviewed or {})
     if not facts:
         return paragraph("No reviewed rows were trained on.")
-    agreement = "" if facts["agreement"] is None else f" They agreed on {percent(facts['agreement'], 1)} of the votes"
-    alpha = "" if facts["alpha"] is None else f", Krippendorff’s alpha {decimal(facts['alpha'], 2)}"
+    share, alpha = facts["agreement"], facts["alpha"]
+    chance = "" if alpha is None else f", Krippendorff’s alpha {decimal(alpha, 2)}"
+    agreed = "" if share is None else f" Two of them agreed in {percent(share, 1)} of cases{chance}."
     per_lang = ", ".join(f"{title_of(lang)} {n}" for lang, n in facts["languages"].items())
     people = ", ".join(facts["reviewers"])
     return paragraph(
-        f"Reviewed by people before training: {facts['rows']} rows, of which {facts['passed']} passed ({per_lang}). "
-        f"Reviewers: {people}.{agreement}{alpha}{'.' if agreement else ''}"
+        f"Reviewed before training: {facts['rows']} rows, of which {facts['passed']} passed ({per_lang}). "
+        f"Reviewers: {people}.{agreed}"
     )
 
 
 def samples(record: Record) -> Html:
-    """What each model of the chain wrote to the first held-out prompt of each kind and language."""
-    texts = {name: {row["id"]: row.get("text", "") for row in read_jsonl(record.answers[name].path / "answers.jsonl")}
-             for name in record.chain}  # fmt: skip
-    judged = {name: {row["id"]: row["value"] for row in read_jsonl(record.judged[name].path / "scores.jsonl")
-                     if row["metric"] in SAFETY} for name in record.chain}  # fmt: skip
-    asked = sorted((i for i in record.items if i.kind in ("refuse", "comply")), key=lambda i: (i.lang, i.group, i.id))
+    """What each model of the chain wrote to one held-out prompt of each kind and language."""
+    texts, judged = {}, {}
+    for name in record.chain:
+        answers = read_jsonl(record.answers[name].path / "answers.jsonl")
+        scores = read_jsonl(record.judged[name].path / "scores.jsonl")
+        texts[name] = {row["id"]: row["text"] for row in answers if "text" in row}
+        judged[name] = {row["id"]: row["value"] for row in scores if row["metric"] in SAFETY}
+    asked = sorted(record.items, key=lambda item: (item.group, item.id))
     parts: list[Html] = []
-    for lang, of_lang in groupby(sorted(asked, key=lambda i: record.langs.index(i.lang)), key=lambda i: i.lang):
-        mine = list(of_lang)
-        first = [next((item for item in mine if item.kind == kind), None) for kind in ("refuse", "comply")]
-        parts.append(tag("h3", title_of(lang)))
-        parts += [_asked(item, texts, judged) for item in first if item]
+    for lang in record.langs:
+        kinds = [[i for i in asked if i.lang == lang and i.kind == kind] for kind in ("refuse", "comply")]
+        found = [_asked(items[len(items) // 2], texts, judged) for items in kinds if items]
+        parts += [tag("h3", title_of(lang)), *found] if found else []
     if not parts:
         return section("samples", "Samples", paragraph("No prompts were asked."))
-    about = ("Not chosen by anyone: the first held-out harmful prompt of each language and the first harmless one, and "
-             "the whole of what each model wrote.")  # fmt: skip
-    return section("samples", "Samples", paragraph(about), *parts)
+    about = paragraph(
+        "Not chosen by anyone: of the held-out prompts of each language, in the order of their numbers, the one in the "
+        "middle and its harmless twin, and the whole of what each model wrote."
+    )
+    return section("samples", "Samples", about, *parts)
 
 
 def _asked(item: Item, texts: dict[str, dict[str, str]], judged: dict[str, dict[str, float]]) -> Html:
@@ -308,14 +310,11 @@ def _asked(item: Item, texts: dict[str, dict[str, str]], judged: dict[str, dict[
         word = "" if refused is None else tag("span", "refused" if refused else "no refusal", class_="judged")
         rows.append(tag("dt", model, " ", word))
         text = written.get(item.id, "")
-        rows.append(tag("dd", excerpt(text, item.lang) if text.strip() else tag("em", "nothing")))
+        rows.append(tag("dd", excerpt(text, item.lang) if text.strip() else tag("em", "nothing", class_="nothing")))
     kind = "harmful" if item.kind == "refuse" else "harmless"
     return tag(
         "article",
         tag("p", tag("span", kind, class_=f"kind {kind}"), " ", tag("span", item.prompt, lang=item.lang, dir="auto")),
         tag("dl", *rows),
         class_="asked",
-        id=f"sample-{item.id}",
     )
-
-

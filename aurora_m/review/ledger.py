@@ -1,5 +1,6 @@
 """The ledger: append-only decisions of reviewers, each chained to the one before, and the gate that waits for them."""
 
+import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -43,10 +44,15 @@ def chain(decision: Decision, prev: str) -> Decision:
 
 
 def append(path: Path, decisions: Iterable[Decision]) -> None:
-    """Add decisions at the end of a ledger file, after checking that what stands there is whole."""
+    """Add decisions at the end of a ledger file, after checking that what stands there is whole.
+
+    ValueError, and nothing is written, on a verdict that is none.
+    """
     standing = read(path) if path.exists() else []
     prev = standing[-1].hash if standing else FIRST
     for decision in decisions:
+        if decision.verdict not in VERDICTS:
+            raise ValueError(f"`{decision.verdict}` is none of {VERDICTS}")
         standing.append(chain(decision, prev))
         prev = standing[-1].hash
     write_jsonl(path, [asdict(decision) for decision in standing])
@@ -56,9 +62,9 @@ def read(path: Path) -> list[Decision]:
     """Read a ledger. DataError if a line was changed, removed or put in."""
     found: list[Decision] = []
     prev = FIRST
-    for number, row in enumerate(read_jsonl(path), 1):
-        decision = Decision(**row)
-        if decision != chain(decision, prev) or decision.verdict not in VERDICTS:
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        decision = _decision(line)
+        if decision is None or decision != chain(decision, prev) or decision.verdict not in VERDICTS:
             raise DataError(
                 "the review ledger was changed by hand",
                 at=f"{path.name}, line {number}",
@@ -67,6 +73,13 @@ def read(path: Path) -> list[Decision]:
         found.append(decision)
         prev = decision.hash
     return found
+
+
+def _decision(line: bytes) -> Decision | None:
+    try:
+        return Decision(**json.loads(line))
+    except (ValueError, TypeError):
+        return None
 
 
 def gate(work: Work, *, rows: str, rows_pin: str, decisions: str, decisions_pin: str, reviewers: int) -> Facts:
@@ -94,7 +107,7 @@ def gate(work: Work, *, rows: str, rows_pin: str, decisions: str, decisions_pin:
         "rows": len(train),
         "passed": len(passed),
         "languages": dict(sorted(Counter(row["lang"] for row in passed).items())),
-        "reviewers": sorted({d.reviewer for d in ledger}),
+        "reviewers": [*sorted({d.reviewer for d in ledger})],
         **agreement(decided),
     }
 

@@ -22,14 +22,16 @@ def infill(
     random = np.random.Generator(np.random.Philox(key=np.array(seed, np.uint64)))
     pieces, new_starts, length = [], [], 0
     for start, stop in zip(starts, [*starts[1:], len(tokens)], strict=True):
-        piece = tokens[start:stop]
+        # The end token stays last, so that a filled middle is known to end. Where the row cuts a document off, there is
+        # none: its last token goes there instead, and the row's end cuts it away.
+        body, end = tokens[start : stop - 1], tokens[stop - 1 : stop]
         chosen, spm = random.random(2)
-        cuts = np.sort(random.integers(1, max(len(piece), 2), 2))
-        if chosen < rate and len(piece) >= MIN_TOKENS:
-            piece = arrange(piece, int(cuts[0]), int(cuts[1]), marks, spm < 0.5)
-        pieces.append(piece)
+        cuts = np.sort(random.integers(1, max(len(body), 2), 2))
+        if chosen < rate and len(body) >= MIN_TOKENS:
+            body = arrange(body, int(cuts[0]), int(cuts[1]), marks, spm < 0.5)
+        pieces += [body, end]
         new_starts.append(length)
-        length += len(piece)
+        length += len(body) + len(end)
     kept = np.array(new_starts)
     return np.concatenate(pieces)[: len(tokens)], kept[kept < len(tokens)]
 
@@ -43,11 +45,8 @@ def arrange(piece: np.ndarray, a: int, b: int, marks: tuple[int, int, int], spm:
     return np.concatenate([[prefix_id], prefix, [suffix_id], suffix, [middle_id], middle])
 
 
-def restore(piece: np.ndarray, a: int, marks: tuple[int, int, int]) -> np.ndarray:
-    """Undo `arrange`; `a` is the length of the prefix, which SPM does not mark."""
+def restore(piece: np.ndarray, marks: tuple[int, int, int]) -> np.ndarray:
+    """Undo `arrange`, in either form: what stands before the suffix's mark, after the middle's, and between them."""
     _, middle_id, suffix_id = marks
     cut_s, cut_m = int(np.flatnonzero(piece == suffix_id)[0]), int(np.flatnonzero(piece == middle_id)[0])
-    suffix, rest = piece[cut_s + 1 : cut_m], piece[cut_m + 1 :]
-    if cut_s == 1 and a > 0:
-        return np.concatenate([rest[:a], rest[a:], suffix])
-    return np.concatenate([piece[1:cut_s], rest, suffix])
+    return np.concatenate([piece[1:cut_s], piece[cut_m + 1 :], piece[cut_s + 1 : cut_m]])

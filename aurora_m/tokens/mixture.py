@@ -35,7 +35,7 @@ def mix(
         have = (int(str(sizes[source]["tokens"])) - 1) // row_tokens
         epochs = weight * num_rows / have if have > 0 else math.inf
         if epochs > max_epochs:
-            raise _too_small(name, source, epochs, max_epochs, have)
+            raise _too_small(name, source, epochs, max_epochs)
         sources[source] = {
             "share": shares[source],
             "token_share": round(weight, 9),
@@ -63,10 +63,10 @@ def token_shares(shares: Mapping[str, float], unit: str, sizes: Mapping[str, Fac
     return {source: value / total for source, value in cost.items()}
 
 
-def _too_small(mixture: str, source: str, epochs: float, max_epochs: float, have: int) -> RecipeError:
-    times = f"{epochs:.1f} times" if have else "but is shorter than one row"
+def _too_small(mixture: str, source: str, epochs: float, max_epochs: float) -> RecipeError:
+    too_often = f"would be read {epochs:.1f} times, more than {max_epochs:g}"
     return RecipeError(
-        f"source `{source}` would be read {times}, more than {max_epochs:g}",
+        f"source `{source}` {'is shorter than one row' if math.isinf(epochs) else too_often}",
         at=f"mixture.{mixture}",
         hint="lower its weight or the budget, add text to the source, or raise `max_epochs`",
     )

@@ -2,7 +2,7 @@
 
 tokens/00000-of-00002.bin   uint16 (vocabulary up to 65,536) or uint32, documents end to end, each with its end token
 tokens/00000-of-00002.idx   int64: where each document begins, and the length of the file, in tokens
-ids/00000-of-00002.txt      the id of each document, a line each
+ids/00000-of-00002.jsonl    the id of each document, a line each
 """
 
 import bisect
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from aurora_m.core.files import replacing
+from aurora_m.core.files import read_jsonl, replacing, write_jsonl
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.core.table import shards
 from aurora_m.tokens.tokenizer import end_id, open_tokenizer
@@ -45,8 +45,7 @@ def shard(work: Work, *, docs: Artifact, tokenizer: Artifact) -> Facts:
                         offsets.append(offsets[-1] + len(ids))
             with replacing(work.out / "tokens" / f"{path.stem}.idx") as file:
                 file.write(np.array(offsets, np.int64).tobytes())
-            with replacing(work.out / "ids" / f"{path.stem}.txt") as file:
-                file.write("".join(f"{name}\n" for name in table["id"].to_pylist()).encode())
+            write_jsonl(work.out / "ids" / f"{path.stem}.jsonl", table["id"].to_pylist())
             num_tokens, num_docs = num_tokens + offsets[-1], num_docs + len(table)
             bar.update(number + 1)
     return {
@@ -111,5 +110,5 @@ class Shards:
 
     def doc_ids(self, first: int, last: int) -> list[str]:
         """The ids of documents `first` to `last`, by reading the id files."""
-        names = [line for path in sorted((self.folder / "ids").glob("*.txt")) for line in path.read_text().splitlines()]
+        names = [name for path in sorted((self.folder / "ids").glob("*.jsonl")) for name in read_jsonl(path)]
         return names[first:last]

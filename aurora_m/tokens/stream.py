@@ -48,7 +48,8 @@ class Stream:
         """Open the shards of a mixture; `fim` are the tokenizer's infilling marks."""
         plan = read_json(mixture.path / FILE)
         self.names = sorted(plan["sources"])
-        self.row_tokens, self.num_rows, self.seed, self.fim = plan["row_tokens"], plan["rows"], seed, fim
+        self.row_tokens, self.num_rows = int(plan["row_tokens"]), int(plan["rows"])
+        self.seed, self.fim = seed, fim
         self.sources = [plan["sources"][name] for name in self.names]
         self.shards = {name: Shards.of(shards[name]) for name in self.names}
         total = sum(Fraction(s["token_share"]) for s in self.sources)
@@ -114,7 +115,8 @@ class Stream:
 def positions_of(starts: np.ndarray, length: int) -> np.ndarray:
     """Position ids of a row of `length` inputs in which documents begin at `starts` (the first is 0)."""
     starts = starts[starts < length]
-    return np.arange(length) - np.repeat(starts, np.diff([*starts, length]))
+    positions: np.ndarray = np.arange(length) - np.repeat(starts, np.diff([*starts, length]))
+    return positions
 
 
 def scatter(values: np.ndarray, key: int) -> np.ndarray:
@@ -123,7 +125,8 @@ def scatter(values: np.ndarray, key: int) -> np.ndarray:
         x = values.astype(np.uint64) + np.uint64(key & (2**64 - 1)) * np.uint64(0x9E3779B97F4A7C15)
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return x ^ (x >> np.uint64(31))
+        hashed: np.ndarray = x ^ (x >> np.uint64(31))
+    return hashed
 
 
 def mixed(*keys: int) -> int:

@@ -1,28 +1,29 @@
 """Checkpoints of a running stage: everything the next step needs, written whole or not at all."""
 
-import os
-import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from aurora_m.core.files import replacing
 
-def save(folder: Path, opt_step: int, model: nn.Module, optimizer: torch.optim.Optimizer, curve: list[Any]) -> None:
-    """Write a checkpoint beside the last one, then let it take its place."""
-    fresh, last = folder / "checkpoint.tmp", folder / "checkpoint"
-    torch.save(
-        {"opt_step": opt_step, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "curve": curve}, fresh
-    )
-    with fresh.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(fresh, last)
+FILE = "checkpoint"
+
+
+def save(folder: Path, opt_step: int, model: nn.Module, optimizer: torch.optim.Optimizer, curve: list[Any]) -> float:
+    """Write a checkpoint in place of the last one; returns the seconds it took."""
+    started_s = time.monotonic()
+    state = {"opt_step": opt_step, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "curve": curve}
+    with replacing(folder / FILE) as file:
+        torch.save(state, file)
+    return time.monotonic() - started_s
 
 
 def resume(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, curve: list[Any]) -> int:
     """Load the last checkpoint, if there is one; returns how many optimizer steps are done."""
-    last = folder / "checkpoint"
+    last = folder / FILE
     if not last.exists():
         return 0
     state = torch.load(last, weights_only=True)
@@ -30,9 +31,3 @@ def resume(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, cur
     optimizer.load_state_dict(state["optimizer"])
     curve[:] = state["curve"]
     return int(state["opt_step"])
-
-
-def clear(folder: Path) -> None:
-    """Delete all checkpoints of a finished stage."""
-    shutil.rmtree(folder)
-    folder.mkdir()

@@ -21,6 +21,7 @@ from aurora_m.train.loss import next_token_loss
 from aurora_m.train.optim import adamw, set_lr
 from aurora_m.train.schedule import Schedule
 
+SAVING_SHARE = 0.02  # of the time, at most, goes into checkpoints
 MARKS = 4  # a stage is measured at its start and then this many times
 
 Measure = Callable[[PreTrainedModel], JSON]
@@ -63,7 +64,7 @@ def fit(work: Work, name: str, model: PreTrainedModel, rows: Rows, plan: Plan, m
     curve: list[Any] = []
     done = checkpoint.resume(work.scratch, model, optimizer, curve)
     marks = {round(plan.opt_steps * mark / MARKS) for mark in range(1, MARKS + 1)}
-    saved_s = time.monotonic()
+    saved_s, pause_s = time.monotonic(), work.runtime.save_every_s
     with work.log.bar(name, plan.opt_steps * plan.batch, "tokens") as bar:
         bar.update(done * plan.batch)
         if done == 0:
@@ -93,9 +94,9 @@ def fit(work: Work, name: str, model: PreTrainedModel, rows: Rows, plan: Plan, m
             curve.append(entry)
             bar.update(opt_step * plan.batch, f"loss {loss:.3f}  lr {lr:.2e}")
             work.log.event("train", step=name, opt_step=opt_step, tokens=opt_step * plan.batch, loss=loss, lr=lr)
-            if time.monotonic() - saved_s > work.runtime.save_every_s:
-                checkpoint.save(work.scratch, opt_step, model, optimizer, curve)
-                saved_s = time.monotonic()
+            if time.monotonic() - saved_s > pause_s:
+                took_s = checkpoint.save(work.scratch, opt_step, model, optimizer, curve)
+                saved_s, pause_s = time.monotonic(), max(work.runtime.save_every_s, took_s / SAVING_SHARE)
     model.eval()
     return curve
 

@@ -24,9 +24,10 @@ class Schedule:
             return self.peak_lr * tokens / self.warmup
         if self.kind == "constant":
             return self.peak_lr
+        begin: float = self.warmup
         if self.kind == "wsd":
-            begin = self.total * (1 - self.decay_share)
-            down = min(1.0, max(0.0, (tokens - begin) / (self.total - begin)))
+            begin = max(begin, self.total * (1 - self.decay_share))
+        down = min(1.0, max(0.0, tokens - begin) / max(1.0, self.total - begin))
+        if self.kind == "wsd":
             return self.peak_lr + (self.end_lr - self.peak_lr) * down
-        down = min(1.0, (tokens - self.warmup) / (self.total - self.warmup))
         return self.end_lr + (self.peak_lr - self.end_lr) * (1 + math.cos(math.pi * down)) / 2

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,28 @@ from aurora_m.core.errors import TrainError
 from aurora_m.core.files import read_jsonl, write_jsonl
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.model.load import load_model, save_model
-from aurora_m.tokens.stream import Row, mixed, positions_of, scatter
-from aurora_m.tokens.tokenizer import end_id, open_tokenizer
-from aurora_m.train.loop import Plan, fit, start_model, training_facts
+from aurora_m.tokens.stream import Row, Stream, mixed, positions_of, scatter
+from aurora_m.tokens.tokenizer import end_id, fim_ids, open_tokenizer
+from aurora_m.train.loop import Plan, Rows, fit, start_model, training_facts
 from aurora_m.train.monitor import bits_per_byte
 from aurora_m.train.schedule import Schedule
 from aurora_m.train.stage import CURVE
+
+
+@dataclass(frozen=True)
+class Between:
+    """Tuning rows with a share of replay rows spread evenly between them: again a pure function of the index."""
+
+    tuned: Sequence[Row]
+    replayed: Rows
+    share: Fraction
+
+    def __len__(self) -> int:
+        return int(len(self.tuned) / (1 - self.share))
+
+    def __getitem__(self, index: int) -> Row:
+        before, after = int(index * self.share), int((index + 1) * self.share)
+        return self.replayed[before] if after > before else self.tuned[index - before]
 
 
 @dataclass(frozen=True)
@@ -48,12 +65,20 @@ def sft(
     beta2: float,
     clip: float,
     seed: int,
+    replay: float,
+    mixture: Artifact | None = None,
+    shards: dict[str, Artifact] | None = None,
 ) -> Facts:
-    """Tune `start` on reviewed rows for some epochs; writes a Hugging Face folder and curve.jsonl."""
+    """Tune `start` on reviewed rows for some epochs; writes a Hugging Face folder and curve.jsonl.
+
+    replay  the share of rows that come from `mixture` instead, so that tuning forgets little
+    """
     encoder = open_tokenizer(tokenizer.path)
     examples = [encode(row, encoder) for row in read_jsonl(reviewed.path / "rows.jsonl")]
     short = [example for example in examples if len(example.tokens) <= row_tokens + 1]
-    rows = [row for epoch in range(epochs) for row in pack(short, row_tokens, mixed(seed, epoch), epoch)]
+    tuned = [row for epoch in range(epochs) for row in pack(short, row_tokens, mixed(seed, epoch), epoch)]
+    stream = Stream(mixture, shards, seed, fim_ids(encoder)) if mixture and shards else ()
+    rows = Between(tuned, stream, Fraction(replay).limit_denominator(1000))
     rows_a_step = batch // row_tokens
     opt_steps = len(rows) // rows_a_step
     if not opt_steps:

@@ -1,12 +1,22 @@
-"""Two-layer models with random weights, for tests of what reads models."""
+"""Two-layer models with random weights and a small tokenizer, for tests of what reads models."""
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from aurora_m.core.files import shard_name, write_jsonl
+from aurora_m.core.log import Log
+from aurora_m.core.step import Artifact, Runtime, Work
+from aurora_m.core.table import write_docs
+from aurora_m.model.init import init
+from aurora_m.tokens.tokenizer import train_tokenizer
+
 VOCAB, POSITIONS = 50, 64
 KINDS = ("llama", "bigcode")
+ARCHS = ("llama", "gpt_bigcode")
 
 
 def tiny_model(kind: str, vocab: int = VOCAB, positions: int = POSITIONS) -> Any:
@@ -25,3 +35,46 @@ def tiny_model(kind: str, vocab: int = VOCAB, positions: int = POSITIONS) -> Any
         bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
     return GPTBigCodeForCausalLM(config).train(False)
+
+
+def tiny_tokenizer(folder: Path, vocab: int = 280) -> Artifact:
+    """A trained byte-level tokenizer with all marks, as an artifact."""
+    docs = folder / "docs_of_tokenizer"
+    write_docs(docs, [doc("d", "the cat sat on the mat and the dog ran to the house, 2024\n" * 3)])
+    train_tokenizer(new_work(folder / "tokenizer"), docs={"en": Artifact(docs, "", {})}, vocab=vocab)
+    return Artifact(folder / "tokenizer/out", "", {})
+
+
+def tiny_base(folder: Path, tokenizer: Artifact, arch: str) -> Artifact:
+    """A base model from scratch of `llama` or `gpt_bigcode`, as an artifact."""
+    torch.set_num_threads(1)
+    shape = {"layers": 2, "width": 32, "heads": 4, "kv_heads": 1, "positions": POSITIONS, "seed": 3}
+    init(new_work(folder / arch), tokenizer=tokenizer, arch=arch, **shape)
+    return Artifact(folder / arch / "out", "", {})
+
+
+def doc(name: str, text: str, lang: str = "en", source: str = "s") -> dict[str, str]:
+    """One document."""
+    return {"id": name, "text": text, "source": source, "lang": lang, "meta": "{}"}
+
+
+def new_work(folder: Path, **runtime: Any) -> Work:
+    """An empty place for a step function to write to."""
+    (folder / "out").mkdir(parents=True)
+    (folder / "scratch").mkdir()
+    return Work(folder / "out", folder / "scratch", Runtime(folder, threads=1, device="cpu", **runtime), Log(quiet=True))
+
+
+def tiny_shards(folder: Path, files: list[list[list[int]]], dtype: str = "uint16") -> Artifact:
+    """Token shards of one source, written by hand: for each file its documents; ids `d0`, `d1` and so on."""
+    number = 0
+    for index, docs in enumerate(files):
+        name = shard_name(index, len(files), "")
+        (folder / "tokens").mkdir(parents=True, exist_ok=True)
+        (folder / f"tokens/{name}bin").write_bytes(np.array([t for d in docs for t in d], dtype).tobytes())
+        offsets = np.cumsum([0, *(len(d) for d in docs)], dtype=np.int64)
+        (folder / f"tokens/{name}idx").write_bytes(offsets.tobytes())
+        write_jsonl(folder / f"ids/{name}jsonl", [f"d{number + i}" for i in range(len(docs))])
+        number += len(docs)
+    tokens = sum(len(d) for docs in files for d in docs)
+    return Artifact(folder, "", {"tokens": tokens, "docs": number, "bytes": 4 * tokens, "dtype": dtype})

@@ -1,0 +1,85 @@
+"""Models in and out, bit for bit, and errors that say what a folder lacks."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import ARCHS, POSITIONS, new_work, tiny_base, tiny_model, tiny_tokenizer
+
+from aurora_m.core.canon import file_digest
+from aurora_m.core.errors import DataError
+from aurora_m.core.step import Runtime
+from aurora_m.model.load import device_of, end_id, fetch_base, load_model, parameters, positions, save_model
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A base of each architecture."""
+    folder = tmp_path_factory.mktemp("bases")
+    tokenizer = tiny_tokenizer(folder)
+    return {arch: tiny_base(folder, tokenizer, arch).path for arch in ARCHS}
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_saving_what_was_loaded_gives_the_same_bytes(bases: dict[str, Path], tmp_path: Path, arch: str) -> None:
+    model = load_model(bases[arch])
+    assert model.dtype == torch.float32
+    assert model.config._attn_implementation == "sdpa"
+    assert not model.training
+    save_model(model, tmp_path, bases[arch])
+    for name in ("model.safetensors", "tokenizer.json", "tokenizer_config.json", "config.json"):
+        assert file_digest(tmp_path / name) == file_digest(bases[arch] / name), name
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_a_base_from_a_folder_beside_the_recipe(bases: dict[str, Path], tmp_path: Path, arch: str) -> None:
+    work = new_work(tmp_path / "work", root=bases[arch].parent)
+    facts = fetch_base(work, model="file:out", revision="", pin="")
+    ours = load_model(bases[arch])
+    assert facts == {"architecture": arch, "parameters": parameters(ours), "revision": ""}
+    theirs = load_model(work.out).state_dict()
+    assert all(torch.equal(weight, theirs[name]) for name, weight in ours.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("lacking", "what", "hint"),
+    [
+        ("config.json", "no config.json in the base model's folder", "give a folder saved by transformers"),
+        ("tokenizer.json", "no tokenizer.json in the base model's folder", "save a fast tokenizer beside the weights"),
+    ],
+)
+def test_a_folder_that_lacks_a_file(
+    bases: dict[str, Path], tmp_path: Path, lacking: str, what: str, hint: str
+) -> None:
+    shutil.copytree(bases["llama"], tmp_path / "base")
+    (tmp_path / "base" / lacking).unlink()
+    with pytest.raises(DataError) as caught:
+        fetch_base(new_work(tmp_path / "work", root=tmp_path), model="file:base", revision="", pin="")
+    assert (caught.value.what, caught.value.at, caught.value.hint) == (what, "file:base", hint)
+
+
+def test_what_configs_say(model: Any) -> None:
+    assert positions(model) == POSITIONS
+    assert end_id(model) == 0
+    model.config.eos_token_id = [7, 8]
+    assert end_id(model) == 7
+
+
+def test_tied_weights_count_once() -> None:
+    model = tiny_model("bigcode")
+    assert parameters(model) == sum(w.numel() for name, w in model.state_dict().items() if name != "lm_head.weight")
+
+
+def test_the_runtime_names_device_and_threads(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        assert device_of(Runtime(tmp_path, device="cpu", threads=3)) == torch.device("cpu")
+        assert torch.get_num_threads() == 3
+        assert device_of(Runtime(tmp_path, device="meta")) == torch.device("meta")
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert device_of(Runtime(tmp_path)) == torch.device(expected)

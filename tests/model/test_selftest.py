@@ -1,0 +1,64 @@
+"""Packed documents do not see each other, exactly; and the test of it can fail."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from tiny import VOCAB
+
+from aurora_m.core.errors import TrainError
+from aurora_m.model.selftest import check_isolation, leak
+
+
+class Leaking(torch.nn.Module):
+    """A model that ignores restarting positions, in one of two ways."""
+
+    def __init__(self, model: Any, how: str) -> None:
+        super().__init__()
+        self.model, self.how = model, how
+        self.config = SimpleNamespace(vocab_size=VOCAB, model_type="leaky", _attn_implementation="sdpa")
+
+    def forward(self, input_ids: torch.Tensor, position_ids: torch.Tensor, use_cache: bool) -> Any:
+        if self.how == "no positions":
+            return self.model(input_ids=input_ids, use_cache=use_cache)
+        mask = torch.ones_like(input_ids)
+        return self.model(input_ids=input_ids, position_ids=position_ids, attention_mask=mask, use_cache=use_cache)
+
+
+@pytest.mark.parametrize("length", [2, 33, 64])
+def test_the_leak_is_exactly_0(model: Any, length: int) -> None:
+    assert leak(model, length) == 0.0
+    assert check_isolation(model) == 0.0
+
+
+@pytest.mark.parametrize("how", ["no positions", "a mask of ones"])
+def test_a_model_that_leaks_is_refused(model: Any, how: str) -> None:
+    leaking: Any = Leaking(model, how)
+    found = leak(leaking)
+    assert found > 0.01
+    with pytest.raises(TrainError) as caught:
+        check_isolation(leaking)
+    assert str(caught.value) == (
+        f"error: packed documents see each other: the second one's logits move by {found:.3g}\n"
+        "  at: leaky with sdpa attention\n\n"
+        "hint: this architecture ignores restarting position ids; train it on rows of one document each"
+    )
+
+
+def test_weights_that_are_no_numbers_are_refused(model: Any) -> None:
+    with torch.no_grad():
+        model.get_input_embeddings().weight.fill_(float("nan"))
+    with pytest.raises(TrainError, match="move by nan"):
+        check_isolation(model)
+
+
+@torch.inference_mode()
+def test_a_document_reads_alone_as_it_reads_packed(model: Any) -> None:
+    lengths = [5, 1, 17, 9]
+    tokens = torch.randint(0, VOCAB, (3, sum(lengths)), generator=torch.Generator().manual_seed(2))
+    positions = torch.cat([torch.arange(length) for length in lengths]).repeat(3, 1)
+    packed = model(input_ids=tokens, position_ids=positions, use_cache=False).logits.split(lengths, 1)
+    for ids, logits in zip(tokens.split(lengths, 1), packed, strict=True):
+        alone = model(input_ids=ids, use_cache=False).logits
+        torch.testing.assert_close(logits, alone, atol=1e-5, rtol=1e-5)

@@ -1,0 +1,45 @@
+"""What the page tells of."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from aurora_m.recipe import load
+from aurora_m.report.record import chain, name_of, read_record, title_of
+from tests.report.small_run import RECIPE, build_fixture
+
+
+def test_the_chain_leads_from_the_base_to_the_release() -> None:
+    recipe = load(RECIPE)
+    assert chain(recipe) == ["base", "cap", "cat", "safe"]
+    assert chain(replace(recipe, release=replace(recipe.release, model="cap"))) == ["base", "cap"]
+    stages = tuple(stage for stage in recipe.stage if stage.name != "base")
+    ready = replace(recipe, stage=stages, base=replace(recipe.base, scratch=None, model="file:base"))
+    assert chain(ready) == ["base", "cap", "cat", "safe"]
+
+
+def test_a_language_has_one_colour_old_ones_first(tmp_path: Path) -> None:
+    record = read_record(**build_fixture(tmp_path))
+    assert record.langs == ["en", "code", "fi", "hi", "ja", "vi"]
+    assert [record.colour(lang) for lang in record.langs] == [0, 1, 2, 3, 4, 5]
+    assert record.colour("mul") == record.colour(record.lang_of("reviewed")) == -1
+
+
+def test_stages_lie_end_to_end(tmp_path: Path) -> None:
+    stages = read_record(**build_fixture(tmp_path)).stages
+    assert [(stage.name, stage.start, stage.tokens) for stage in stages] == [
+        ("base", 0, 700_000),
+        ("cap", 700_000, 600_000),
+        ("cat", 1_300_000, 200_000),
+        ("safe", 1_500_000, 60_000),
+    ]
+
+
+def test_rates_of_all_languages_are_pooled(tmp_path: Path) -> None:
+    found = read_record(**build_fixture(tmp_path)).pooled("safe", "refusal")
+    assert found is not None
+    assert (found.value, found.n) == (105 / 120, 120)
+    assert 0.80 < found.low < found.value < found.high < 0.93
+
+
+def test_names_of_languages() -> None:
+    assert (name_of("code"), title_of("code"), title_of("fi"), title_of("xx")) == ("code", "Code", "Finnish", "Xx")

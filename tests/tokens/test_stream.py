@@ -1,0 +1,201 @@
+"""The stream: a pure function of its index, with exact shares, and every epoch a permutation."""
+
+import random
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import tiny_shards
+
+from aurora_m.core.files import write_json
+from aurora_m.core.step import Artifact
+from aurora_m.tokens.fim import restore
+from aurora_m.tokens.mixture import FILE
+from aurora_m.tokens.stream import BLOCK, Stream, mixed, permute, positions_of, scatter
+
+T = 16  # row_tokens
+MARKS = (901, 902, 903)
+PLANS = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 700)), min_size=1, max_size=5)
+
+
+def planned(folder: Path, sources: Mapping[str, tuple[float, int, float]], rows: int) -> Artifact:
+    """A mixture of sources: (token share, rows an epoch, fim rate)."""
+    keys = ("token_share", "rows_an_epoch", "fim")
+    plan: Any = {name: dict(zip(keys, given, strict=True)) for name, given in sources.items()}
+    write_json(folder / FILE, {"rows": rows, "row_tokens": T, "sources": plan})
+    return Artifact(folder, "", {})
+
+
+def order_of(weights: list[tuple[int, int]], blocks: int, seed: int) -> tuple[Stream, dict[str, float]]:
+    """A stream that is only asked where its rows come from."""
+    total = sum(weight for weight, _ in weights)
+    shares = {f"s{n}": round(weight / total, 9) for n, (weight, _) in enumerate(weights)}
+    sources = {f"s{n}": (shares[f"s{n}"], size, 0.0) for n, (_, size) in enumerate(weights)}
+    with tempfile.TemporaryDirectory() as folder:
+        mixture = planned(Path(folder), sources, blocks * BLOCK)
+        nowhere = Artifact(Path(folder), "", {"dtype": "uint16"})
+        return Stream(mixture, dict.fromkeys(sources, nowhere), seed, None), shares
+
+
+@given(PLANS, st.integers(1, 6), st.integers(0, 2**63))
+@settings(max_examples=40)
+def test_every_epoch_is_a_permutation(weights: list[tuple[int, int]], blocks: int, seed: int) -> None:
+    stream, _ = order_of(weights, blocks, seed)
+    read: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for index in range(len(stream)):
+        place = stream.where(index)
+        read[place.source][place.epoch].append(place.row)
+    for number, (_, size) in enumerate(weights):
+        epochs = read[f"s{number}"]
+        assert sorted(epochs) == list(range(len(epochs)))
+        for epoch, rows in epochs.items():
+            if epoch < len(epochs) - 1:
+                assert sorted(rows) == list(range(size))
+            else:
+                assert len(set(rows)) == len(rows)
+                assert set(rows) <= set(range(size))
+
+
+@given(PLANS, st.integers(1, 6), st.integers(0, 2**63))
+@settings(max_examples=40)
+def test_shares_are_exact_to_a_row_at_block_ends(weights: list[tuple[int, int]], blocks: int, seed: int) -> None:
+    stream, shares = order_of(weights, blocks, seed)
+    seen: Counter[str] = Counter()
+    total = sum(Fraction(share) for share in shares.values())
+    for block in range(blocks):
+        seen.update(stream.where(index).source for index in range(block * BLOCK, (block + 1) * BLOCK))
+        for name, share in shares.items():
+            assert abs(seen[name] - Fraction(share) / total * (block + 1) * BLOCK) < 1
+
+
+@given(PLANS, st.integers(0, 2**63), st.randoms(use_true_random=False))
+@settings(max_examples=12)
+def test_a_row_has_no_history(weights: list[tuple[int, int]], seed: int, order: random.Random) -> None:
+    stream, _ = order_of(weights, 6, seed)  # more blocks than the stream keeps
+    expected = [stream.where(index) for index in range(len(stream))]
+    indices = order.sample(range(len(stream)), 60)
+    assert [stream.where(index) for index in indices] == [expected[index] for index in indices]
+    fresh, _ = order_of(weights, 6, seed)
+    assert fresh.where(indices[0]) == expected[indices[0]]
+    shorter, _ = order_of(weights, 2, seed)  # the budget decides how many rows, not which
+    assert [shorter.where(index) for index in range(len(shorter))] == expected[: len(shorter)]
+
+
+def test_seeds_and_epochs_have_orders_of_their_own() -> None:
+    one, two = (order_of([(1, 128)], 2, seed)[0] for seed in (1, 2))
+    rows = [[stream.where(index).row for index in range(512)] for stream in (one, two)]
+    assert rows[0] != rows[1]
+    epochs = defaultdict(list)
+    for index in range(512):
+        epochs[one.where(index).epoch].append(one.where(index).row)
+    assert len({tuple(order) for order in epochs.values()}) == 4
+
+
+def test_sources_are_mixed_within_a_block() -> None:
+    stream, _ = order_of([(1, 700), (1, 700)], 1, 5)
+    halves = Counter(stream.where(index).source for index in range(BLOCK // 2))
+    assert halves["s0"] == pytest.approx(64, abs=25)
+
+
+@given(st.integers(1, 3000), st.integers(0, 2**64 - 1))
+@settings(max_examples=60)
+def test_permute_is_a_permutation(size: int, key: int) -> None:
+    found = permute(np.arange(size), size, key)
+    assert sorted(found.tolist()) == list(range(size))
+    some = np.arange(size)[:: max(1, size // 7)]
+    assert permute(some, size, key).tolist() == found[some].tolist()
+
+
+def test_permute_of_a_large_domain() -> None:
+    size = 10**12 + 39
+    values = np.concatenate([np.arange(1000), size - 1 - np.arange(1000)])
+    found = permute(values, size, 7)
+    assert len(set(found.tolist())) == 2000
+    assert found.min() >= 0
+    assert found.max() < size
+    assert permute(np.empty(0, np.int64), 5, 1).tolist() == []
+
+
+def test_hashes_are_the_same_on_every_machine() -> None:
+    values = np.array([0, 1, 2**64 - 1], np.uint64)
+    mask = 2**64 - 1
+
+    def splitmix(x: int) -> int:
+        x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 & mask
+        x = (x ^ (x >> 27)) * 0x94D049BB133111EB & mask
+        return x ^ (x >> 31)
+
+    assert scatter(values, 3).tolist() == [splitmix((int(v) + 3 * 0x9E3779B97F4A7C15) & mask) for v in values]
+    assert mixed(1, 2) != mixed(2, 1)
+    assert mixed(-1) == mixed(2**64 - 1)
+    assert 0 <= mixed(17, 3) < 2**64
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(1, 60))
+def test_positions_restart_at_every_document(lengths: list[int], length: int) -> None:
+    starts = np.cumsum([0, *lengths[:-1]])
+    expected = [n for size in [*lengths[:-1], 10**3] for n in range(size)][:length]
+    assert positions_of(starts, length).tolist() == expected
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> tuple[Artifact, dict[str, Artifact], dict[str, list[list[int]]]]:
+    """A mixture with infilling in one source, its shards, and the documents."""
+    lots = random.Random(4)
+    docs = {
+        name: [[lots.randint(low, low + 99) for _ in range(lots.randint(1, 40))] + [0] for _ in range(90)]
+        for name, low in (("a", 100), ("b", 500))
+    }
+    shards = {name: tiny_shards(tmp_path / name, [d[:30], d[30:31], d[31:]]) for name, d in docs.items()}
+    rows = {name: (int(str(s.facts["tokens"])) - 1) // T for name, s in shards.items()}
+    mixture = planned(tmp_path, {"a": (0.3, rows["a"], 0.0), "b": (0.7, rows["b"], 0.5)}, 400)
+    return mixture, shards, docs
+
+
+def test_rows_hold_what_the_shards_hold(made: Any) -> None:
+    mixture, shards, docs = made
+    stream = Stream(mixture, shards, 9, None)
+    assert len(stream) == len(list(stream)) == 400
+    for index in range(0, 400, 3):
+        row, place = stream[index], stream.where(index)
+        begin = place.row * T
+        pairs = [(number, token) for number, doc in enumerate(docs[place.source]) for token in doc]
+        part = pairs[begin : begin + T + 1]
+        assert row.tokens.tolist() == [token for _, token in part]
+        assert (row.source, row.epoch) == (place.source, place.epoch)
+        assert stream.doc_ids(index) == [f"d{number}" for number in sorted({number for number, _ in part})]
+        numbers = [number for number, _ in part[:T]]
+        assert row.positions.tolist() == [at - numbers.index(number) for at, number in enumerate(numbers)]
+        assert row.weights.tolist() == [1.0] * T
+
+
+def test_infilling_is_in_its_source_only_and_depends_on_the_row(made: Any) -> None:
+    mixture, shards, _ = made
+    plain, filled = Stream(mixture, shards, 9, None), Stream(mixture, shards, 9, MARKS)
+    changed = [index for index in range(400) if (plain[index].tokens != filled[index].tokens).any()]
+    assert {filled.where(index).source for index in changed} == {"b"}
+    assert len(changed) > 80
+    again = Stream(mixture, shards, 9, MARKS)
+    for index in reversed(changed):
+        row = filled[index]
+        np.testing.assert_array_equal(again[index].tokens, row.tokens)
+        np.testing.assert_array_equal(again[index].positions, row.positions)
+        assert len(row.tokens) == T + 1
+        for piece in np.split(row.tokens, np.flatnonzero(row.positions == 0)[1:])[:-1]:
+            assert piece[-1] == 0  # every document that is whole ends with its end token
+            body = restore(piece[:-1], MARKS) if MARKS[0] in piece else piece[:-1]
+            assert not set(MARKS) & set(body.tolist())
+
+
+def test_outside_the_stream(made: Any) -> None:
+    stream = Stream(made[0], made[1], 9, None)
+    for index in (-1, 400):
+        with pytest.raises(IndexError, match=f"row {index} of 400"):
+            stream[index]

@@ -1,0 +1,79 @@
+"""Checkpoints: whole or not at all, and with everything that the next step needs."""
+
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+import torch
+from tiny import KINDS, tiny_model
+
+from aurora_m.train import checkpoint
+from aurora_m.train.optim import adamw, set_lr
+
+
+def updated(model: Any, optimizer: torch.optim.Optimizer, steps: int) -> Any:
+    for step in range(steps):
+        model(torch.tensor([[1, 2, 3 + step]])).logits.logsumexp(-1).sum().backward()
+        set_lr(optimizer, 1e-2)
+        optimizer.step()
+        optimizer.zero_grad()
+    return model
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_everything_comes_back_bit_for_bit(tmp_path: Path, kind: str) -> None:
+    model = tiny_model(kind)
+    optimizer = adamw(model, 0.1, 0.95)
+    updated(model, optimizer, 3)
+    entry = {"tokens": 8, "loss": 0.1, "by_source": {"a": [0.3, 4.0]}}
+    curve: list[Any] = [{"tokens": 0, "measure": {"en": 1.5}}, entry]
+    checkpoint.save(tmp_path, 3, model, optimizer, curve)
+    fresh = tiny_model(kind)
+    fresh_optimizer = adamw(fresh, 0.1, 0.95)
+    fresh_curve: list[Any] = ["old"]
+    assert checkpoint.resume(tmp_path, fresh, fresh_optimizer, fresh_curve) == 3
+    assert fresh_curve == curve
+    updated(model, optimizer, 2)
+    updated(fresh, fresh_optimizer, 2)
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, fresh.state_dict()[name]), name
+    tied = fresh.get_input_embeddings().weight is fresh.get_output_embeddings().weight
+    assert tied == (kind == "bigcode")
+
+
+def test_none_is_the_beginning(tmp_path: Path) -> None:
+    model = tiny_model("llama")
+    curve: list[Any] = []
+    assert checkpoint.resume(tmp_path, model, adamw(model, 0.1, 0.95), curve) == 0
+    assert curve == []
+
+
+def test_a_save_cut_short_leaves_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("llama")
+    optimizer = adamw(model, 0.1, 0.95)
+    checkpoint.save(tmp_path, 1, model, optimizer, [])
+
+    def half(state: Any, file: IO[bytes]) -> None:
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(OSError, match="No space"):
+        checkpoint.save(tmp_path, 2, model, optimizer, [])
+    (tmp_path / "checkpoint.tmp").write_bytes(b"half")  # as a killed process leaves it
+    assert checkpoint.resume(tmp_path, model, optimizer, []) == 1
+    monkeypatch.undo()
+    assert checkpoint.save(tmp_path, 3, model, optimizer, []) > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+    assert checkpoint.resume(tmp_path, model, optimizer, []) == 3
+
+
+def test_a_new_one_takes_the_place_of_the_last(tmp_path: Path) -> None:
+    model = tiny_model("llama")
+    optimizer = adamw(model, 0.1, 0.95)
+    for opt_step in (1, 2):
+        checkpoint.save(tmp_path, opt_step, model, optimizer, [{"tokens": opt_step}])
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+    curve: list[Any] = []
+    assert checkpoint.resume(tmp_path, model, optimizer, curve) == 2
+    assert curve == [{"tokens": 2}]

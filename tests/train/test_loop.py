@@ -1,0 +1,251 @@
+"""The loop: a killed run goes on bit for bit, the planned rate is used, and any split of a batch trains the same."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import ARCHS, KINDS, VOCAB, new_work, tiny_base, tiny_model, tiny_tokenizer
+
+from aurora_m.core.errors import TrainError
+from aurora_m.core.step import Work
+from aurora_m.model.load import load_model, parameters
+from aurora_m.tokens.stream import Row
+from aurora_m.train import loop
+from aurora_m.train.loop import Plan, fit, start_model, training_facts
+from aurora_m.train.schedule import Schedule
+
+T, ROWS, STEPS = 12, 3, 6
+ROOT = Path(__file__).parents[2]
+
+
+class Made:
+    """Rows made from their index; at one of them, something happens."""
+
+    def __init__(self, stop_at: int = -1, how: str = "error", vocab: int = VOCAB) -> None:
+        self.stop_at, self.how, self.vocab = stop_at, how, vocab
+
+    def __getitem__(self, index: int) -> Row:
+        weights = np.ones(T, np.float32)
+        if index == self.stop_at:
+            if self.how == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if self.how == "error":
+                raise KeyboardInterrupt
+            weights[3] = np.inf
+        random = np.random.default_rng(index)
+        weights[: index % 4] = 0.0
+        start = index % 7
+        positions = np.array([*range(start), *range(T - start)])
+        return Row(random.integers(0, self.vocab, T + 1), positions, weights, "ab"[index % 2], 0)
+
+
+def plan(opt_steps: int = STEPS, **changes: Any) -> Plan:
+    schedule = Schedule("cosine", 1e-2, 1e-3, 2 * ROWS * T, opt_steps * ROWS * T)
+    settings: dict[str, Any] = {"schedule": schedule, "weight_decay": 0.1, "beta2": 0.95, "clip": 1.0, "seed": 5}
+    return Plan(opt_steps, ROWS, T, **{**settings, **changes})
+
+
+def mean_weight(model: Any) -> float:
+    assert not model.eval().training
+    model.train()
+    return float(next(model.parameters()).detach().double().mean())
+
+
+def trained(work: Work, kind: str, rows: Any, wanted: Plan | None = None) -> tuple[Any, list[Any]]:
+    """A tiny model and its curve; its configuration has dropout for `bigcode`."""
+    model = tiny_model(kind)
+    return model, fit(work, "cap", model, rows, wanted or plan(), mean_weight)
+
+
+def test_the_models_differ_in_dropout() -> None:
+    assert tiny_model("bigcode").config.resid_pdrop == 0.1
+
+
+def assert_equal_weights(one: Any, two: Any) -> None:
+    for name, weight in one.state_dict().items():
+        assert torch.equal(weight, two.state_dict()[name]), name
+
+
+def child(kind: str, folder: Path) -> None:
+    """Train in a process that kills itself when it reads the fourth batch."""
+    loop.SAVING_SHARE = 1e9
+    trained(new_work(folder, save_every_s=0.0), kind, Made(3 * ROWS + 1, "kill"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_killed_process_goes_on_bit_for_bit(tmp_path: Path, kind: str) -> None:
+    paths = [str(ROOT), str(ROOT / "tests/model"), str(ROOT / "tests/train")]
+    code = f"import sys; sys.path[:0] = {paths}\nfrom test_loop import Path, child\nchild({kind!r}, Path(sys.argv[1]))"
+    ran = subprocess.run([sys.executable, "-c", code, str(tmp_path / "killed")], capture_output=True, text=True)
+    assert ran.returncode == -signal.SIGKILL, ran.stderr
+    killed = new_work(tmp_path / "again")
+    (tmp_path / "killed/scratch/checkpoint").rename(killed.scratch / "checkpoint")
+    read: list[int] = []
+
+    class Watched(Made):
+        def __getitem__(self, index: int) -> Row:
+            read.append(index)
+            return super().__getitem__(index)
+
+    model, curve = trained(killed, kind, Watched())
+    assert read == list(range(3 * ROWS, STEPS * ROWS))
+    whole_model, whole_curve = trained(new_work(tmp_path / "whole"), kind, Made())
+    assert curve == whole_curve
+    assert_equal_weights(model, whole_model)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("done", [1, 5])
+def test_stopping_anywhere_changes_nothing(
+    tmp_path: Path, kind: str, done: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "SAVING_SHARE", 1e9)
+    whole_model, whole_curve = trained(new_work(tmp_path / "whole"), kind, Made())
+    work = new_work(tmp_path / "stopped", save_every_s=0.0)
+    with pytest.raises(KeyboardInterrupt):
+        trained(work, kind, Made(done * ROWS + 2))
+    model, curve = trained(work, kind, Made())
+    assert curve == whole_curve
+    assert_equal_weights(model, whole_model)
+    same, again = trained(work, kind, Made(0))  # a finished stage reads no row
+    assert again == whole_curve
+    assert_equal_weights(same, whole_model)
+
+
+def test_checkpoints_take_a_small_share_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[int] = []
+    monkeypatch.setattr(loop.checkpoint, "save", lambda folder, opt_step, *rest: saved.append(opt_step) or 3600.0)
+    trained(new_work(tmp_path / "slow", save_every_s=0.0), "llama", Made())
+    assert saved == [1]
+    trained(new_work(tmp_path / "never", save_every_s=3600.0), "llama", Made())
+    assert saved == [1]
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("micro", [1, 2])
+def test_any_micro_batch_trains_the_same(tmp_path: Path, arch: str, micro: int) -> None:
+    tokenizer = tiny_tokenizer(tmp_path)
+    base = tiny_base(tmp_path, tokenizer, arch)
+    curves = []
+    for name, rows in (("whole", 0), ("split", micro)):
+        work = new_work(tmp_path / name, micro_batch=rows)
+        curves.append(fit(work, "cap", load_model(base.path), Made(), plan(), lambda model: None))
+    for one, two in zip(*(curve[1:] for curve in curves), strict=True):
+        assert one["loss"] == pytest.approx(two["loss"], abs=1e-5)  # type: ignore[index, call-overload]
+        assert one["norm"] == pytest.approx(two["norm"], rel=1e-3)  # type: ignore[index, call-overload]
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_gradients_of_any_split_are_equal(tmp_path: Path, arch: str) -> None:
+    base = tiny_base(tmp_path, tiny_tokenizer(tmp_path), arch)
+    batch = [Made()[index] for index in range(5)]
+    found = []
+    for micro in (1, 2, 3, 5):
+        model = load_model(base.path)
+        sums = loop._backward(model, batch, micro)
+        found.append((sums, [p.grad for p in model.parameters()]))
+    for sums, grads in found[1:]:
+        torch.testing.assert_close(sums, found[0][0], atol=1e-5, rtol=1e-6)
+        for grad, first in zip(grads, found[0][1], strict=True):
+            torch.testing.assert_close(grad, first, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_loss_that_is_not_finite_stops_before_the_update(tmp_path: Path, kind: str) -> None:
+    constant = Schedule("constant", 1e-2, 1e-2, 0, 100)
+    model = tiny_model(kind)
+    with pytest.raises(TrainError) as caught:
+        fit(new_work(tmp_path / "bad"), "cap", model, Made(2 * ROWS, "inf"), plan(4, schedule=constant), mean_weight)
+    assert caught.value.what == "the loss is nan and the gradient norm nan"
+    assert caught.value.at == "cap, optimizer step 3, rows 6 to 8"
+    good, _ = trained(new_work(tmp_path / "good"), kind, Made(), plan(2, schedule=constant))
+    assert_equal_weights(model, good)
+
+
+def test_the_optimizer_uses_the_planned_rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[set[float]] = []
+    step = torch.optim.AdamW.step
+
+    def watched(self: Any, *given: Any) -> Any:
+        used.append({group["lr"] for group in self.param_groups})
+        return step(self, *given)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    _, curve = trained(new_work(tmp_path / "work"), "llama", Made())
+    planned = [plan().schedule.lr(number * ROWS * T) for number in range(1, STEPS + 1)]
+    assert used == [{lr} for lr in planned]
+    assert [entry["lr"] for entry in curve[1:]] == planned
+    monkeypatch.setattr(loop, "set_lr", lambda optimizer, lr: None)
+    with pytest.raises(AssertionError, match="the optimizer used another rate"):
+        trained(new_work(tmp_path / "other"), "llama", Made())
+
+
+def test_the_curve(tmp_path: Path) -> None:
+    work = new_work(tmp_path / "work")
+    model, curve = trained(work, "llama", Made(), plan(8))
+    assert [entry["tokens"] for entry in curve] == [number * ROWS * T for number in range(9)]
+    assert [number for number, entry in enumerate(curve) if "measure" in entry] == [0, 2, 4, 6, 8]
+    assert curve[8]["measure"] == mean_weight(model)
+    rows = [Made()[index] for index in range(ROWS)]
+    by_source = curve[1]["by_source"]
+    assert {name: found[1] for name, found in by_source.items()} == {
+        name: sum(float(row.weights.sum()) for row in rows if row.source == name) for name in "ab"
+    }
+    total, count = (sum(found[part] for found in by_source.values()) for part in (0, 1))
+    assert curve[1]["loss"] == pytest.approx(total / count, rel=1e-6)
+    assert not fit(work, "cap", model, Made(), plan(8), mean_weight)[0] == {}
+    facts = training_facts(model, plan(8), curve)
+    tokens = 8 * ROWS * T
+    assert facts == {
+        "opt_steps": 8,
+        "tokens": tokens,
+        "loss": round(curve[8]["loss"], 6),
+        "parameters": parameters(model),
+        "flop": 6 * parameters(model) * tokens,
+    }
+    long = [{"tokens": 0, "measure": None}, *({"loss": float(n)} for n in range(1, 31))]
+    assert training_facts(model, plan(30), long)["loss"] == 29.0  # the mean of 28, 29, 30
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_batch_is_learned_by_heart(tmp_path: Path, kind: str) -> None:
+    class Same(Made):
+        def __getitem__(self, index: int) -> Row:
+            return super().__getitem__(index % ROWS)
+
+    constant = Schedule("constant", 1e-2, 1e-2, 0, 10**6)
+    _, curve = trained(new_work(tmp_path / "work"), kind, Same(), plan(40, schedule=constant, weight_decay=0.0))
+    assert curve[1]["loss"] > 3
+    assert curve[-1]["loss"] < 0.2 * curve[1]["loss"]
+
+
+def test_gradients_are_clipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    norms: list[float] = []
+    step = torch.optim.AdamW.step
+
+    def watched(self: Any, *given: Any) -> Any:
+        grads = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        norms.append(float(torch.cat([grad.flatten() for grad in grads]).norm()))
+        return step(self, *given)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    _, curve = trained(new_work(tmp_path / "work"), "llama", Made(), plan(2, clip=0.25))
+    assert all(entry["norm"] > 0.25 for entry in curve[1:])
+    assert norms == [pytest.approx(0.25, rel=1e-4)] * 2
+
+
+def test_a_model_that_leaks_is_not_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aurora_m.model.selftest.leak", lambda model: 0.5)
+    with pytest.raises(TrainError, match="packed documents see each other"):
+        trained(new_work(tmp_path / "work"), "llama", Made(0))
+
+
+def test_a_model_goes_to_the_runs_device(tmp_path: Path) -> None:
+    model = start_model(new_work(tmp_path / "work"), tiny_model("llama"), "cap")
+    assert model.device == torch.device("cpu")

@@ -1,0 +1,61 @@
+"""Bits per byte in every language, against a sum by hand, and the same model afterwards."""
+
+from math import log
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import ARCHS, POSITIONS, doc, tiny_base, tiny_tokenizer
+
+from aurora_m.core.step import Artifact
+from aurora_m.core.table import write_docs
+from aurora_m.model.load import load_model
+from aurora_m.tokens.tokenizer import open_tokenizer
+from aurora_m.train.monitor import MARK_BYTES, bits_per_byte
+
+
+def held(folder: Path, docs: list[dict[str, str]]) -> Artifact:
+    write_docs(folder, docs, "held")
+    return Artifact(folder, "", {})
+
+
+def bits_by_hand(model: Any, ids: list[int]) -> float:
+    """One document that fits into the positions: each token after the end token and those before it."""
+    with torch.inference_mode():
+        logp = model(torch.tensor([[0, *ids]])).logits[0, :-1].double().log_softmax(-1)
+    return -float(logp[range(len(ids)), ids].sum()) / log(2)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_every_language_by_hand(tmp_path: Path, arch: str) -> None:
+    tokenizer = tiny_tokenizer(tmp_path)
+    model = load_model(tiny_base(tmp_path, tokenizer, arch).path).train()
+    texts = {"en": ["the cat sat", "a dog"], "fi": ["yö on pitkä"]}
+    sources = {
+        "web": held(tmp_path / "web", [doc("b", texts["en"][0]), doc("a", texts["fi"][0], "fi")]),
+        "wiki": held(tmp_path / "wiki", [doc("c", texts["en"][1])]),
+    }
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    measured: Any = bits_per_byte(sources, tokenizer)(model)
+    encoder = open_tokenizer(tokenizer.path)
+    for lang, found in texts.items():
+        bits = sum(bits_by_hand(model, encoder.encode(text).ids) for text in found)
+        assert measured[lang] == pytest.approx(bits / sum(len(text.encode()) for text in found), abs=1e-4)
+    assert list(measured) == ["en", "fi"]
+    assert model.training
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+    assert bits_per_byte(dict(reversed(sources.items())), tokenizer)(model) == measured
+
+
+def test_a_glance_takes_whole_documents_in_order_of_id(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer(tmp_path)
+    model = load_model(tiny_base(tmp_path, tokenizer, "llama").path)
+    long = "the cat " * (MARK_BYTES // 8)
+    docs = [doc("c", "never read"), doc("a", long[:-8]), doc("b", "the dog and the cat")]
+    glance, first_two = (
+        bits_per_byte({"s": held(tmp_path / str(n), part)}, tokenizer)(model) for n, part in enumerate((docs, docs[1:]))
+    )
+    assert glance == first_two
+    assert glance != bits_per_byte({"s": held(tmp_path / "a", docs[1:2])}, tokenizer)(model)
+    assert len(open_tokenizer(tokenizer.path).encode(long).ids) > 4 * POSITIONS

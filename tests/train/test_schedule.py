@@ -1,0 +1,84 @@
+"""Learning rates at points computed by hand, monotone pieces, and no jumps."""
+
+from math import cos, pi, sqrt
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aurora_m.train.schedule import Schedule
+
+KINDS = ("cosine", "wsd", "constant")
+COSINE = Schedule("cosine", 1.0, 0.1, 100, 1100)
+WSD = Schedule("wsd", 1.0, 0.1, 100, 1000, 0.2)
+CONSTANT = Schedule("constant", 1.0, 0.1, 100, 1000)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "tokens", "lr"),
+    [
+        (COSINE, 0, 0.0), (COSINE, 50, 0.5), (COSINE, 100, 1.0), (COSINE, 350, 0.1 + 0.9 * (1 + sqrt(0.5)) / 2),
+        (COSINE, 600, 0.55), (COSINE, 850, 0.1 + 0.9 * (1 - sqrt(0.5)) / 2), (COSINE, 1100, 0.1), (COSINE, 2000, 0.1),
+        (WSD, 25, 0.25), (WSD, 100, 1.0), (WSD, 799, 1.0), (WSD, 800, 1.0), (WSD, 900, 0.55), (WSD, 1000, 0.1),
+        (WSD, 2000, 0.1), (CONSTANT, 10, 0.1), (CONSTANT, 100, 1.0), (CONSTANT, 1000, 1.0),
+    ],
+)  # fmt: skip
+def test_points_by_hand(schedule: Schedule, tokens: int, lr: float) -> None:
+    assert schedule.lr(tokens) == pytest.approx(lr, abs=1e-12)
+
+
+@st.composite
+def schedules(draw: st.DrawFn) -> Schedule:
+    peak = draw(st.floats(1e-6, 1e-1))
+    total = draw(st.integers(1, 5000))
+    warmup = draw(st.integers(0, total + 10))
+    share = draw(st.one_of(st.just(0.0), st.just(1.0), st.floats(0, 1)))
+    return Schedule(draw(st.sampled_from(KINDS)), peak, draw(st.floats(0, 1)) * peak, warmup, total, share)
+
+
+@given(schedules())
+def test_up_then_down_within_its_bounds(schedule: Schedule) -> None:
+    peak, end, warmup, total = schedule.peak_lr, schedule.end_lr, schedule.warmup, schedule.total
+    rates = [schedule.lr(tokens) for tokens in range(total + 1)]
+    up, down = rates[: warmup + 1], rates[warmup:]
+    assert up == sorted(up)
+    assert all(b <= a + 1e-12 * peak for a, b in zip(down, down[1:], strict=False))
+    assert max(rates) <= peak * (1 + 1e-12)
+    assert min(down, default=end) >= end - 1e-12 * peak
+    if warmup <= total:
+        assert rates[warmup] == pytest.approx(peak)
+
+
+@given(schedules())
+def test_no_jumps(schedule: Schedule) -> None:
+    begin = schedule.warmup
+    if schedule.kind == "wsd":
+        begin = max(begin, int(schedule.total * (1 - schedule.decay_share)))
+    steepest = max(1 / max(schedule.warmup, 1), pi / 2 / max(schedule.total - begin - 1, 1)) * schedule.peak_lr
+    rates = [schedule.lr(tokens) for tokens in range(schedule.total + 1)]
+    assert all(abs(b - a) <= steepest * (1 + 1e-9) for a, b in zip(rates, rates[1:], strict=False))
+
+
+@given(schedules())
+def test_the_last_update_uses_the_end(schedule: Schedule) -> None:
+    room = schedule.total - schedule.warmup
+    if schedule.kind == "wsd":
+        room = min(room, int(schedule.total * schedule.decay_share))
+    if schedule.kind != "constant" and room >= 1:
+        assert schedule.lr(schedule.total) == pytest.approx(schedule.end_lr)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_warmup_as_long_as_the_stage_ends_at_the_peak(kind: str) -> None:
+    schedule = Schedule(kind, 0.5, 0.1, 100, 100)
+    assert [schedule.lr(tokens) for tokens in (0, 50, 100)] == [0.0, 0.25, 0.5]
+
+
+def test_a_wsd_decay_waits_for_the_warmup() -> None:
+    schedule = Schedule("wsd", 1.0, 0.0, 500, 1000, 0.9)
+    assert [schedule.lr(tokens) for tokens in (250, 500, 750, 1000)] == [0.5, 1.0, 0.5, 0.0]
+
+
+def test_rewarming_starts_every_stage_from_0() -> None:
+    assert [Schedule("cosine", 1.0, 0.1, 4, 100).lr(tokens) for tokens in range(5)] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert Schedule("cosine", 1.0, 0.1, 0, 100).lr(1) == pytest.approx(0.1 + 0.45 * (1 + cos(pi / 100)))
