@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from aurora_m.core.canon import JSON
+from aurora_m.core.errors import RecipeError
 from aurora_m.core.step import Step
 from aurora_m.core.uri import local_files, pin_files
 from aurora_m.data.decide import check_keep
@@ -31,7 +32,10 @@ class Graph:
     steps: Steps = field(default_factory=dict)
 
     def add(self, name: str, fn: str, inputs: Given | None = None, /, **params: JSON) -> Step:
-        """Add one step."""
+        """Add one step. RecipeError if a stage or tuning took the name of another step."""
+        if name in self.steps:
+            hint = "choose another name for the stage or tuning"
+            raise RecipeError(f"two steps are named `{name}`", at=f"`{name}`", hint=hint)
         self.steps[name] = Step(name, fn, inputs or {}, params)
         return self.steps[name]
 

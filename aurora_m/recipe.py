@@ -5,6 +5,7 @@ a run happens is `Runtime`.
 """
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from typing import Literal
 
 from aurora_m.core.errors import RecipeError
 from aurora_m.core.typed import Count, build, plain
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # what can be a folder anywhere
 
 # ISO 639-1, and two words of ours: source code, and many languages in one source.
 LANGUAGES = frozenset(
@@ -228,6 +231,8 @@ def dumps(recipe: Recipe) -> str:
 
 def check(recipe: Recipe) -> None:
     """Check all that concerns more than one value. RecipeError names the first thing that is wrong."""
+    if not NAME.fullmatch(recipe.name):
+        raise RecipeError(f"`{recipe.name}` is not a name", at="name", hint="use letters, digits, `-`, `_` and `.`")
     _check_base(recipe)
     for name, source in recipe.source.items():
         known(source.lang, LANGUAGES, f"source.{name}.lang", "language")
@@ -301,6 +306,8 @@ def _check_stages(recipe: Recipe) -> None:
     made = [] if recipe.base.scratch else ["base"]
     for number, stage in enumerate(recipe.stage):
         at = f"stage[{number}] `{stage.name}`"
+        if not NAME.fullmatch(stage.name):
+            raise RecipeError(f"`{stage.name}` is not a name", at=at, hint="use letters, digits, `-`, `_` and `.`")
         if stage.name in made:
             raise RecipeError(f"`{stage.name}` is made twice", at=at, hint="give every stage its own name")
         first = recipe.base.scratch is not None and number == 0
@@ -337,7 +344,7 @@ def _check_stages(recipe: Recipe) -> None:
         known(tune.start, made, f"tune.{name}.start", "model made before it")
         _check_training(tune, f"tune.{name}", recipe)
         _share(tune.replay, f"tune.{name}.replay", below=1.0)
-        if tune.replay:
+        if tune.replay or tune.mixture:
             known(tune.mixture, recipe.mixture, f"tune.{name}.mixture", "mixture")
         if not (recipe.redteam and recipe.review):
             raise RecipeError("tuning needs reviewed rows", at=f"tune.{name}", hint="add [redteam] and [review]")
@@ -383,12 +390,7 @@ def known(name: str, among: Iterable[str], at: str, what: str) -> None:
     names = list(among)
     if name not in names:
         near = difflib.get_close_matches(name, names, 1)
-        listed = ", ".join(f"`{n}`" for n in names[:12])
-        hint = (
-            f"did you mean `{near[0]}`?"
-            if near
-            else f"there are {listed}"
-            if len(names) <= 12
-            else "use its ISO 639-1 code"
-        )
+        listed = ", ".join(f"`{n}`" for n in names[:12]) + (", ..." if len(names) > 12 else "")
+        hint = "use its ISO 639-1 code" if what == "language" and len(names) > 12 else f"there are {listed or 'none'}"
+        hint = f"did you mean `{near[0]}`?" if near else hint
         raise RecipeError(f"there is no {what} `{name}`", at=at, hint=hint)

@@ -31,9 +31,7 @@ _DISK = {
     errno.EDQUOT: "the disk quota is used up",
     errno.EROFS: "the disk is read-only",
 }
-
-
-_RUST_ERROR = re.compile(r"\(os error (\d+)\)")  # so do safetensors, tokenizers and polars end their messages
+_RUST_ERROR = re.compile(r"\(os error (\d+)\)")  # so safetensors, tokenizers and polars end their messages
 
 
 @dataclass(frozen=True)

@@ -87,9 +87,7 @@ class _Stop(StoppingCriteria):
         self.stop, self.width = stop, width
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        done = [
-            any(row[-len(mark) :] == mark for mark in self.stop) for row in input_ids[:, self.width :].tolist()
-        ]
+        done = [any(row[-len(mark) :] == mark for mark in self.stop) for row in input_ids[:, self.width :].tolist()]
         return torch.tensor(done, device=input_ids.device)
 
 

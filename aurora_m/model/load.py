@@ -9,7 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
-from aurora_m.core.errors import DataError
+from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.step import Facts, Runtime, Work
 
 logging.set_verbosity_error()
@@ -20,7 +20,9 @@ HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "*.model", "merges.txt"]
 
 
 def device_of(runtime: Runtime) -> torch.device:
-    """The device to compute on, and torch's threads set for it."""
+    """The device to compute on, and torch's threads set for it. RecipeError if there is no such device."""
+    if runtime.device == "cuda" and not torch.cuda.is_available():
+        raise RecipeError("torch finds no CUDA device", at="--device cuda", hint="leave it out, or write --device cpu")
     torch.set_num_threads(runtime.threads or torch.get_num_threads())
     if runtime.device != "auto":
         return torch.device(runtime.device)

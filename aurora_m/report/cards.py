@@ -141,9 +141,9 @@ def _safety(recipe: Recipe, changes: Mapping[str, Any], reviewed: Mapping[str, A
 
 def _limits() -> str:
     return (
-        "## Limits\n\nRefusals are judged by their opening words in each language, so a garbled answer "
-        "counts as no refusal. Held-out text comes from the same sources as the training text. Nothing here replaces your own tests "
-        "before people use the model.\n"
+        "## Limits\n\nRefusals are judged by their opening words in each language, so a garbled answer counts as no "
+        "refusal. Held-out text comes from the same sources as the training text. Nothing here replaces your own "
+        "tests before people use the model.\n"
     )
 
 

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import pyarrow.compute as pc
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from aurora_m.core.errors import RecipeError
@@ -22,6 +23,7 @@ PIECES = r" ?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s+(?!\S)|\s+"
 def train_tokenizer(work: Work, *, docs: dict[str, Artifact], vocab: int) -> Facts:
     """Train a byte-level BPE on documents; digits are split one by one, as in StarCoder, and marks stay with letters.
 
+    docs    equal bytes of each are used
     vocab   number of tokens, the special ones included; at least 256 bytes + 4
     writes  tokenizer.json
     """
@@ -46,9 +48,22 @@ def train_tokenizer(work: Work, *, docs: dict[str, Artifact], vocab: int) -> Fac
 
 
 def _texts(docs: Mapping[str, Artifact]) -> Iterator[list[str]]:
+    """The first documents of every source, as many bytes of each as the smallest has, so that none takes all merges."""
+    budget = min(sum(_sizes(artifact)) for artifact in docs.values())
     for name in sorted(docs):
+        left = budget
         for table in read_shards(docs[name].path, columns=["text"]):
-            yield table["text"].to_pylist()
+            texts = []
+            for text in table["text"].to_pylist():
+                if left > 0:
+                    texts.append(text)
+                left -= len(text.encode())
+            yield texts
+
+
+def _sizes(docs: Artifact) -> Iterator[int]:
+    for table in read_shards(docs.path, columns=["text"]):
+        yield int(pc.sum(pc.binary_length(table["text"])).as_py() or 0)
 
 
 def take_tokenizer(work: Work, *, model: Artifact) -> Facts:

@@ -81,8 +81,15 @@ def test_nan_is_refused(tmp_path: Path, write: Any) -> None:
     assert listing(tmp_path) == []
 
 
-@given(rows=st.lists(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])),
-                                     st.text(st.characters(exclude_categories=["Cs"])) | st.integers(), max_size=3)))
+@given(
+    rows=st.lists(
+        st.dictionaries(
+            st.text(st.characters(exclude_categories=["Cs"])),
+            st.text(st.characters(exclude_categories=["Cs"])) | st.integers(),
+            max_size=3,
+        )
+    )
+)
 def test_jsonl_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
     path = tmp_path_factory.mktemp("rows") / "a.jsonl"
     assert write_jsonl(path, rows) == len(rows)

@@ -25,7 +25,9 @@ def command(*words: object) -> list[str]:
 
 def aurora(*words: object, code: int = 0) -> "subprocess.CompletedProcess[str]":
     """Run one command to its end and check its exit code."""
-    done = subprocess.run(command(*words), cwd=HOUSE, capture_output=True, text=True, env={**os.environ, "COLUMNS": "120"})
+    done = subprocess.run(
+        command(*words), cwd=HOUSE, capture_output=True, text=True, env={**os.environ, "COLUMNS": "120"}
+    )
     assert done.returncode == code, done.stderr[-4000:]
     return done
 

@@ -20,7 +20,9 @@ def test_kill_9_changes_nothing(store: Path, tmp_path: Path) -> None:
     moments = random.Random(2404)
     killed = 0
     while killed < KILLS:
-        run = subprocess.Popen(command("run", TINY, "--store", broken), cwd=HOUSE, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        run = subprocess.Popen(
+            command("run", TINY, "--store", broken), cwd=HOUSE, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
         try:
             code = run.wait(moments.uniform(1.0, LONGEST_S))
         except subprocess.TimeoutExpired:

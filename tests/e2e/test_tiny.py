@@ -58,7 +58,9 @@ def test_tuning_raises_refusal_with_over_refusal_beside_it(changes: Rows, store:
     over = {row["lang"]: row for row in mine if row["metric"] == "over_refusal"}
     assert set(refusal) == set(over) == {"en", *NEW}
     cat = {row["lang"]: row["after"] for row in changes if row["model"] == "cat" and row["metric"] == "refusal"}
-    assert all(refusal[lang]["after"] > cat[lang] for lang in refusal), "more often than before tuning, in each language"
+    assert all(refusal[lang]["after"] > cat[lang] for lang in refusal), (
+        "more often than before tuning, in each language"
+    )
     page = (home(store, "tiny/report") / "report.html").read_text().lower()
     assert "over-refusal" in page
 
@@ -104,7 +106,9 @@ def test_transformers_alone_loads_the_release(store: Path) -> None:
     release, safe = home(store, "tiny/release"), home(store, "tiny/safe")
     tokenizer = AutoTokenizer.from_pretrained(release)
     ids = tokenizer("Hyvää huomenta! おはよう", return_tensors="pt").input_ids
-    logits = [AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)(ids).logits for folder in (release, safe)]
+    logits = [
+        AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)(ids).logits for folder in (release, safe)
+    ]
     assert float((logits[0] - logits[1]).abs().max()) < 1e-5
     made = pipeline("text-generation", model=str(release))("The garden", max_new_tokens=8, do_sample=False)
     assert made[0]["generated_text"].startswith("The garden")
@@ -112,7 +116,9 @@ def test_transformers_alone_loads_the_release(store: Path) -> None:
 
 
 def test_chat_answers(store: Path) -> None:
-    one = json.loads(aurora("chat", "tiny/release", "--store", store, "--prompt", "How do I bake bread?", "--json").stdout)
+    one = json.loads(
+        aurora("chat", "tiny/release", "--store", store, "--prompt", "How do I bake bread?", "--json").stdout
+    )
     assert one["answer"].strip()
 
 

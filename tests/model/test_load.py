@@ -50,9 +50,7 @@ def test_a_base_from_a_folder_beside_the_recipe(bases: dict[str, Path], tmp_path
         ("tokenizer.json", "no tokenizer.json in the base model's folder", "save a fast tokenizer beside the weights"),
     ],
 )
-def test_a_folder_that_lacks_a_file(
-    bases: dict[str, Path], tmp_path: Path, lacking: str, what: str, hint: str
-) -> None:
+def test_a_folder_that_lacks_a_file(bases: dict[str, Path], tmp_path: Path, lacking: str, what: str, hint: str) -> None:
     shutil.copytree(bases["llama"], tmp_path / "base")
     (tmp_path / "base" / lacking).unlink()
     with pytest.raises(DataError) as caught:

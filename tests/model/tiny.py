@@ -62,7 +62,9 @@ def new_work(folder: Path, **runtime: Any) -> Work:
     """An empty place for a step function to write to."""
     (folder / "out").mkdir(parents=True)
     (folder / "scratch").mkdir()
-    return Work(folder / "out", folder / "scratch", Runtime(folder, threads=1, device="cpu", **runtime), Log(quiet=True))
+    return Work(
+        folder / "out", folder / "scratch", Runtime(folder, threads=1, device="cpu", **runtime), Log(quiet=True)
+    )
 
 
 def tiny_shards(folder: Path, files: list[list[list[int]]], dtype: str = "uint16") -> Artifact:

@@ -89,13 +89,14 @@ def test_a_row_has_no_history(weights: list[tuple[int, int]], seed: int, order: 
 
 
 def test_seeds_and_epochs_have_orders_of_their_own() -> None:
-    one, two = (order_of([(1, 128)], 2, seed)[0] for seed in (1, 2))
-    rows = [[stream.where(index).row for index in range(512)] for stream in (one, two)]
-    assert rows[0] != rows[1]
-    epochs = defaultdict(list)
-    for index in range(512):
-        epochs[one.where(index).epoch].append(one.where(index).row)
-    assert len({tuple(order) for order in epochs.values()}) == 4
+    """An epoch of two blocks: what its first block reads is another half of the source each time."""
+    halves = []
+    for seed in (1, 2):
+        stream, _ = order_of([(1, 2 * BLOCK)], 6, seed)
+        for begin in (0, 2 * BLOCK, 4 * BLOCK):
+            halves.append(frozenset(stream.where(index).row for index in range(begin, begin + BLOCK)))
+    assert all(len(half) == BLOCK for half in halves)
+    assert len(set(halves)) == 6
 
 
 def test_sources_are_mixed_within_a_block() -> None:
@@ -192,6 +193,16 @@ def test_infilling_is_in_its_source_only_and_depends_on_the_row(made: Any) -> No
             assert piece[-1] == 0  # every document that is whole ends with its end token
             body = restore(piece[:-1], MARKS) if MARKS[0] in piece else piece[:-1]
             assert not set(MARKS) & set(body.tolist())
+
+
+def test_the_next_epoch_is_cut_elsewhere(made: Any) -> None:
+    stream = Stream(made[0], made[1], 9, MARKS)
+    filled = defaultdict(set)
+    for index in range(400):
+        if MARKS[0] in stream[index].tokens:
+            filled[stream.where(index).row].add(stream[index].tokens.tobytes())
+    again = [versions for versions in filled.values() if len(versions) > 1]
+    assert len(again) > 10
 
 
 def test_outside_the_stream(made: Any) -> None:

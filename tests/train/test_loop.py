@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -132,13 +133,13 @@ def test_checkpoints_take_a_small_share_of_the_time(tmp_path: Path, monkeypatch:
 def test_any_micro_batch_trains_the_same(tmp_path: Path, arch: str, micro: int) -> None:
     tokenizer = tiny_tokenizer(tmp_path)
     base = tiny_base(tmp_path, tokenizer, arch)
-    curves = []
+    curves: list[Any] = []
     for name, rows in (("whole", 0), ("split", micro)):
         work = new_work(tmp_path / name, micro_batch=rows)
         curves.append(fit(work, "cap", load_model(base.path), Made(), plan(), lambda model: None))
     for one, two in zip(*(curve[1:] for curve in curves), strict=True):
-        assert one["loss"] == pytest.approx(two["loss"], abs=1e-5)  # type: ignore[index, call-overload]
-        assert one["norm"] == pytest.approx(two["norm"], rel=1e-3)  # type: ignore[index, call-overload]
+        assert one["loss"] == pytest.approx(two["loss"], abs=1e-5)
+        assert one["norm"] == pytest.approx(two["norm"], rel=1e-3)
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -154,6 +155,25 @@ def test_gradients_of_any_split_are_equal(tmp_path: Path, arch: str) -> None:
         torch.testing.assert_close(sums, found[0][0], atol=1e-5, rtol=1e-6)
         for grad, first in zip(grads, found[0][1], strict=True):
             torch.testing.assert_close(grad, first, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_the_loss_is_that_of_each_document_alone(tmp_path: Path, arch: str) -> None:
+    base = tiny_base(tmp_path, tiny_tokenizer(tmp_path), arch)
+    model = load_model(base.path)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(5)  # so that what a token sees matters
+    total = count = 0.0
+    for row in (Made()[index] for index in range(ROWS)):
+        begins = [*np.flatnonzero(row.positions == 0).tolist(), T]
+        for a, b in pairwise(begins):
+            with torch.inference_mode():
+                logp = model(torch.from_numpy(row.tokens[None, a:b])).logits[0].double().log_softmax(-1)
+            total -= float((logp[range(b - a), row.tokens[a + 1 : b + 1]] * torch.from_numpy(row.weights[a:b])).sum())
+        count += float(row.weights.sum())
+    curve: list[Any] = fit(new_work(tmp_path / "work"), "cap", model, Made(), plan(1), lambda model: None)
+    assert curve[1]["loss"] == pytest.approx(total / count, rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -199,7 +219,6 @@ def test_the_curve(tmp_path: Path) -> None:
     }
     total, count = (sum(found[part] for found in by_source.values()) for part in (0, 1))
     assert curve[1]["loss"] == pytest.approx(total / count, rel=1e-6)
-    assert not fit(work, "cap", model, Made(), plan(8), mean_weight)[0] == {}
     facts = training_facts(model, plan(8), curve)
     tokens = 8 * ROWS * T
     assert facts == {

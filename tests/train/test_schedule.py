@@ -1,5 +1,6 @@
 """Learning rates at points computed by hand, monotone pieces, and no jumps."""
 
+from itertools import pairwise
 from math import cos, pi, sqrt
 
 import pytest
@@ -42,7 +43,7 @@ def test_up_then_down_within_its_bounds(schedule: Schedule) -> None:
     rates = [schedule.lr(tokens) for tokens in range(total + 1)]
     up, down = rates[: warmup + 1], rates[warmup:]
     assert up == sorted(up)
-    assert all(b <= a + 1e-12 * peak for a, b in zip(down, down[1:], strict=False))
+    assert all(b <= a + 1e-12 * peak for a, b in pairwise(down))
     assert max(rates) <= peak * (1 + 1e-12)
     assert min(down, default=end) >= end - 1e-12 * peak
     if warmup <= total:
@@ -56,7 +57,7 @@ def test_no_jumps(schedule: Schedule) -> None:
         begin = max(begin, int(schedule.total * (1 - schedule.decay_share)))
     steepest = max(1 / max(schedule.warmup, 1), pi / 2 / max(schedule.total - begin - 1, 1)) * schedule.peak_lr
     rates = [schedule.lr(tokens) for tokens in range(schedule.total + 1)]
-    assert all(abs(b - a) <= steepest * (1 + 1e-9) for a, b in zip(rates, rates[1:], strict=False))
+    assert all(abs(b - a) <= steepest * (1 + 1e-9) for a, b in pairwise(rates))
 
 
 @given(schedules())

@@ -37,7 +37,17 @@ def given(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         shards[lang] = Artifact(work.out, "", shard(work, docs=held[lang], tokenizer=tokenizer))
     work = new_work(folder / "mixture")
     shares = {"en": 0.5, "fi": 0.5}
-    mix(work, shards=shards, name="cap", shares=shares, unit="bytes", tokens=11 * T, row_tokens=T, max_epochs=4, fim={"en": 0.5})
+    mix(
+        work,
+        shards=shards,
+        name="cap",
+        shares=shares,
+        unit="bytes",
+        tokens=11 * T,
+        row_tokens=T,
+        max_epochs=4,
+        fim={"en": 0.5},
+    )
     return {
         "start": tiny_base(folder, tokenizer, request.param),
         "tokenizer": tokenizer,

@@ -1,0 +1,105 @@
+"""Local places: the same names wherever the files lie, and pins that follow what they hold."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from aurora_m.core.errors import DataError
+from aurora_m.core.uri import SAMPLE, local_files, pin_files
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A recipe's folder with some files."""
+    for name in ("data/b.jsonl", "data/a.jsonl", "data/en/a.jsonl", "data/fi/x/a.jsonl", "one.txt"):
+        path = tmp_path / "here" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return tmp_path / "here"
+
+
+@pytest.mark.parametrize(
+    ("uri", "names"),
+    [
+        ("file:one.txt", {"one.txt": "one.txt"}),
+        ("file:data/a.jsonl", {"a.jsonl": "data/a.jsonl"}),
+        ("file:data/*.jsonl", {"a.jsonl": "data/a.jsonl", "b.jsonl": "data/b.jsonl"}),
+        ("file:data/*/a.jsonl", {"en/a.jsonl": "data/en/a.jsonl"}),
+        ("file:*/a.jsonl", {"data/a.jsonl": "data/a.jsonl"}),
+        (
+            "file:data/**/*.jsonl",
+            {
+                "a.jsonl": "data/a.jsonl",
+                "b.jsonl": "data/b.jsonl",
+                "en/a.jsonl": "data/en/a.jsonl",
+                "fi/x/a.jsonl": "data/fi/x/a.jsonl",
+            },
+        ),
+        ("file:../here/data/en/*", {"a.jsonl": "data/en/a.jsonl"}),
+        ("file:./data/[b]*", {"b.jsonl": "data/b.jsonl"}),
+    ],
+)
+def test_files_and_their_names(root: Path, uri: str, names: dict[str, str]) -> None:
+    found = local_files(uri, root)
+    assert list(found) == sorted(names)
+    assert {name: path.resolve() for name, path in found.items()} == {n: root / path for n, path in names.items()}
+
+
+def test_folders_are_no_files(root: Path) -> None:
+    assert list(local_files("file:data/*", root)) == ["a.jsonl", "b.jsonl"]
+
+
+def test_names_and_pins_do_not_depend_on_the_place(root: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(root, tmp_path / "elsewhere"))
+    pins = [pin_files(local_files("file:data/**/*.jsonl", place)) for place in (root, other)]
+    assert pins[0] == pins[1]
+    (other / "data/a.jsonl").write_text("changed")
+    assert pin_files(local_files("file:data/**/*.jsonl", other)) != pins[0]
+    shutil.copyfile(root / "data/a.jsonl", other / "data/a.jsonl")
+    (other / "data/a.jsonl").rename(other / "data/c.jsonl")
+    assert pin_files(local_files("file:data/**/*.jsonl", other)) != pins[0]
+
+
+@pytest.mark.parametrize(
+    ("uri", "what", "hint"),
+    [
+        ("file:none/*.jsonl", "no file matches `none/*.jsonl`", "paths are relative to the folder of the recipe"),
+        ("file:data", "no file matches `data`", "paths are relative to the folder of the recipe"),
+    ],
+)
+def test_no_file_matches(root: Path, uri: str, what: str, hint: str) -> None:
+    with pytest.raises(DataError) as caught:
+        local_files(uri, root)
+    assert (caught.value.what, caught.value.at, caught.value.hint) == (what, str(root), hint)
+
+
+@pytest.mark.parametrize("uri", ["", "data/a.jsonl", "file:", "sample:", "s3:bucket/x", "hf:owner/name"])
+def test_what_names_no_file(root: Path, uri: str) -> None:
+    with pytest.raises(DataError) as caught:
+        local_files(uri, root)
+    assert (caught.value.what, caught.value.at, caught.value.hint) == (
+        f"`{uri}` names no file",
+        uri,
+        "write `file:data/*.jsonl` or `sample:texts/en`",
+    )
+
+
+def test_samples_ship_with_the_package(root: Path) -> None:
+    assert local_files("sample:texts/en", root) == {"en.jsonl": SAMPLE / "texts/en.jsonl"}
+    assert list(local_files("sample:safety/*", root)) == [f"{lang}.jsonl" for lang in ("en", "fi", "hi", "ja", "vi")]
+
+
+def test_samples_of_one_name_are_all_found(root: Path) -> None:
+    found = local_files("sample:*/en", root)
+    assert {"texts/en.jsonl", "instructions/en.jsonl", "safety/en.jsonl"} <= set(found)
+    assert all(path == SAMPLE / name for name, path in found.items())
+
+
+def test_an_unknown_sample_lists_the_known_ones(root: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        local_files("sample:texts/xx", root)
+    assert caught.value.what == "there is no sample `texts/xx`"
+    assert caught.value.at == "sample:texts/xx"
+    assert caught.value.hint.startswith("the samples are `evals/choice_en`, `evals/choice_fi`, ")
+    assert "`texts/vi`" in caught.value.hint
