@@ -233,6 +233,8 @@ def check(recipe: Recipe) -> None:
     """Check all that concerns more than one value. RecipeError names the first thing that is wrong."""
     if not NAME.fullmatch(recipe.name):
         raise RecipeError(f"`{recipe.name}` is not a name", at="name", hint="use letters, digits, `-`, `_` and `.`")
+    if recipe.seed < 0:
+        raise RecipeError(f"`{recipe.seed}` is no seed", at="seed", hint="write 0 or a positive integer")
     _check_base(recipe)
     for name, source in recipe.source.items():
         known(source.lang, LANGUAGES, f"source.{name}.lang", "language")
@@ -343,7 +345,7 @@ def _check_stages(recipe: Recipe) -> None:
             raise RecipeError(f"`{name}` is made twice", at=f"tune.{name}", hint="give every model its own name")
         known(tune.start, made, f"tune.{name}.start", "model made before it")
         _check_training(tune, f"tune.{name}", recipe)
-        _share(tune.replay, f"tune.{name}.replay", below=1.0)
+        _share(tune.replay, f"tune.{name}.replay", below=0.99)
         if tune.replay or tune.mixture:
             known(tune.mixture, recipe.mixture, f"tune.{name}.mixture", "mixture")
         if not (recipe.redteam and recipe.review):

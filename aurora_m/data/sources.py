@@ -87,7 +87,8 @@ def _files(uri: str, root: Path) -> dict[str, Path]:
     """Names (which do not depend on where the files lie) and paths of a local source's files, by name."""
     if uri == "python:stdlib":
         return _library()
-    if uri.partition(":")[0] in ("file", "sample"):
+    scheme, _, rest = uri.partition(":")
+    if scheme in ("file", "sample") and rest:
         return local_files(uri, root)
     raise DataError(f"`{uri}` is no source", at=uri, hint=f"write {SCHEMES}")
 

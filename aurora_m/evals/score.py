@@ -1,5 +1,6 @@
 """Turn answers into scores; needs no model, so that a new rule costs seconds."""
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -110,7 +111,7 @@ def _passed(work: Work, sandbox: Sandbox, items: list[Item], given: Mapping[str,
     results: list[Result] = []
     with (
         work.log.bar("tests", len(items) * 2, "programs") as bar,
-        ThreadPoolExecutor(max(1, work.runtime.workers)) as pool,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
         for result in pool.map(lambda program: sandbox.run(program, TIMEOUT_S), references + programs):
             results.append(result)

@@ -9,7 +9,7 @@ from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM, LlamaConfig, L
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.model.load import parameters, save_model
 
-INIT_STD = 0.02
+INIT_STD = 1.0  # over the square root of the width; with 0.02, as at large widths, small models learn slowly (LOG.md)
 
 
 def init(
@@ -47,7 +47,7 @@ def _llama(vocab: int, eos: int, layers: int, width: int, heads: int, kv_heads: 
         num_attention_heads=heads,
         num_key_value_heads=kv_heads,
         max_position_embeddings=positions,
-        initializer_range=INIT_STD,
+        initializer_range=INIT_STD / width**0.5,
         tie_word_embeddings=True,
         bos_token_id=eos,
         eos_token_id=eos,
@@ -71,7 +71,7 @@ def _gpt_bigcode(
         attn_pdrop=0.0,
         embd_pdrop=0.0,
         resid_pdrop=0.0,
-        initializer_range=INIT_STD,
+        initializer_range=INIT_STD / width**0.5,
         tie_word_embeddings=True,
         bos_token_id=eos,
         eos_token_id=eos,

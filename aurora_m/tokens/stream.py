@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from aurora_m.core.errors import RecipeError
 from aurora_m.core.files import read_json
 from aurora_m.core.step import Artifact
 from aurora_m.tokens.fim import infill
@@ -45,12 +46,15 @@ class Stream:
     def __init__(
         self, mixture: Artifact, shards: Mapping[str, Artifact], seed: int, fim: tuple[int, int, int] | None
     ) -> None:
-        """Open the shards of a mixture; `fim` are the tokenizer's infilling marks."""
+        """Open the shards of a mixture; `fim` are the tokenizer's infilling marks. RecipeError if they are missed."""
         plan = read_json(mixture.path / FILE)
         self.names = sorted(plan["sources"])
         self.row_tokens, self.num_rows = int(plan["row_tokens"]), int(plan["rows"])
         self.seed, self.fim = seed, fim
         self.sources = [plan["sources"][name] for name in self.names]
+        if fim is None and any(source["fim"] for source in self.sources):
+            what, hint = "the base's tokenizer has no marks for infilling", "leave `fim` out of the mixture"
+            raise RecipeError(what, at="mixture: fim", hint=hint)
         self.shards = {name: Shards.of(shards[name]) for name in self.names}
         total = sum(Fraction(s["token_share"]) for s in self.sources)
         self.cumulative = [Fraction(0)]
