@@ -1,5 +1,6 @@
 """Talk to a model in the one chat form it was tuned on."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,28 +25,39 @@ class Chat:
 
     @classmethod
     def open(cls, name: str, runtime: Runtime, max_new: int, temperature: float) -> "Chat":
-        """Load a model by its name in the store, or from a folder. RecipeError if it is no model."""
+        """Load a model by its name in the store, or from a folder. RecipeError if it is no model, or cannot do so."""
+        if not 0 <= temperature < math.inf:
+            raise RecipeError(f"`{temperature:g}` is no temperature", at="--temperature", hint="write 0 or more")
+        if max_new < 1:
+            raise RecipeError(f"`{max_new}` is too small", at="--max-new-tokens", hint="write a positive number")
         folder = Path(name) if Path(name).is_dir() else Store(runtime.store).named(name).path
         if not all((folder / file).exists() for file in ("config.json", "tokenizer.json")):
             raise RecipeError(
                 f"`{name}` is no model", at=str(folder), hint="name a model, such as tiny/release or tiny/base"
             )
-        from aurora_m.model.load import device_of, load_model  # torch takes seconds: a wrong name is told before
+        from aurora_m.model.load import device_of, load_model, positions  # torch takes seconds: check before
 
         model = load_model(folder, device_of(runtime)).eval()
+        if max_new >= positions(model):
+            raise RecipeError(
+                f"{max_new} new tokens leave no room for a prompt",
+                at="--max-new-tokens",
+                hint=f"the model has {positions(model)} positions: write less than that",
+            )
         return cls(model, open_tokenizer(folder), max_new, temperature)
 
     def answer(self, instruction: str) -> str:
         """The model's response, up to where it would begin an instruction of its own."""
         from aurora_m.model.generate import generate
 
-        prompt = self.tokenizer.encode(render(instruction, ""), add_special_tokens=False).ids
+        end = end_id(self.tokenizer)
+        prompt = [end, *self.tokenizer.encode(render(instruction, ""), add_special_tokens=False).ids]
         stop = self.tokenizer.encode(INSTRUCTION.strip(), add_special_tokens=False).ids
         new = generate(
             self.model,
             [prompt],
             max_new=self.max_new,
-            eos=end_id(self.tokenizer),
+            eos=end,
             stop=[stop],
             temperature=self.temperature,
         )

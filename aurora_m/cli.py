@@ -4,6 +4,7 @@ import argparse
 import difflib
 import json
 import os
+import re
 import shlex
 import sys
 import traceback
@@ -82,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
         "--workers",
         type=int,
         default=os.environ.get("AURORA_WORKERS", "1"),
-        help="processes for data work (AURORA_WORKERS)",
+        help="threads for data work (AURORA_WORKERS)",
     )
     where.add_argument(
         "--threads",
@@ -146,7 +147,7 @@ def new_recipe(args: argparse.Namespace) -> None:
     """Write a copy of the tiny recipe, named after its file."""
     path: Path = args.path
     text = (Path(__file__).parent / "recipes" / "tiny.toml").read_text()
-    name = json.dumps(path.stem, ensure_ascii=False)  # a JSON string is a TOML string
+    name = json.dumps(re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._") or "mine")
     try:
         with path.open("x") as file:
             file.write(text[text.index("name =") :].replace('"tiny"', name, 1))

@@ -16,7 +16,7 @@ from aurora_m.core.step import Step
 from aurora_m.core.uri import local_files, pin_files
 from aurora_m.data.decide import check_keep
 from aurora_m.data.sources import pin as pin_source
-from aurora_m.evals.suites import pin as pin_suites
+from aurora_m.evals.suites import pin_suites
 from aurora_m.recipe import Recipe, Stage, Tune, dumps
 
 GOALS = ("report", "release")
@@ -31,12 +31,12 @@ class Graph:
 
     steps: Steps = field(default_factory=dict)
 
-    def add(self, name: str, fn: str, inputs: Given | None = None, /, **params: JSON) -> Step:
+    def add(self, name: str, fn: str, inputs: Given | None = None, version: int = 1, /, **params: JSON) -> Step:
         """Add one step. RecipeError if a stage or tuning took the name of another step."""
         if name in self.steps:
             hint = "choose another name for the stage or tuning"
             raise RecipeError(f"two steps are named `{name}`", at=f"`{name}`", hint=hint)
-        self.steps[name] = Step(name, fn, inputs or {}, params)
+        self.steps[name] = Step(name, fn, inputs or {}, params, version)
         return self.steps[name]
 
 

@@ -7,7 +7,7 @@ a run happens is `Runtime`.
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -16,6 +16,18 @@ from aurora_m.core.errors import RecipeError
 from aurora_m.core.typed import Count, build, plain
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # what can be a folder anywhere
+
+MASKS = ("email", "iban", "ip", "card", "phone")  # as data/pii.py finds them
+
+# What a number may be, by its key wherever that stands.
+RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
+    "seed": (lambda n: 0 <= n < 2**32, "write an integer from 0 to 4294967295"),
+    "near": (lambda n: 0 < n <= 1, "write a number above 0 and up to 1"),
+    **dict.fromkeys(("reviewers", "epochs", "max_new_tokens", "max_held"), (lambda n: n >= 1, "write 1 or more")),
+    "weight_decay": (lambda n: n >= 0, "write 0 or more"),
+    "beta2": (lambda n: 0 <= n < 1, "write a number from 0 and below 1"),
+    "clip": (lambda n: n > 0, "write a number above 0"),
+}
 
 # ISO 639-1, and two words of ours: source code, and many languages in one source.
 LANGUAGES = frozenset(
@@ -203,9 +215,8 @@ def load(path: Path) -> Recipe:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(
-            f"cannot read the recipe: {error}", at=str(path), hint="give the path of a TOML file"
-        ) from error
+        hint = "give the path of a TOML file"
+        raise RecipeError(f"cannot read the recipe: {error}", at=str(path), hint=hint) from error
     return loads(text, str(path))
 
 
@@ -214,9 +225,8 @@ def loads(text: str, at: str = "recipe") -> Recipe:
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise RecipeError(
-            f"not TOML: {error}", at=at, hint="strings need quotes; a table starts with [name]"
-        ) from error
+        hint = "strings need quotes; a table starts with [name]"
+        raise RecipeError(f"not TOML: {error}", at=at, hint=hint) from error
     recipe = build(Recipe, data)
     check(recipe)
     return recipe
@@ -231,10 +241,10 @@ def dumps(recipe: Recipe) -> str:
 
 def check(recipe: Recipe) -> None:
     """Check all that concerns more than one value. RecipeError names the first thing that is wrong."""
-    if not NAME.fullmatch(recipe.name):
-        raise RecipeError(f"`{recipe.name}` is not a name", at="name", hint="use letters, digits, `-`, `_` and `.`")
-    if recipe.seed < 0:
-        raise RecipeError(f"`{recipe.seed}` is no seed", at="seed", hint="write 0 or a positive integer")
+    _named(recipe.name, "name")
+    for table in ("source", "curate", "mixture", "tune"):
+        for name in getattr(recipe, table):
+            _named(name, f"{table}.{name}")
     _check_base(recipe)
     for name, source in recipe.source.items():
         known(source.lang, LANGUAGES, f"source.{name}.lang", "language")
@@ -242,48 +252,53 @@ def check(recipe: Recipe) -> None:
         _share(source.held_out, f"source.{name}.held_out", below=1.0)
         if source.uri.startswith("hf:"):
             _pinned(source.revision, f"source.{name}.revision")
+    for name, curate in recipe.curate.items():
+        for kind in curate.mask:
+            known(kind, MASKS, f"curate.{name}.mask", "kind to mask")
     for name, mixture in recipe.mixture.items():
         _check_mixture(mixture, recipe, f"mixture.{name}")
     _check_stages(recipe)
-    for name, _ in recipe.evals.margins.items():
-        known(name, recipe.evals.old, f"evals.margins.{name}", "old language")
-    langs = {source.lang for source in recipe.source.values() if source.held_out > 0}
-    for lang in recipe.evals.old:
-        known(lang, langs, "evals.old", "language with held-out text")
-    if set(recipe.evals.old) - set(recipe.evals.margins):
-        raise RecipeError(
-            "an old language has no margin", at="evals.margins", hint=f"give one for each of {list(recipe.evals.old)}"
-        )
+    for at, part in (("", recipe), ("duplicates.", recipe.duplicates), ("review.", recipe.review)):
+        _check_ranges(part, at)
+    _check_evals(recipe)
     known(recipe.release.model, recipe.models(), "release.model", "model")
 
 
+def _need(right: bool, what: str, at: str, hint: str) -> None:
+    if not right:
+        raise RecipeError(what, at=at, hint=hint)
+
+
+def _named(name: str, at: str) -> None:
+    _need(bool(NAME.fullmatch(name)), f"`{name}` is not a name", at, "use letters, digits, `-`, `_` and `.`")
+
+
+def _check_ranges(part: object, at: str) -> None:
+    for key, (right, hint) in RANGES.items():
+        value = getattr(part, key, None)
+        _need(value is None or right(value), f"`{value}` is out of range", f"{at}{key}", hint)
+
+
 def _check_base(recipe: Recipe) -> None:
-    base = recipe.base
-    if bool(base.model) == bool(base.scratch):
-        raise RecipeError(
-            "the base needs either `model` or `scratch`",
-            at="base",
-            hint='write model = "hf:owner/name", or a table [base.scratch]',
-        )
+    base, scratch = recipe.base, recipe.base.scratch
+    hint = 'write model = "hf:owner/name", or a table [base.scratch]'
+    _need(bool(base.model) != bool(scratch), "the base needs either `model` or `scratch`", "base", hint)
     if base.model.startswith("hf:"):
         _pinned(base.revision, "base.revision")
-    elif base.model and not base.model.startswith("file:"):
-        raise RecipeError(f"`{base.model}` is not a model", at="base.model", hint="write hf:owner/name or file:folder")
-    if base.scratch:
-        for name in base.scratch.tokenizer_sources:
-            known(name, recipe.source, "base.scratch.tokenizer_sources", "source")
-        if base.scratch.arch == "gpt_bigcode" and base.scratch.kv_heads != 1:
-            raise RecipeError(
-                "gpt_bigcode has one key-value head", at="base.scratch.kv_heads", hint="write kv_heads = 1"
-            )
-        if min(base.scratch.layers, base.scratch.width, base.scratch.heads, base.scratch.kv_heads) < 1:
-            raise RecipeError("a model has no layers, width or heads", at="base.scratch", hint="write 1 or more")
-        if base.scratch.width % base.scratch.heads or base.scratch.heads % base.scratch.kv_heads:
-            raise RecipeError(
-                "width, heads and kv_heads do not divide",
-                at="base.scratch",
-                hint="heads must divide width, kv_heads must divide heads",
-            )
+    right = base.model.startswith(("hf:", "file:")) or base.model == ""
+    _need(right, f"`{base.model}` is not a model", "base.model", "write hf:owner/name or file:folder")
+    if scratch:
+        at = "base.scratch.tokenizer_sources"
+        _need(bool(scratch.tokenizer_sources), "the tokenizer has nothing to learn from", at, "name a source or more")
+        for name in scratch.tokenizer_sources:
+            known(name, recipe.source, at, "source")
+        one = scratch.arch != "gpt_bigcode" or scratch.kv_heads == 1
+        _need(one, "gpt_bigcode has one key-value head", "base.scratch.kv_heads", "write kv_heads = 1")
+        least = min(scratch.layers, scratch.width, scratch.heads, scratch.kv_heads)
+        _need(least >= 1, "a model has no layers, width or heads", "base.scratch", "write 1 or more")
+        divide = scratch.width % scratch.heads == 0 and scratch.heads % scratch.kv_heads == 0
+        hint = "heads must divide width, kv_heads must divide heads"
+        _need(divide, "width, heads and kv_heads do not divide", "base.scratch", hint)
 
 
 def _check_mixture(mixture: Mixture, recipe: Recipe, at: str) -> None:
@@ -294,97 +309,83 @@ def _check_mixture(mixture: Mixture, recipe: Recipe, at: str) -> None:
     _share(mixture.replay, f"{at}.replay", below=1.0)
     for part in ("weights", *(["replay_weights"] if mixture.replay else [])):
         total = sum(getattr(mixture, part).values())
-        if abs(total - 1) > 1e-6:
-            raise RecipeError(
-                f"the weights add up to {total:g}, not to 1",
-                at=f"{at}.{part}",
-                hint="change the weights so that they add up to 1",
-            )
-    if mixture.tokens < 1 or mixture.max_epochs <= 0:
-        raise RecipeError("a mixture needs a positive budget", at=at, hint="set `tokens` and `max_epochs` above 0")
+        hint = "change the weights so that they add up to 1"
+        _need(abs(total - 1) <= 1e-6, f"the weights add up to {total:g}, not to 1", f"{at}.{part}", hint)
+    budget = mixture.tokens >= 1 and mixture.max_epochs > 0
+    _need(budget, "a mixture needs a positive budget", at, "set `tokens` and `max_epochs` above 0")
 
 
 def _check_stages(recipe: Recipe) -> None:
     made = [] if recipe.base.scratch else ["base"]
     for number, stage in enumerate(recipe.stage):
         at = f"stage[{number}] `{stage.name}`"
-        if not NAME.fullmatch(stage.name):
-            raise RecipeError(f"`{stage.name}` is not a name", at=at, hint="use letters, digits, `-`, `_` and `.`")
-        if stage.name in made:
-            raise RecipeError(f"`{stage.name}` is made twice", at=at, hint="give every stage its own name")
+        _named(stage.name, at)
+        _need(stage.name not in made, f"`{stage.name}` is made twice", at, "give every stage its own name")
         first = recipe.base.scratch is not None and number == 0
-        if first != (stage.start == "scratch") or (first and stage.name != "base"):
-            raise RecipeError(
-                "a base from scratch is trained by the first stage",
-                at=at,
-                hint='name it "base" and write start = "scratch"; no other stage starts so',
-            )
+        right = first == (stage.start == "scratch") and (not first or stage.name == "base")
+        hint = 'name it "base" and write start = "scratch"; no other stage starts so'
+        _need(right, "a base from scratch is trained by the first stage", at, hint)
         if not first:
             known(stage.start, made, f"{at}.start", "model made before it")
         known(stage.mixture, recipe.mixture, f"{at}.mixture", "mixture")
         _check_training(stage, at, recipe)
-        if stage.warmup >= recipe.mixture[stage.mixture].tokens:
-            raise RecipeError(
-                "the warm-up is as long as the stage",
-                at=f"{at}.warmup",
-                hint="warm up for a small share of the mixture's tokens",
-            )
-        if stage.batch > recipe.mixture[stage.mixture].tokens:
-            raise RecipeError(
-                "the mixture does not fill one batch",
-                at=f"{at}.batch",
-                hint="make `batch` smaller or the mixture's `tokens` larger",
-            )
+        tokens = recipe.mixture[stage.mixture].tokens
+        hint = "warm up for a small share of the mixture's tokens"
+        _need(stage.warmup < tokens, "the warm-up is as long as the stage", f"{at}.warmup", hint)
+        hint = "make `batch` smaller or the mixture's `tokens` larger"
+        _need(stage.batch <= tokens, "the mixture does not fill one batch", f"{at}.batch", hint)
         made.append(stage.name)
-    if not made or made[0] != "base":
-        raise RecipeError(
-            "no stage makes the base", at="stage", hint='the first [[stage]] is named "base" with start = "scratch"'
-        )
+    hint = 'the first [[stage]] is named "base" with start = "scratch"'
+    _need(made[:1] == ["base"], "no stage makes the base", "stage", hint)
     for name, tune in recipe.tune.items():
-        if name in made:
-            raise RecipeError(f"`{name}` is made twice", at=f"tune.{name}", hint="give every model its own name")
+        _need(name not in made, f"`{name}` is made twice", f"tune.{name}", "give every model its own name")
         known(tune.start, made, f"tune.{name}.start", "model made before it")
         _check_training(tune, f"tune.{name}", recipe)
         _share(tune.replay, f"tune.{name}.replay", below=0.99)
         if tune.replay or tune.mixture:
             known(tune.mixture, recipe.mixture, f"tune.{name}.mixture", "mixture")
-        if not (recipe.redteam and recipe.review):
-            raise RecipeError("tuning needs reviewed rows", at=f"tune.{name}", hint="add [redteam] and [review]")
+        reviewed = bool(recipe.redteam and recipe.review)
+        _need(reviewed, "tuning needs reviewed rows", f"tune.{name}", "add [redteam] and [review]")
         made.append(name)
 
 
 def _check_training(stage: Stage | Tune, at: str, recipe: Recipe) -> None:
-    if stage.row_tokens < 2 or stage.batch < 1 or stage.batch % stage.row_tokens:
-        raise RecipeError(
-            f"a batch of {stage.batch} tokens is no whole number of rows of {stage.row_tokens}",
-            at=f"{at}.batch",
-            hint="make `batch` a multiple of `row_tokens`",
-        )
-    if recipe.base.scratch and stage.row_tokens > recipe.base.scratch.positions:
-        raise RecipeError(
-            f"rows of {stage.row_tokens} tokens do not fit {recipe.base.scratch.positions} positions",
-            at=f"{at}.row_tokens",
-            hint="make rows shorter or `positions` larger",
-        )
-    if not 0 <= stage.end_lr <= stage.peak_lr or stage.peak_lr == 0:
-        raise RecipeError(
-            f"the learning rate goes from {stage.peak_lr:g} to {stage.end_lr:g}",
-            at=at,
-            hint="0 <= end_lr <= peak_lr, and peak_lr above 0",
-        )
+    whole = stage.row_tokens >= 2 and stage.batch >= 1 and stage.batch % stage.row_tokens == 0
+    what = f"a batch of {stage.batch} tokens is no whole number of rows of {stage.row_tokens}"
+    _need(whole, what, f"{at}.batch", "make `batch` a multiple of `row_tokens`")
+    positions = recipe.base.scratch.positions if recipe.base.scratch else stage.row_tokens
+    what = f"rows of {stage.row_tokens} tokens do not fit {positions} positions"
+    _need(stage.row_tokens <= positions, what, f"{at}.row_tokens", "make rows shorter or `positions` larger")
+    falls = 0 <= stage.end_lr <= stage.peak_lr and stage.peak_lr > 0
+    what = f"the learning rate goes from {stage.peak_lr:g} to {stage.end_lr:g}"
+    _need(falls, what, at, "0 <= end_lr <= peak_lr, and peak_lr above 0")
     _share(stage.decay_share, f"{at}.decay_share")
+    _check_ranges(stage, f"{at}.")
+
+
+def _check_evals(recipe: Recipe) -> None:
+    evals, scratch = recipe.evals, recipe.base.scratch
+    _check_ranges(evals, "evals.")
+    if scratch:
+        what = f"{evals.max_new_tokens} new tokens leave no room for a prompt in {scratch.positions} positions"
+        _need(evals.max_new_tokens < scratch.positions, what, "evals.max_new_tokens", "write fewer")
+    for name, margin in evals.margins.items():
+        known(name, evals.old, f"evals.margins.{name}", "old language")
+        _need(margin >= 0, f"`{margin:g}` is out of range", f"evals.margins.{name}", "write 0 or more")
+    langs = {source.lang for source in recipe.source.values() if source.held_out > 0}
+    for lang in evals.old:
+        known(lang, langs, "evals.old", "language with held-out text")
+    hint = f"give one for each of {list(evals.old)}"
+    _need(set(evals.old) <= set(evals.margins), "an old language has no margin", "evals.margins", hint)
 
 
 def _pinned(revision: str, at: str) -> None:
-    if len(revision) != 40 or set(revision) - set("0123456789abcdef"):
-        raise RecipeError(
-            "a hub revision must be pinned", at=at, hint="write the full commit, 40 hex digits, not a branch"
-        )
+    pinned = len(revision) == 40 and not set(revision) - set("0123456789abcdef")
+    _need(pinned, "a hub revision must be pinned", at, "write the full commit, 40 hex digits, not a branch")
 
 
 def _share(value: float, at: str, below: float = 1.0 + 1e-9) -> None:
-    if not 0 <= value < below:
-        raise RecipeError(f"`{value:g}` is not a share", at=at, hint="write a number from 0 to 1")
+    _need(0 <= value < below, f"`{value:g}` is not a share", at, "write a number from 0 to 1")
 
 
 def known(name: str, among: Iterable[str], at: str, what: str) -> None:

@@ -1,7 +1,7 @@
 """What the command line prints: plans, artifacts and differences as lines and as JSON."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -155,17 +155,26 @@ def differing(a: str, b: str, store: Store) -> list[str]:
         return differences(plain(load(Path(a))), plain(load(Path(b))))
     first, second = store.named(a), store.named(b)
     if (first.path / "scores.jsonl").exists() and (second.path / "scores.jsonl").exists():
-        return _score_lines(first, second)
+        return _score_lines(first, second, _margins(a, b, store))
     keys = [read_json(artifact.path / MANIFEST)["key"] for artifact in (first, second)]
     return differences({"key": keys[0], "facts": first.facts}, {"key": keys[1], "facts": second.facts})
 
 
-def _score_lines(first: Artifact, second: Artifact) -> list[str]:
+def _margins(a: str, b: str, store: Store) -> dict[str, float]:
+    """The margins of the recipe that both names are of, as its forgetting report took them; none without one."""
+    recipe = a.split("/")[0]
+    name = f"{recipe}/forgetting"
+    if b.split("/")[0] != recipe or name not in store.names():
+        return {}
+    return dict(read_json(store.named(name).path / MANIFEST)["key"]["params"]["margins"])
+
+
+def _score_lines(first: Artifact, second: Artifact, margins: Mapping[str, float]) -> list[str]:
     from aurora_m.report.forgetting import changes_against
 
     rows = [read_jsonl(artifact.path / "scores.jsonl") for artifact in (first, second)]
     lines = []
-    for c in changes_against(rows[0], rows[1], {}):
+    for c in changes_against(rows[0], rows[1], margins):
         unit = (
             f"{c.change:+.1%} [{c.low:+.1%}, {c.high:+.1%}]"
             if c.relative

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tiny import tiny_base, tiny_tokenizer
 
 from aurora_m.cli import DONE, FAILED, STOPPED, main
 from aurora_m.core.files import read_json
@@ -89,6 +90,13 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for step in ("fetch.fi", "reviewed", "signals.fi"):
         assert main(["run", str(TINY), "--to", step, "--store", str(store)]) == DONE
     return store
+
+
+@pytest.fixture(scope="module")
+def chatty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model with random weights and 64 positions."""
+    folder = tmp_path_factory.mktemp("chatty")
+    return tiny_base(folder, tiny_tokenizer(folder), "gpt_bigcode").path
 
 
 # --- help
@@ -173,7 +181,7 @@ def test_new_overwrites_nothing(aurora: Call, tmp_path: Path) -> None:
 
 def test_new_takes_any_file_name(aurora: Call, tmp_path: Path) -> None:
     assert aurora("new", 'my "first" ü.toml')[0] == DONE
-    assert load(tmp_path / 'my "first" ü.toml').name == 'my "first" ü'
+    assert load(tmp_path / 'my "first" ü.toml').name == "my-first"
 
 
 def test_new_in_a_folder_that_is_not_there(aurora: Call) -> None:
@@ -456,6 +464,34 @@ def test_chat_with_what_is_no_model(aurora: Call, filled: Path, tmp_path: Path) 
     (tmp_path / "half" / "config.json").write_text("{}")
     code, _, err = aurora("chat", "half", "--prompt", "hello")
     assert (code, told(err)[:2]) == (WRONG, ("`half` is no model", "half"))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "what", "hint"),
+    [
+        ("--max-new-tokens", "0", "`0` is too small", "write a positive number"),
+        ("--max-new-tokens", "-1", "`-1` is too small", "write a positive number"),
+        (
+            "--max-new-tokens",
+            "64",
+            "64 new tokens leave no room for a prompt",
+            "the model has 64 positions: write less than that",
+        ),
+        ("--temperature", "-0.5", "`-0.5` is no temperature", "write 0 or more"),
+        ("--temperature", "nan", "`nan` is no temperature", "write 0 or more"),
+    ],
+)
+def test_chat_with_what_cannot_be_done(
+    aurora: Call, chatty: Path, option: str, value: str, what: str, hint: str
+) -> None:
+    code, out, err = aurora("chat", chatty, "--prompt", "hello", option, value)
+    assert (code, out, told(err)) == (WRONG, "", (what, option, hint))
+
+
+def test_chat_answers_with_one_token_less_than_the_positions(aurora: Call, chatty: Path) -> None:
+    code, out, _ = aurora("chat", chatty, "--prompt", "hello", "--max-new-tokens", "63", "--temperature", "0", "--json")
+    assert code == DONE
+    assert json.loads(out).keys() == {"prompt", "answer"}
 
 
 def test_gc_deletes_what_no_name_reaches(aurora: Call) -> None:

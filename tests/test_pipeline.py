@@ -174,6 +174,11 @@ REACH: dict[str, tuple[Callable[[Recipe], Recipe], set[str]]] = {
     "a vocabulary": (lambda r: with_scratch(r, vocab=5001), {"tokenizer"}),
     "a width": (lambda r: with_scratch(r, width=64), {"init"}),
     "a budget": (lambda r: with_mixture(r, "cap", tokens=123_456), {"mixture.cap"}),
+    "a budget of tuning": (lambda r: with_mixture(r, "kept", tokens=234_567), {"mixture.safe"}),
+    "a row of tuning": (
+        lambda r: replace(r, tune={"safe": replace(r.tune["safe"], row_tokens=256)}),
+        {"mixture.safe", "safe"},
+    ),
     "replay": (lambda r: with_mixture(r, "cat", replay=0.123), {"mixture.cat"}),
     "a unit": (lambda r: with_mixture(r, "base", unit="tokens"), {"mixture.base"}),
     "a learning rate": (lambda r: with_stage(r, "cap", peak_lr=0.123), {"cap"}),
@@ -184,7 +189,7 @@ REACH: dict[str, tuple[Callable[[Recipe], Recipe], set[str]]] = {
     "suites": (lambda r: replace(r, evals=replace(r.evals, suites=("en", "safety"))), {"items"}),
     "margins": (lambda r: replace(r, evals=replace(r.evals, margins={"en": 0.987, "code": 0.05})), {"forgetting"}),
     "the length of answers": (
-        lambda r: replace(r, evals=replace(r.evals, max_new_tokens=987)),
+        lambda r: replace(r, evals=replace(r.evals, max_new_tokens=123)),
         {f"answer.{name}" for name in MODELS},
     ),
     "a licence": (lambda r: replace(r, release=replace(r.release, license="another")), {"release"}),

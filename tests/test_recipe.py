@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 
 from aurora_m.core.errors import RecipeError
 from aurora_m.core.typed import Count
+from aurora_m.data import pii
 from aurora_m.recipe import (
+    MASKS,
+    NAME,
     Base,
     Curate,
     Evals,
@@ -199,9 +202,10 @@ def variations(draw: st.DrawFn) -> Recipe:
         decay_share=draw(st.floats(0, 1)),
     )
     text = st.text(st.characters(codec="utf-8"), max_size=20)
-    about = {"name": draw(text), "seed": draw(st.integers(0, 2**63 - 1)), "release": Release("cap", draw(text))}
+    name = st.from_regex(NAME, fullmatch=True)
+    about = {"name": draw(name), "seed": draw(st.integers(0, 2**32 - 1)), "release": Release("cap", draw(text))}
     tuned = {"tune": {}, "redteam": None, "review": None} if draw(st.booleans()) else {}
-    source = {**BUILT.source, draw(text): Source("file:" + draw(text), "hi", draw(text), "text")}
+    source = {**BUILT.source, draw(name): Source("file:" + draw(text), "hi", draw(text), "text")}
     changed: dict[str, Any] = {"mixture": {**BUILT.mixture, "cap": cap}, "stage": (BUILT.stage[0], stage), **tuned}
     return replace(BUILT, source=source, **about, **changed)
 
@@ -213,6 +217,7 @@ def test_what_is_written_comes_back(recipe: Recipe) -> None:
     assert loads(dumps(recipe)) == recipe
 
 
+LETTERS = "use letters, digits, `-`, `_` and `.`"
 WRONG: dict[str, tuple[str, str, str, str, str]] = {  # replace this, by that: what, at, hint
     "unknown key": (
         "batch = 1024\npeak_lr = 3e-3", "batchs = 1024\npeak_lr = 3e-3",
@@ -309,7 +314,7 @@ WRONG: dict[str, tuple[str, str, str, str, str]] = {  # replace this, by that: w
         "margins = { en = 0.05 }", "margins = { en = 0.05, hi = 0.05 }", "there is no old language `hi`",
         "evals.margins.hi", "there are `en`"),
     "nothing held out": (
-        ", held_out = 0.15", "", "there is no language with held-out text `en`", "evals.old", "there is none"),
+        ", held_out = 0.15", "", "there is no language with held-out text `en`", "evals.old", "there are none"),
     "release of no model": (
         'model = "safe"', 'model = "save"', "there is no model `save`", "release.model", "did you mean `safe`?"),
     "tuning without review": (
@@ -329,6 +334,24 @@ WRONG: dict[str, tuple[str, str, str, str, str]] = {  # replace this, by that: w
     "too many key-value heads": (
         'arch = "llama"', 'arch = "gpt_bigcode"', "gpt_bigcode has one key-value head", "base.scratch.kv_heads",
         "write kv_heads = 1"),
+    "a source that is no folder": (
+        'fi = { uri', '"../../x" = { uri', "`../../x` is not a name", "source.../../x", LETTERS),
+    "a curate table that is no folder": (
+        "[curate.text]", '[curate."a/b"]', "`a/b` is not a name", "curate.a/b", LETTERS),
+    "a mixture that is no folder": ("[mixture.old]", '[mixture." "]', "` ` is not a name", "mixture. ", LETTERS),
+    "a tuning that is no folder": ("[tune.safe]", '[tune.""]', "`` is not a name", "tune.", LETTERS),
+    "an unknown kind to mask": (
+        'mask = ["email"]', 'mask = ["e-mail"]', "there is no kind to mask `e-mail`", "curate.text.mask",
+        "did you mean `email`?"),
+    "a tokenizer of nothing": (
+        'tokenizer_sources = ["en", "fi"]', "tokenizer_sources = []", "the tokenizer has nothing to learn from",
+        "base.scratch.tokenizer_sources", "name a source or more"),
+    "answers longer than the model": (
+        'suites = ["en", "safety"]', 'suites = ["en", "safety"]\nmax_new_tokens = 512',
+        "512 new tokens leave no room for a prompt in 512 positions", "evals.max_new_tokens", "write fewer"),
+    "a margin below 0": (
+        "margins = { en = 0.05 }", "margins = { en = -0.05 }", "`-0.05` is out of range", "evals.margins.en",
+        "write 0 or more"),
     "a hub source not pinned": (
         'uri = "sample:texts/fi"', 'uri = "hf:owner/set", revision = "main"', "a hub revision must be pinned",
         "source.fi.revision", "write the full commit, 40 hex digits, not a branch"),
@@ -343,6 +366,40 @@ def test_wrong_recipes(case: str) -> None:
         loads(SMALL.replace(old, new))
     assert [caught.value.what, caught.value.at, caught.value.hint] == expected
     assert caught.value.exit_code == 2
+
+
+STAGE, TUNE, SUITES = "warmup = 0", "epochs = 3", 'suites = ["en", "safety"]'
+
+
+@pytest.mark.parametrize(
+    ("old", "key", "at", "wrong", "right"),
+    [
+        ("seed = 17", "seed", "seed", ["-1", "4294967296"], ["0", "4294967295"]),
+        ('rows = "sample:safety/*"', "[duplicates]\nnear", "duplicates.near", ["0.0", "-0.1", "1.1"], ["0.01", "1.0"]),
+        ('decisions = "sample:reviews/decisions"', "reviewers", "review.reviewers", ["0", "-1"], ["1"]),
+        (TUNE, "epochs", "tune.safe.epochs", ["0", "-3"], ["1"]),
+        (TUNE, "clip", "tune.safe.clip", ["0.0"], ["0.1"]),
+        (STAGE, "clip", "stage[1] `cap`.clip", ["0.0", "-1.0"], ["0.1"]),
+        (STAGE, "beta2", "stage[1] `cap`.beta2", ["1.0", "-0.1"], ["0.0", "0.999"]),
+        (STAGE, "weight_decay", "stage[1] `cap`.weight_decay", ["-0.1"], ["0.0"]),
+        (SUITES, "max_new_tokens", "evals.max_new_tokens", ["0", "-1"], ["1", "511"]),
+        (SUITES, "max_held", "evals.max_held", ["0"], ["1"]),
+    ],
+)
+def test_numbers_have_their_ranges(old: str, key: str, at: str, wrong: list[str], right: list[str]) -> None:
+    assert SMALL.count(old) == 1
+    kept = "" if old.startswith(key) else f"{old}\n"
+    for value in right:
+        loads(SMALL.replace(old, f"{kept}{key} = {value}"))
+    for value in wrong:
+        with pytest.raises(RecipeError) as caught:
+            loads(SMALL.replace(old, f"{kept}{key} = {value}"))
+        assert (caught.value.what, caught.value.at) == (f"`{value}` is out of range", at)
+        assert caught.value.hint.startswith("write ")
+
+
+def test_what_can_be_masked_is_what_can_be_found() -> None:
+    assert pii.KINDS == MASKS
 
 
 @pytest.mark.parametrize(

@@ -237,3 +237,20 @@ def test_the_scores_of_two_models(store: Store) -> None:
     assert bits == ["bpb", "fi", "bpb", "50.000", "55.000", "+10.0%", "[+10.0%,", "+10.0%]", "n=40", "lost"]
     assert points[:6] == ["choice_fi", "fi", "accuracy", "0.750", "0.250", "-0.500"]
     assert points[-2:] == ["n=40", "lost"]
+
+
+@pytest.mark.parametrize(
+    ("forgetting", "other", "verdict"),
+    [(True, "my/new", "equivalent"), (False, "my/new", "lost"), (True, "another/new", "lost")],
+)
+def test_scores_are_compared_with_the_margins_of_their_recipe(
+    store: Store, forgetting: bool, other: str, verdict: str
+) -> None:
+    for name, bits in (("old", 50.0), ("new", 51.0)):
+        about: dict[str, Any] = {"group": "", "weight": 1.0, "lang": "fi", "task": "bpb", "metric": "bpb"}
+        write_jsonl(out_of(store, name) / "scores.jsonl", [{"id": f"{n}", "value": bits, **about} for n in range(40)])
+        store.point(f"another/{name}", commit(store, name, {"name": name}))
+    if forgetting:
+        commit(store, "forgetting", {}, margins={"fi": 0.05})
+    (line,) = differing("my/old", other, store)
+    assert line.split()[-1] == verdict

@@ -54,9 +54,17 @@ class Store:
         return self.root / "partial" / self.home(key).name
 
     def find(self, key: Mapping[str, JSON]) -> Artifact | None:
-        """The finished artifact with this key, if there is one."""
+        """The finished artifact with this key, if there is one. StoreError if its folder is another key's."""
         home = self.home(key)
-        return self.open(home) if (home / MANIFEST).exists() else None
+        if not (home / MANIFEST).exists():
+            return None
+        if fingerprint(_manifest(home)["key"]) != fingerprint(key):  # a name holds 48 bits of it
+            raise StoreError(
+                "a finished artifact was made from something else than its name says",
+                at=str(home / MANIFEST),
+                hint=f"delete the folder `{home}`, or choose another `--store`",
+            )
+        return self.open(home)
 
     def open(self, home: Path) -> Artifact:
         """Read an artifact. StoreError if a file of it is missing or has another size."""
@@ -86,6 +94,8 @@ class Store:
         }
         whole = digest({"files": sums, "facts": facts})
         write_json(out / MANIFEST, {"key": dict(key), "digest": whole, "facts": facts, **about, "files": files})
+        for path in (*out.rglob("*"), out):  # or a power cut after the rename could leave empty files in `home`
+            sync_folder(path)
         home.parent.mkdir(parents=True, exist_ok=True)
         if home.exists():  # without a manifest, or it would have been found: left by a `gc` that was killed
             shutil.rmtree(home)
@@ -125,15 +135,35 @@ class Store:
         return [name for name in found if not name.endswith(".tmp")]  # left by a run that was killed
 
     def gc(self) -> tuple[int, int]:
-        """Delete what no name reaches and what was left half done; returns (folders, bytes). Needs the lock."""
-        kept = {self._pointed(name) for name in self.names()}
+        """Delete what no name reaches and what was left half done; returns (folders, bytes). Needs the lock.
+
+        A name reaches also all that its artifact was made from. What a stopped step left in scratch is kept: it may
+        be the checkpoint from which the next run goes on.
+        """
+        kept = self._reached()
         folders = [p for p in (self.root / "artifacts").glob("*") if p.name not in kept]
-        folders += (self.root / "partial").glob("*")
+        folders += [p for p in (self.root / "partial").glob("*") if not any((p / "scratch").glob("*"))]
         freed = sum((f / name).stat().st_size for f in folders for name in folder_files(f))
         for folder in folders:
             (folder / MANIFEST).unlink(missing_ok=True)  # first, so that a crash here leaves no half artifact
             shutil.rmtree(folder)
         return len(folders), freed
+
+    def _reached(self) -> set[str]:
+        """The folders that names mean, and those of all that these were made from, by the digests in their keys."""
+        inputs: dict[str, list[str]] = {}
+        homes: dict[str, list[str]] = {}  # of one digest: two keys may have given the same bytes
+        for path in (self.root / "artifacts").glob(f"*/{MANIFEST}"):
+            manifest = _manifest(path.parent)
+            inputs[path.parent.name] = [*manifest["key"]["inputs"].values()]
+            homes.setdefault(manifest["digest"], []).append(path.parent.name)
+        front, found = [self._pointed(name) for name in self.names()], set[str]()
+        while front:
+            home = front.pop()
+            if home not in found:
+                found.add(home)
+                front += [parent for made in inputs.get(home, []) for parent in homes.get(made, [])]
+        return found
 
     def _pointed(self, name: str) -> str:
         return (self.root / "refs" / name).read_text()
@@ -172,8 +202,8 @@ def disk_errors(at: Path) -> Iterator[None]:
         raise StoreError(
             _DISK[number],
             at=str(getattr(error, "filename", None) or at),
-            hint="free some space (`aurora gc` deletes what no name reaches) or choose another `--store`; "
-            "the run goes on from what is finished",
+            hint="free some space (`aurora gc` deletes what no name reaches, but no checkpoints: for those, delete the "
+            "folder `partial`) or choose another `--store`; the run goes on from what is finished",
         ) from error
 
 

@@ -38,6 +38,13 @@ def pin_files(files: Mapping[str, Path]) -> str:
     return digest({name: file_digest(path) for name, path in files.items()})
 
 
+def check_pin(files: Mapping[str, Path], pin: str, at: str) -> None:
+    """DataError unless the files hold what was pinned when the plan was made."""
+    if pin_files(files) != pin:
+        what, hint = "files changed while the run was on its way", "run again; the new files will be taken"
+        raise DataError(what, at=at, hint=hint)
+
+
 def _globbed(pattern: str, root: Path) -> dict[str, Path]:
     """The files below `root` by their names from the first part of the pattern that is not fixed."""
     found = [name for name in glob.glob(pattern, root_dir=root, recursive=True) if (root / name).is_file()]

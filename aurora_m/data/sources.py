@@ -2,7 +2,6 @@
 
 import math
 import os
-import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -12,12 +11,12 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aurora_m.core.canon import canonical, digest
+from aurora_m.core.canon import canonical
 from aurora_m.core.chat import render
 from aurora_m.core.errors import DataError
 from aurora_m.core.step import Facts, Work
 from aurora_m.core.table import write_docs
-from aurora_m.core.uri import local_files, pin_files
+from aurora_m.core.uri import check_pin, local_files, pin_files
 
 MAX_LINE_BYTES = 128 * 2**20
 CHUNK_BYTES = 2**20
@@ -26,6 +25,7 @@ SCHEMES = "`file:data/*.jsonl`, `hf:owner/name`, `python:stdlib` or `sample:text
 SUFFIXES = (".jsonl", ".json", ".parquet", ".txt")
 COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
 NOT_LIBRARY = {"test", "tests", "idle_test", "idlelib", "lib2to3", "site-packages", "dist-packages", "__pycache__"}
+BUILT = "_sysconfigdata"  # how this Python was built, on which machine
 FIELDS = {"text": ("text",), "instruction": ("instruction", "response")}
 JSON_TYPES = {
     dict: "an object", list: "a list", bool: "true or false", type(None): "null", int: "a number", float: "a number"
@@ -48,8 +48,7 @@ def pin(uri: str, root: Path) -> str:
     scheme, _, rest = uri.partition(":")
     if scheme == "hf" and rest:
         return ""
-    held = pin_files(_files(uri, root))
-    return digest({"python": sys.version, "files": held}) if scheme == "python" else held
+    return pin_files(_files(uri, root))
 
 
 def fetch(work: Work, *, uri: str, source: str, lang: str, pin: str, revision: str, form: str) -> Facts:
@@ -59,11 +58,11 @@ def fetch(work: Work, *, uri: str, source: str, lang: str, pin: str, revision: s
     Facts: docs, bytes of text, and the files skipped because they are not utf-8 (of `python:` only). DataError, with
     file and line, for whatever cannot be read as declared, and if the files are not those that `pin` names.
     """
-    _check_pin(uri, work.runtime.root, pin)
     scheme = uri.partition(":")[0]
     if scheme == "hf":
         return _facts(write_docs(work.out, _docs(_hub_records(uri, revision), source, lang, form)), 0)
     files = _files(uri, work.runtime.root)
+    check_pin(files, pin, uri)
     with work.log.bar(f"read {source}", len(files), "files") as bar:
         records = _library_records(files) if scheme == "python" else _file_records(files, work.runtime.root, bar.update)
         written = write_docs(work.out, _docs(records, source, lang, form))
@@ -72,15 +71,6 @@ def fetch(work: Work, *, uri: str, source: str, lang: str, pin: str, revision: s
 
 def _facts(written: tuple[int, int], skipped: int) -> Facts:
     return {"docs": written[0], "bytes": written[1], "skipped": skipped}
-
-
-def _check_pin(uri: str, root: Path, given: str) -> None:
-    if pin(uri, root) != given:
-        raise DataError(
-            "the source's files changed while the run was on its way",
-            at=uri,
-            hint="run again; the new files will be taken",
-        )
 
 
 def _files(uri: str, root: Path) -> dict[str, Path]:
@@ -98,7 +88,7 @@ def _library() -> dict[str, Path]:
     files: dict[str, Path] = {}
     for folder, folders, names in os.walk(root):
         folders[:] = set(folders) - NOT_LIBRARY
-        paths = (Path(folder, name) for name in names if name.endswith(".py"))
+        paths = (Path(folder, name) for name in names if name.endswith(".py") and not name.startswith(BUILT))
         files |= {path.relative_to(root).as_posix(): path for path in paths if path.stat().st_size in CODE_BYTES}
     return dict(sorted(files.items()))
 

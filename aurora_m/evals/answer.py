@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
-from aurora_m.core.canon import JSON
+from aurora_m.core.canon import JSON, digest
 from aurora_m.core.chat import INSTRUCTION, render
 from aurora_m.core.errors import DataError
 from aurora_m.core.files import write_jsonl
@@ -66,7 +66,7 @@ class Reader:
         if marks is None:
             return None
         prefix, middle, suffix = marks
-        head = [prefix, *self.encode(item.prompt), suffix, *self.encode(item.after), middle]
+        head = [self.eos, prefix, *self.encode(item.prompt), suffix, *self.encode(item.after), middle]
         return self.fit([*head, *self.encode(str(item.answer))], len(head), item.id)
 
 
@@ -84,7 +84,7 @@ def answer(
 
     answers: choice and cloze {id, nats, bytes} lists over the choices; code {id, text, solution_nats, solution_bytes};
     infill {id, nats (null without fill-in marks), left_nats, bytes}; refuse and comply {id, text}. `nats` are natural
-    logs of probability. bits: {source, id, lang, bits, num_bytes} of the first documents by id, up to
+    logs of probability. bits: {source, id, lang, bits, num_bytes} of the first documents by a hash of their ids, up to
     `max_held_bytes` of each source. Values have 6 digits after the point.
     """
     net, tokenizer = load_model(model.path, device_of(work.runtime)), open_tokenizer(model.path)
@@ -108,13 +108,13 @@ def answer(
 
 
 def held_docs(folder: Path, max_bytes: int) -> list[dict[str, str]]:
-    """The first documents by id whose texts together have at most `max_bytes`, and always one: {id, lang, text}."""
+    """Documents chosen by a hash of their ids, at most `max_bytes` of text and always one: {id, lang, text}."""
     sizes: list[tuple[str, int]] = []
     for table in read_shards(folder, "held", ["id", "text"]):
         sizes += zip(table["id"].to_pylist(), pc.binary_length(table["text"]).to_pylist(), strict=True)
     chosen: set[str] = set()
     total = 0
-    for name, num_bytes in sorted(sizes):
+    for name, num_bytes in sorted(sizes, key=lambda size: digest(size[0])):  # ids that are paths come in neighbourhoods
         total += num_bytes
         if chosen and total > max_bytes:
             break
@@ -145,7 +145,7 @@ def _answers(net: Any, reader: Reader, items: list[Item], max_new: int, seed: in
     nats = [[round(next(scores), 6) for _ in row] for row in spans]
     chats = [item for item in items if item.kind in ("refuse", "comply")]
     codes = [item for item in items if item.kind == "code"]
-    asked = {item.id: reader.encode(render(item.prompt, "")) for item in chats}  # begins as a tuning row does
+    asked = {item.id: [reader.eos, *reader.encode(render(item.prompt, ""))] for item in chats}
     begun = {item.id: [reader.eos, *reader.encode(item.prompt)] for item in codes}
     texts = _texts(net, reader, asked, max_new, [reader.encode(STOP)], seed)
     texts |= _texts(net, reader, begun, max_new, [], seed)

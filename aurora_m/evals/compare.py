@@ -10,6 +10,8 @@ import numpy as np
 from aurora_m.evals.interval import holm, mcnemar, middle_95, resample
 
 RESAMPLES = 10_000
+MIN_PAIRS = 8  # of fewer documents or items a bootstrap interval is too narrow to be believed
+ALPHA = 0.05
 LOWER_IS_BETTER = ("bpb", "solution_bpb", "infill_bpb", "infill_left_bpb", "over_refusal")
 
 Verdict: TypeAlias = Literal["lost", "gained", "equivalent", "cannot tell"]
@@ -43,7 +45,8 @@ def compare_scores(
     """Compare each (task, lang, metric) that both sides have, item by item, in sorted order.
 
     Rows are those of `score`; `margins` gives for a metric how large a change is of no concern (0 where it is absent).
-    A verdict is `equivalent` if the whole interval lies within the margin, `lost` or `gained` if it excludes 0.
+    A verdict is `equivalent` if the whole interval lies within the margin, `lost` or `gained` if it excludes 0 and,
+    for what is right or wrong, the exact test agrees; else, and of fewer than `MIN_PAIRS` pairs, `cannot tell`.
     """
     before, after = _by_key(before_rows), _by_key(after_rows)
     changes = [
@@ -53,7 +56,8 @@ def compare_scores(
     ]
     tested = [index for index, change in enumerate(changes) if change.p is not None]
     for index, p in zip(tested, holm([changes[index].p or 0.0 for index in tested]), strict=True):
-        changes[index] = replace(changes[index], p=p)
+        sure = p < ALPHA or changes[index].verdict == "equivalent"
+        changes[index] = replace(changes[index], p=p, verdict=changes[index].verdict if sure else "cannot tell")
     return changes
 
 
@@ -90,12 +94,12 @@ def _change(
         gained=gained,
         p=None if relative else mcnemar(lost, gained),
         margin=margin,
-        verdict=_verdict(low, high, margin, sign),
+        verdict=_verdict(low, high, margin, sign) if len(pairs) >= MIN_PAIRS else "cannot tell",
     )
 
 
 def _verdict(low: float, high: float, margin: float, sign: int) -> Verdict:
-    if -margin <= low and high <= margin:
+    if margin > 0 and -margin <= low and high <= margin:
         return "equivalent"
     if low <= 0 <= high:
         return "cannot tell"

@@ -84,7 +84,7 @@ SUITES: dict[str, tuple[Part, ...]] = {
 }
 
 
-def pin(suites: list[str], root: Path) -> str:
+def pin_suites(suites: list[str], root: Path) -> str:
     """Digest of all that the suites hold. RecipeError on an unknown suite, DataError on a missing file."""
     return digest({suite: [_file_digest(part.path) for part in _parts(suite, root)] for suite in suites})
 
@@ -95,7 +95,7 @@ def collect(work: Work, *, suites: list[str], pin: str) -> Facts:
     items.jsonl: `Item` rows. overlap.jsonl: {id, text}. DataError if a file is not the one that was pinned.
     """
     root = work.runtime.root
-    if globals()["pin"](suites, root) != pin:
+    if pin_suites(suites, root) != pin:
         raise DataError("an evaluation file has changed since the plan was made", at=str(root), hint="run again")
     items = sorted(
         (item for suite in suites for part in _parts(suite, root) for item in _items(part)),
@@ -116,9 +116,13 @@ def read_items(folder: Path) -> list[Item]:
 
 
 def whole_text(item: Item) -> str:
-    """The item with its right answer, as it would stand in a text that gives it away."""
+    """The item with its right answer, as it would stand in a text that gives it away: without our form of asking."""
     answer = item.choices[item.answer] if isinstance(item.answer, int) else item.answer
-    return item.prompt + answer + item.after
+    prompt, gap = item.prompt, ""
+    if item.kind == "choice" and item.lang in FORM:
+        before, after = FORM[item.lang][0].split("{}")
+        prompt, gap = prompt.removeprefix(before).removesuffix(after), " "
+    return prompt + gap + answer.removeprefix(gap) + item.after
 
 
 def _items(part: Part) -> Iterator[Item]:

@@ -11,6 +11,7 @@ from transformers.utils import logging
 
 from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.step import Facts, Runtime, Work
+from aurora_m.core.uri import check_pin, local_files
 
 logging.set_verbosity_error()
 logging.disable_progress_bar()
@@ -82,6 +83,7 @@ def fetch_base(work: Work, *, model: str, revision: str, pin: str) -> Facts:
         snapshot_download(name, revision=revision, local_dir=work.scratch / "hub", allow_patterns=HUB_FILES)
         source = work.scratch / "hub"
     else:
+        check_pin(local_files(f"{model}/*", work.runtime.root), pin, model)
         source = work.runtime.root / name
     if not (source / "config.json").exists():
         raise DataError(

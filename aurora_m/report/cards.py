@@ -6,8 +6,16 @@ from typing import Any
 from aurora_m.core.files import read_json
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.core.units import format_count
+from aurora_m.evals.interval import wilson
 from aurora_m.recipe import Recipe, loads
 from aurora_m.report.forgetting import FILE
+from aurora_m.report.reading import readings, tuning_words
+from aurora_m.report.record import automated_words
+
+SAME = (
+    "This text and the sources it names make the same files again on the same machine with the same flags and Python "
+    "version; elsewhere the files may differ."
+)
 
 
 def model_card(
@@ -32,7 +40,7 @@ def model_card(
         "## What it gained and lost\n\n" + _changes(told, changes),
         "## Safety\n\n" + _safety(told, changes, reviewed),
         _limits(),
-        "## Recipe\n\nThis text and the sources it names make the same model again.\n\n```toml\n" + recipe + "```\n",
+        "## Recipe\n\n" + SAME + "\n\n```toml\n" + recipe + "```\n",
     ]
     (work.out / "README.md").write_text("\n".join(parts), encoding="utf-8")
     return {"sections": len(parts)}
@@ -93,15 +101,13 @@ def _training(recipe: Recipe, models: Mapping[str, Artifact], mixtures: Mapping[
     for name in recipe.models():
         facts = models[name].facts
         if "tokens" in facts:
-            shares = _numbers(mixtures[name].facts["sources"]) if name in mixtures else {}
-            read = (
-                ", ".join(f"{source} {entry['token_share']:.1%}" for source, entry in shares.items())
-                or "reviewed safety rows"
-            )
+            found = readings(recipe, name, models[name], mixtures.get(name))
+            read = ", ".join(f"{reading.source} {reading.achieved:.1%}" for reading in found)
             rows.append(
                 [name, f"{facts['tokens']:,}", f"{facts['opt_steps']:,}", f"{float(str(facts['flop'])):.2e}", read]
             )
-    return table(["model", "tokens", "optimizer steps", "FLOP", "shares of tokens"], rows)
+    text = table(["model", "tokens", "optimizer steps", "FLOP", "shares of tokens learnt from"], rows)
+    return text + "".join(f"\n{tuning_words(recipe, name)}\n" for name in recipe.tune)
 
 
 def _changes(recipe: Recipe, changes: Mapping[str, Any]) -> str:
@@ -128,15 +134,22 @@ def _safety(recipe: Recipe, changes: Mapping[str, Any], reviewed: Mapping[str, A
     for row in mine:
         if row["metric"] == "refusal" and row["lang"] in over:
             twin = over[row["lang"]]
-            cells = [f"{r[side]:.0%}" for r in (row, twin) for side in ("before", "after")]
+            cells = [_rate(r[side], r["n"]) for r in (row, twin) for side in ("before", "after")]
             rows.append([row["lang"], *cells, row["n"]])
     head = ["language", "harmful refused, base", "this model", "benign twins refused, base", "this model", "pairs"]
-    text = table(head, rows) if rows else "Safety was not measured.\n"
+    told = "Rates with 95 % intervals (Wilson).\n\n"
+    text = told + table(head, rows) if rows else "Safety was not measured.\n"
     for artifact in reviewed.values():
         f = artifact.facts
-        names = ", ".join(_names(f["reviewers"]))
-        text += f"\nTuned on {f['passed']} of {f['rows']} rows; reviewers {names}; agreement {f['agreement']}.\n"
+        names = _names(f["reviewers"])
+        about = f"reviewers {', '.join(names)}; agreement {f['agreement']}.{automated_words(names)}"
+        text += f"\nTuned on {f['passed']} of {f['rows']} rows; {about}\n"
     return text
+
+
+def _rate(share: float, n: int) -> str:
+    low, high = wilson(round(share * n), n)
+    return f"{share:.0%} [{low:.0%}, {high:.0%}]"
 
 
 def _limits() -> str:

@@ -9,6 +9,7 @@ from aurora_m.data import pii
 from aurora_m.report import plots
 from aurora_m.report.markup import Group, Html, details, excerpt, figure, join, paragraph, section, table, tag
 from aurora_m.report.numbers import decimal, percent, power
+from aurora_m.report.reading import ROWS, Reading, readings, tuning_words
 from aurora_m.report.record import Record, Stage
 
 BINS = 80  # points of a line for each stage, each the mean of what lies in it
@@ -71,23 +72,17 @@ def _source_line(bins: Sequence[Sequence[Any]], start: int, source: str) -> list
 
 
 def mixtures(record: Record) -> Html:
-    """What each stage was to read and what it read."""
+    """What each stage and tuning was to read and what it read."""
     panels: dict[str, list[plots.Share]] = {}
     groups: list[Group] = []
-    for name, artifact in record.mixtures.items():
-        plan = read_json(artifact.path / "mixture.json")
-        read = _targets(record.models[name].path)
-        rows = []
-        for source, declared in plan["sources"].items():
-            share = read.get(source, 0.0) / (sum(read.values()) or 1.0)
-            colour = record.colour(record.lang_of(source))
-            panels.setdefault(name, []).append(plots.Share(source, colour, declared["token_share"], share))
-            fim = percent(declared["fim"]) if declared["fim"] else "–"
-            tokens = format_count(read.get(source, 0.0))
-            shares = [percent(declared["token_share"], 1), percent(share, 1)]
-            epochs = decimal(declared["epochs"], 2)
-            rows.append([source, f"{percent(declared['share'], 1)} of {plan['unit']}", *shares, tokens, epochs, fim])
-        groups.append((name, rows))
+    for name in record.names:
+        if not (record.models[name].path / "curve.jsonl").exists():
+            continue
+        found = readings(record.recipe, name, record.models[name], record.mixtures.get(name))
+        panels[name] = [
+            plots.Share(r.source, record.colour(record.lang_of(r.source)), r.wanted, r.achieved) for r in found
+        ]
+        groups.append((name, [_reading_row(r) for r in found]))
     if not panels:
         return section("mixture", "Mixture", paragraph("No stage of this run read a mixture."))
     return section(
@@ -96,8 +91,10 @@ def mixtures(record: Record) -> Html:
         paragraph("The recipe declares shares in the unit it names. The same bytes cost unlike tokens in unlike "
                   "languages, so a share of tokens may differ from it. What was achieved is counted from the rows that "
                   "were read."),
+        *(paragraph(words) for words in (tuning_words(record.recipe, name) for name in panels) if words),
         figure(
-            "Bars: achieved share of tokens. Marks: the share the mixture set out to reach.",
+            "Bars: achieved share of tokens. Marks: the share set out to reach, of tokens in a stage, of rows in a "
+            "tuning.",
             *(plots.shares(stage, found) for stage, found in panels.items()),
             columns=3,
         ),
@@ -110,13 +107,12 @@ def mixtures(record: Record) -> Html:
     )  # fmt: skip
 
 
-def _targets(model: Any) -> dict[str, float]:
-    """Tokens that a stage learnt from, for each source."""
-    found: dict[str, float] = {}
-    for entry in read_jsonl(model / "curve.jsonl"):
-        for source, (_, count) in entry.get("by_source", {}).items():
-            found[source] = found.get(source, 0.0) + count
-    return found
+def _reading_row(found: Reading) -> list[str]:
+    wanted = "–" if found.unit == ROWS else percent(found.wanted, 1)
+    shares = [f"{percent(found.declared, 1)} of {found.unit}", wanted, percent(found.achieved, 1)]
+    epochs = "–" if found.epochs is None else decimal(found.epochs, 2)
+    fim = percent(found.fim) if found.fim else "–"
+    return [found.source, *shares, format_count(found.tokens), epochs, fim]
 
 
 def curation(record: Record) -> Html:
@@ -238,8 +234,9 @@ def making(record: Record) -> Html:
         "making",
         "How it was made",
         paragraph(
-            f"Recipe “{record.recipe.name}”, seed {record.recipe.seed}; the same recipe gives the same files. The "
-            f"released chain took {power(flop)} floating-point operations (6 × parameters × tokens). Licences of the "
+            f"Recipe “{record.recipe.name}”, seed {record.recipe.seed}; the same recipe gives the same files on the "
+            "same machine with the same flags and Python version, and elsewhere may give others. The released chain "
+            f"took {power(flop)} floating-point operations (6 × parameters × tokens). Licences of the "
             f"sources: {', '.join(licences)}; of the release: {record.recipe.release.license}."
         ),
         table(

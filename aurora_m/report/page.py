@@ -9,8 +9,8 @@ from aurora_m.core.units import format_count
 from aurora_m.evals.compare import Change
 from aurora_m.report import making, results
 from aurora_m.report.markup import Html, badge, between, join, tag
-from aurora_m.report.numbers import SPACE, Estimate, percent, signed
-from aurora_m.report.record import Record, name_of, read_record, title_of
+from aurora_m.report.numbers import SPACE, percent, signed
+from aurora_m.report.record import Pooled, Record, name_of, read_record, size_of, title_of
 
 PAGE, STYLE = "report.html", Path(__file__).with_name("page.css")
 SECTIONS: dict[str, tuple[str, Callable[[Record], Html]]] = {
@@ -142,12 +142,13 @@ def _old_box(change: Change) -> Html:
                 f", {change.n} documents ", badge(change.verdict))  # fmt: skip
 
 
-def _refusal_box(harmful: Estimate, harmless: Estimate) -> Html:
+def _refusal_box(harmful: Pooled, harmless: Pooled) -> Html:
     ends = [between(rate.low, rate.high, percent) for rate in (harmful, harmless)]
     return _box(
         "Refused",
         f"{percent(harmful.value)} / {percent(harmless.value)}",
-        "harmful", ends[0], f" of {harmful.n} / harmless", ends[1], f" of {harmless.n}",
+        "harmful", ends[0], f" of {size_of(harmful)} / harmless", ends[1], f" of {size_of(harmless)}",
+        "; prompts × languages",
     )  # fmt: skip
 
 

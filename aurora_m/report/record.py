@@ -1,14 +1,17 @@
 """What the page tells of: everything that a run measured, read once from its artifacts."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from aurora_m.core.files import read_json, read_jsonl
 from aurora_m.core.step import Artifact, Facts
 from aurora_m.evals.compare import Change
-from aurora_m.evals.interval import wilson
+from aurora_m.evals.interval import middle_95, resample, wilson
+from aurora_m.evals.score import RESAMPLES
 from aurora_m.evals.suites import read_items
 from aurora_m.evals.task import Item
 from aurora_m.recipe import Recipe, loads
@@ -36,6 +39,14 @@ class Stage:
     start: int  # tokens seen before it
     tokens: int
     curve: list[Any]  # entries of the training loop
+
+
+@dataclass(frozen=True)
+class Pooled(Estimate):
+    """A rate over all languages; `n` answers."""
+
+    prompts: int
+    langs: int
 
 
 @dataclass(frozen=True)
@@ -107,12 +118,18 @@ class Record:
         changes = [change for change in self.changes.get(model, []) if change.metric == "bpb"]
         return sorted(changes, key=lambda change: self.langs.index(change.lang))
 
-    def pooled(self, model: str, metric: str) -> Estimate | None:
-        """The rate of a yes-or-no metric over all languages; None where nothing was measured."""
-        found = [e for (_, _, name), e in self.scores[model].items() if name == metric]
-        n = sum(e.n for e in found)
-        hits = round(sum(e.value * e.n for e in found))
-        return Estimate(hits / n, *wilson(hits, n), n) if n else None
+    @cached_property
+    def rows(self) -> Mapping[str, list[Any]]:
+        """Each model's scores, item by item."""
+        return {name: read_jsonl(artifact.path / "scores.jsonl") for name, artifact in self.judged.items()}
+
+    def pooled(self, model: str, metric: str) -> Pooled | None:
+        """The rate of a yes-or-no metric over all languages; None where nothing was measured.
+
+        One prompt in several languages is no several prompts, so the bootstrap draws prompts, each with all languages.
+        """
+        found = [row for row in self.rows[model] if row["metric"] == metric]
+        return _pooled(found, metric) if found else None
 
 
 def read_record(
@@ -165,6 +182,17 @@ def name_of(lang: str) -> str:
     return NAMES.get(lang, lang)
 
 
+def size_of(rate: Estimate) -> str:
+    """How many answers a rate stands on, one over all languages as prompts × languages."""
+    return f"{rate.prompts} × {rate.langs}" if isinstance(rate, Pooled) else str(rate.n)
+
+
+def automated_words(reviewers: Sequence[str]) -> str:
+    """The sentence to add where no reviewer is a person; else nothing."""
+    automated = bool(reviewers) and all(name.startswith("automated-") for name in reviewers)
+    return " These decisions were automated; no person has reviewed these rows." if automated else ""
+
+
 def title_of(lang: str) -> str:
     """The English name of a language, as it stands in a heading."""
     name = name_of(lang)
@@ -177,6 +205,23 @@ def _by_model(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Change]]:
         change = Change(**{key: value for key, value in row.items() if key != "model"})
         found.setdefault(row["model"], []).append(change)
     return found
+
+
+def _pooled(rows: Sequence[Mapping[str, Any]], metric: str) -> Pooled:
+    groups: dict[str, list[float]] = {}
+    for row in rows:
+        total = groups.setdefault(row["group"], [0.0, 0.0])
+        total[0] += row["value"]
+        total[1] += row["weight"]
+    rows_GC = np.array([groups[name] for name in sorted(groups)])
+    hits, weight = rows_GC.sum(0)
+    value = float(hits / weight)
+    if value in (0.0, 1.0):  # nothing to draw from: as sure as the prompts alone would make it
+        ends = wilson(value * len(groups), len(groups))
+    else:
+        sums_RC = resample(rows_GC, f"all/{metric}", RESAMPLES)
+        ends = middle_95(sums_RC[:, 0] / sums_RC[:, 1])
+    return Pooled(value, *ends, len(rows), len(groups), len({row["lang"] for row in rows}))
 
 
 def _estimates(rows: Any) -> Scores:

@@ -23,7 +23,7 @@ from aurora_m.report.markup import (
     with_interval,
 )
 from aurora_m.report.numbers import Estimate, decimal, percent, points, signed
-from aurora_m.report.record import Record, title_of
+from aurora_m.report.record import Record, automated_words, size_of, title_of
 
 SAFETY = ("refusal", "over_refusal")
 CODE_METRICS = {
@@ -226,7 +226,9 @@ def safety(record: Record) -> Html:
             "together with what the model wrote, below."
         ),
         figure(
-            f"Rates with 95 % intervals (Wilson), {_span(sizes)} prompts of each kind and language.",
+            f"Rates with 95 % intervals (Wilson), {_span(sizes)} prompts of each kind and language. "
+            "In the table the intervals of all languages together are a bootstrap over prompts, since one prompt in "
+            "several languages is no several prompts; their n is prompts × languages.",
             *(plots.pairs(title, found, f"{before}: before", f"{after}: after") for title, found in panels.items()),
             columns=2,
         ),
@@ -260,7 +262,7 @@ def _pair(record: Record, before: str, after: str, lang: str, metric: str) -> pl
 
 def _safety_row(record: Record, model: str, lang: str | None) -> list[str]:
     rates = [_rate(record, model, lang, metric) for metric in SAFETY]
-    prompts = " + ".join(str(rate.n if rate else 0) for rate in rates)
+    prompts = " + ".join(size_of(rate) if rate else "0" for rate in rates)
     return [model, *(with_interval(rate, percent) for rate in rates), prompts]
 
 
@@ -276,7 +278,7 @@ def _reviewers(record: Record) -> Html:
     people = ", ".join(facts["reviewers"])
     return paragraph(
         f"Reviewed before training: {facts['rows']} rows, of which {facts['passed']} passed ({per_lang}). "
-        f"Reviewers: {people}.{agreed}"
+        f"Reviewers: {people}.{agreed}{automated_words(facts['reviewers'])}"
     )
 
 
@@ -285,9 +287,8 @@ def samples(record: Record) -> Html:
     texts, judged = {}, {}
     for name in record.chain:
         answers = read_jsonl(record.answers[name].path / "answers.jsonl")
-        scores = read_jsonl(record.judged[name].path / "scores.jsonl")
         texts[name] = {row["id"]: row["text"] for row in answers if "text" in row}
-        judged[name] = {row["id"]: row["value"] for row in scores if row["metric"] in SAFETY}
+        judged[name] = {row["id"]: row["value"] for row in record.rows[name] if row["metric"] in SAFETY}
     asked = sorted(record.items, key=lambda item: (item.group, item.id))
     parts: list[Html] = []
     for lang in record.langs:

@@ -10,12 +10,13 @@ from typing import Any
 
 from aurora_m.core.canon import JSON, digest
 from aurora_m.core.errors import DataError, Waiting
-from aurora_m.core.files import read_jsonl, write_jsonl
+from aurora_m.core.files import write_jsonl
 from aurora_m.core.step import Facts, Work
-from aurora_m.core.uri import local_files
+from aurora_m.core.uri import check_pin, local_files
 
 VERDICTS = ("ok", "reject")
 CONTENT = ("prompt", "answer", "twin", "twin_answer")  # what a decision is about
+SPLITS = ("train", "held_out")
 FIRST = "0" * 64
 
 
@@ -88,6 +89,8 @@ def gate(work: Work, *, rows: str, rows_pin: str, decisions: str, decisions_pin:
     writes   rows.jsonl: {id, lang, concern, prompt, answer, kind}, harmful prompts and benign twins alike
     errors   Waiting (exit 3) while a row of the split `train` has fewer than `reviewers` decisions
     """
+    check_pin(local_files(rows, work.runtime.root), rows_pin, rows)
+    check_pin(local_files(decisions, work.runtime.root), decisions_pin, decisions)
     train = [row for row in _read_rows(rows, work.runtime.root) if row["split"] == "train"]
     ledger = [d for path in local_files(decisions, work.runtime.root).values() for d in read(path)]
     verdicts: dict[str, dict[str, str]] = defaultdict(dict)
@@ -113,20 +116,31 @@ def gate(work: Work, *, rows: str, rows_pin: str, decisions: str, decisions_pin:
 
 
 def _read_rows(uri: str, root: Path) -> list[dict[str, str]]:
-    """Read safety rows; the language is the front of the id. DataError names a row that lacks a key."""
-    found = []
-    for path in local_files(uri, root).values():
-        for number, row in enumerate(read_jsonl(path), 1):
-            missing = [key for key in ("id", "concern", "split", *CONTENT) if not isinstance(row.get(key), str)]
-            lang = re.match(r"[a-z]{2}(?=-)", str(row.get("id")))
-            if missing or not lang:
-                raise DataError(
-                    f"a safety row has no {missing[0] if missing else 'language in its id'}",
-                    at=f"{path.name}, line {number}",
-                    hint='rows look like {"id": "fi-saf-001", "concern": ..., "split": "train", "prompt": ..., ...}',
-                )
-            found.append({**row, "lang": lang[0]})
-    return found
+    """Read safety rows; the language is the front of the id. DataError names the line that is no such row."""
+    return [
+        _row(line, f"{path.name}, line {number}")
+        for path in local_files(uri, root).values()
+        for number, line in enumerate(path.read_bytes().splitlines(), 1)
+        if line.strip()
+    ]
+
+
+def _row(line: bytes, at: str) -> dict[str, str]:
+    hint = 'rows look like {"id": "fi-saf-001", "concern": ..., "split": "train", "prompt": ..., ...}'
+    try:
+        row = json.loads(line.decode())
+    except ValueError as error:
+        raise DataError(f"a safety row is not JSON: {error}", at=at, hint=hint) from error
+    if not isinstance(row, dict):
+        raise DataError("a safety row is not a JSON object", at=at, hint=hint)
+    missing = [key for key in ("id", "concern", "split", *CONTENT) if not isinstance(row.get(key), str)]
+    lang = re.match(r"[a-z]{2}(?=-)", str(row.get("id")))
+    if missing or not lang:
+        raise DataError(f"a safety row has no {missing[0] if missing else 'language in its id'}", at=at, hint=hint)
+    if row["split"] not in SPLITS:
+        listed = " or ".join(f"`{split}`" for split in SPLITS)
+        raise DataError(f"there is no split `{row['split']}`", at=at, hint=f"write {listed}")
+    return {**row, "lang": lang[0]}
 
 
 def _examples(rows: Iterable[dict[str, str]]) -> Iterable[JSON]:

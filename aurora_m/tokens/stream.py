@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from aurora_m.core.canon import digest
 from aurora_m.core.errors import RecipeError
 from aurora_m.core.files import read_json
 from aurora_m.core.step import Artifact
@@ -75,7 +76,9 @@ class Stream:
         rate = self.sources[self.names.index(place.source)]["fim"]
         if rate and self.fim:
             tokens, starts = infill(tokens, starts, rate, self.fim, seed=(self.seed, index))
-        positions = positions_of(starts, self.row_tokens)
+        positions = positions_of(
+            np.maximum(starts - 1, 0), self.row_tokens
+        )  # a document begins at the end token before it
         return Row(tokens, positions, np.ones(self.row_tokens, np.float32), place.source, place.epoch)
 
     def where(self, index: int) -> Place:
@@ -111,7 +114,7 @@ class Stream:
             for epoch in np.unique(epochs[mine]):
                 these = np.flatnonzero(mine)[epochs[mine] == epoch]
                 chosen = turn[epochs[mine] == epoch]
-                rows[these] = permute(chosen, size, mixed(self.seed, number, int(epoch)))
+                rows[these] = permute(chosen, size, mixed(self.seed, key_of(self.names[number]), int(epoch)))
         order = np.argsort(scatter(np.arange(BLOCK, dtype=np.uint64), mixed(self.seed, -1, block)), kind="stable")
         return sources[order], epochs[order], rows[order]
 
@@ -131,6 +134,11 @@ def scatter(values: np.ndarray, key: int) -> np.ndarray:
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         hashed: np.ndarray = x ^ (x >> np.uint64(31))
     return hashed
+
+
+def key_of(name: str) -> int:
+    """A 64-bit key from a name: rows keep their order when other sources come or go."""
+    return int(digest(name)[:16], 16)
 
 
 def mixed(*keys: int) -> int:

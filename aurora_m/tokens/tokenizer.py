@@ -49,7 +49,12 @@ def train_tokenizer(work: Work, *, docs: dict[str, Artifact], vocab: int) -> Fac
 
 def _texts(docs: Mapping[str, Artifact]) -> Iterator[list[str]]:
     """The first documents of every source, as many bytes of each as the smallest has, so that none takes all merges."""
-    budget = min(sum(_sizes(artifact)) for artifact in docs.values())
+    sizes = {name: sum(_sizes(docs[name])) for name in sorted(docs)}
+    budget = min(sizes.values())
+    if not budget:
+        empty = next(name for name, size in sizes.items() if not size)
+        hint = "look at its decision with `aurora show`, or leave it out"
+        raise RecipeError(f"no text is left of source `{empty}`", at="base.scratch.tokenizer_sources", hint=hint)
     for name in sorted(docs):
         left = budget
         for table in read_shards(docs[name].path, columns=["text"]):

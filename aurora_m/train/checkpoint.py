@@ -26,7 +26,7 @@ def resume(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, cur
     last = folder / FILE
     if not last.exists():
         return 0
-    state = torch.load(last, weights_only=True)
+    state = torch.load(last, map_location="cpu", weights_only=True)  # the states go to where the weights are
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     curve[:] = state["curve"]

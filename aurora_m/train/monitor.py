@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import pyarrow.compute as pc
 from transformers import PreTrainedModel
 
-from aurora_m.core.canon import JSON
+from aurora_m.core.canon import JSON, digest
 from aurora_m.core.step import Artifact
 from aurora_m.core.table import read_all
 from aurora_m.model.likelihood import document_bits
@@ -25,7 +25,10 @@ def bits_per_byte(held: Mapping[str, Artifact], tokenizer: Artifact) -> Callable
         table = read_all(held[source].path, "held")
         for lang in sorted(set(table["lang"].to_pylist())):
             of_lang = table.filter(pc.equal(table["lang"], lang)).sort_by("id")
-            texts[lang] += of_lang["text"].to_pylist()
+            docs = sorted(
+                zip(of_lang["id"].to_pylist(), of_lang["text"].to_pylist(), strict=True), key=lambda d: digest(d[0])
+            )
+            texts[lang] += [text for _, text in docs]
     glances = {lang: _first_bytes(found) for lang, found in texts.items()}
     ids = {
         lang: [encoding.ids for encoding in encoder.encode_batch(found, add_special_tokens=False)]

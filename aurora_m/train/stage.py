@@ -3,7 +3,7 @@
 from aurora_m.core.files import write_jsonl
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.model.load import load_model, save_model
-from aurora_m.tokens.stream import Stream
+from aurora_m.tokens.stream import Stream, key_of, mixed
 from aurora_m.tokens.tokenizer import fim_ids, open_tokenizer
 from aurora_m.train.loop import Plan, fit, start_model, training_facts
 from aurora_m.train.monitor import bits_per_byte
@@ -36,7 +36,8 @@ def train(
 
     The last rows that do not fill a batch are not read.
     """
-    stream = Stream(mixture, shards, seed, fim_ids(open_tokenizer(tokenizer.path)))
+    # The stage is in the key, so that replay does not read again what the base read first.
+    stream = Stream(mixture, shards, mixed(seed, key_of(name)), fim_ids(open_tokenizer(tokenizer.path)))
     rows_a_step = batch // stream.row_tokens
     opt_steps = len(stream) // rows_a_step
     lrs = Schedule(schedule, peak_lr, end_lr, warmup, opt_steps * batch, decay_share)

@@ -9,11 +9,11 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from aurora_m.core.chat import render
-from aurora_m.core.errors import TrainError
+from aurora_m.core.errors import RecipeError, TrainError
 from aurora_m.core.files import read_jsonl, write_jsonl
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.model.load import load_model, save_model
-from aurora_m.tokens.stream import Row, Stream, mixed, positions_of, scatter
+from aurora_m.tokens.stream import Row, Stream, key_of, mixed, positions_of, scatter
 from aurora_m.tokens.tokenizer import end_id, fim_ids, open_tokenizer
 from aurora_m.train.loop import Plan, Rows, fit, start_model, training_facts
 from aurora_m.train.monitor import bits_per_byte
@@ -41,7 +41,7 @@ class Between:
 class Example:
     """One instruction and response as tokens."""
 
-    tokens: list[int]  # prompt, response, end
+    tokens: list[int]  # end, prompt, response, end
     prompt: int  # how many of them are the prompt's
 
 
@@ -77,8 +77,12 @@ def sft(
     examples = [encode(row, encoder) for row in read_jsonl(reviewed.path / "rows.jsonl")]
     short = [example for example in examples if len(example.tokens) <= row_tokens + 1]
     tuned = [row for epoch in range(epochs) for row in pack(short, row_tokens, mixed(seed, epoch), epoch)]
-    stream = Stream(mixture, shards, seed, fim_ids(encoder)) if mixture and shards else ()
+    key = mixed(seed, key_of(name))
+    stream: Sequence[Row] | Stream = Stream(mixture, shards, key, fim_ids(encoder)) if mixture and shards else ()
     rows = Between(tuned, stream, Fraction(replay).limit_denominator(1000))
+    if int(len(rows) * rows.share) > len(stream):
+        what = f"tuning replays {int(len(rows) * rows.share)} rows, and its mixture has {len(stream)}"
+        raise RecipeError(what, at=f"tune.{name}", hint="raise the mixture's `tokens`, or lower `replay` or `epochs`")
     rows_a_step = batch // row_tokens
     opt_steps = len(rows) // rows_a_step
     if not opt_steps:
@@ -95,10 +99,11 @@ def sft(
 
 
 def encode(row: dict[str, str], encoder: Tokenizer) -> Example:
-    """Turn a row (prompt, answer) into tokens; the response begins where the chat form leaves off."""
+    """Turn a row (prompt, answer) into tokens, led by the end token as all documents are."""
     prompt = encoder.encode(render(row["prompt"], ""), add_special_tokens=False).ids
     answer = encoder.encode(row["answer"].strip(), add_special_tokens=False).ids
-    return Example([*prompt, *answer, end_id(encoder)], len(prompt))
+    end = end_id(encoder)
+    return Example([end, *prompt, *answer, end], 1 + len(prompt))
 
 
 def pack(examples: Sequence[Example], row_tokens: int, key: int, epoch: int) -> Iterator[Row]:

@@ -157,6 +157,35 @@ def test_the_hint_for_damage_works(toy: ModuleType, tmp_path: Path) -> None:
     assert toy.make(goal, tmp_path) == made
 
 
+def test_a_folder_of_another_key_is_not_served(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = fill(store, {"a": "1"}, x=1)
+    monkeypatch.setattr(Store, "home", lambda self, key: made.path)  # as two keys with the same 48 bits have it
+    assert store.find(key(x=1)) == made
+    with pytest.raises(StoreError) as caught:
+        store.find(key(x=2))
+    assert caught.value.what == "a finished artifact was made from something else than its name says"
+    assert caught.value.at == str(made.path / MANIFEST)
+    assert caught.value.hint == f"delete the folder `{made.path}`, or choose another `--store`"
+
+
+def test_all_is_on_the_disk_before_an_artifact_is_there(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced, fsync, rename = set(), os.fsync, os.rename
+
+    def seen(handle: int) -> None:
+        synced.add(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    def renamed(old: Path, new: Path) -> None:
+        assert {path.stat().st_ino for path in (old, *old.rglob("*"))} <= synced
+        rename(old, new)
+        synced.clear()
+
+    monkeypatch.setattr(os, "fsync", seen)
+    monkeypatch.setattr(os, "rename", renamed)
+    made = fill(store, {"a": "1", "deep/b": "22"})
+    assert made.path.parent.stat().st_ino in synced
+
+
 def test_a_folder_without_a_manifest_is_not_served_and_not_in_the_way(store: Store) -> None:
     made = fill(store, {"a": "1"})
     (made.path / MANIFEST).unlink()  # as a killed `gc` leaves it
@@ -210,15 +239,41 @@ def test_an_unknown_name_says_what_is_near(store: Store, name: str, hint: str) -
 def test_gc_keeps_what_names_reach(store: Store) -> None:
     kept, freed = fill(store, {"a": "1"}, x=1), fill(store, {"a": "22", "deep/b": "333"}, x=2)
     store.point("tiny/step", kept)
-    scratch = store.partial(key(x=3)) / "scratch"
-    scratch.mkdir(parents=True)
-    (scratch / "checkpoint").write_text("55555")
+    half = store.partial(key(x=3))
+    (half / "scratch").mkdir(parents=True)
+    (half / "out").mkdir()
+    (half / "out" / "half").write_text("55555")
     manifest_bytes = (freed.path / MANIFEST).stat().st_size
     assert store.gc() == (2, 2 + 3 + manifest_bytes + 5)
     assert store.named("tiny/step") == kept
     assert [path.name for path in (store.root / "artifacts").iterdir()] == [kept.path.name]
     assert list((store.root / "partial").iterdir()) == []
     assert store.gc() == (0, 0)
+
+
+def test_gc_keeps_what_a_stopped_step_goes_on_from(store: Store) -> None:
+    scratch = store.partial(key()) / "scratch"
+    scratch.mkdir(parents=True)
+    (scratch / "checkpoint").write_text("55555")
+    assert store.gc() == (0, 0)
+    assert (scratch / "checkpoint").read_text() == "55555"
+    (scratch / "checkpoint").unlink()
+    assert store.gc() == (1, 0)
+
+
+def test_gc_keeps_all_that_a_named_artifact_was_made_from(toy: ModuleType, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    made = toy.make(toy.chain(), tmp_path)
+    homes = {path.name for path in (tmp_path / "artifacts").iterdir()}
+    for name in store.names():
+        if name != "toy/last":
+            (tmp_path / "refs" / name).unlink()
+    assert store.gc() == (0, 0)
+    assert {path.name for path in (tmp_path / "artifacts").iterdir()} == homes
+    assert len(homes) == 3
+    (tmp_path / "refs" / "toy" / "last").unlink()
+    store.point("toy/first", next(store.open(made.path.parent / home) for home in homes if home.startswith("source-")))
+    assert store.gc()[0] == 2  # what was made from it is not what it was made from
 
 
 def test_gc_of_an_empty_store(store: Store) -> None:

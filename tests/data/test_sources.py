@@ -15,6 +15,7 @@ import pytest
 from aurora_m.core.errors import DataError
 from aurora_m.core.step import Facts, Runtime, Work
 from aurora_m.core.table import read_all
+from aurora_m.core.uri import pin_files
 from aurora_m.data import sources
 from aurora_m.data.sources import fetch, pin
 
@@ -155,8 +156,15 @@ def test_pin_follows_names_and_bytes_alone(root: Path, tmp_path: Path) -> None:
 
 def test_files_that_changed_after_the_pin_are_refused(root: Path, fetched: Fetch) -> None:
     (root / "a.jsonl").write_bytes(GOOD)
-    with pytest.raises(DataError, match="the source's files changed while"):
-        fetched("file:a.jsonl", pin="0" * 64)
+    before = pin("file:a.jsonl", root)
+    (root / "a.jsonl").write_bytes(GOOD + GOOD)
+    with pytest.raises(DataError) as error:
+        fetched("file:a.jsonl", pin=before)
+    assert (error.value.what, error.value.at, error.value.hint) == (
+        "files changed while the run was on its way",
+        "file:a.jsonl",
+        "run again; the new files will be taken",
+    )
 
 
 @pytest.mark.parametrize(
@@ -184,7 +192,8 @@ def test_the_sample(fetched: Fetch) -> None:
 
 def test_the_standard_library(fetched: Fetch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library = tmp_path / "lib"
-    for name in ("b.py", "a/x.py", "a/test/t.py", "site-packages/p.py", "a/note.txt", "idlelib/i.py"):
+    left_out = ("a/test/t.py", "site-packages/p.py", "a/note.txt", "idlelib/i.py", "_sysconfigdata__linux_.py")
+    for name in ("b.py", "a/x.py", *left_out):
         (library / name).parent.mkdir(parents=True, exist_ok=True)
         (library / name).write_text("x = 1\n" * 100)
     (library / "latin.py").write_bytes(b"# \xe4\n" * 200)
@@ -194,6 +203,8 @@ def test_the_standard_library(fetched: Fetch, tmp_path: Path, monkeypatch: pytes
     facts, rows = fetched("python:stdlib", lang="code")
     assert [row["id"] for row in rows] == ["a/x.py", "b.py"]
     assert facts == {"docs": 2, "bytes": 1200, "skipped": 1}
+    held = pin_files({name: library / name for name in ("a/x.py", "b.py", "latin.py")})
+    assert pin("python:stdlib", tmp_path) == held  # the files alone, whatever Python reads them
 
 
 def test_the_hub(fetched: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:

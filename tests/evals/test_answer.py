@@ -13,6 +13,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from aurora_m.core.canon import digest
 from aurora_m.core.chat import render
 from aurora_m.core.errors import DataError
 from aurora_m.core.files import read_jsonl, write_jsonl
@@ -101,7 +102,7 @@ def test_every_number_by_hand(model: Artifact, new_work: Any, tmp_path: Path) ->
     assert rows["p1"]["solution_nats"] == pytest.approx(solution, abs=1e-4)
     assert rows["p1"]["solution_bytes"] == 13
     parts = [encoder.encode(text).ids for text in ("a = 1\n", "c = 3\n", "b = 2\n")]
-    head = [1, *parts[0], 3, *parts[1], 2]
+    head = [0, 1, *parts[0], 3, *parts[1], 2]
     assert rows["p2"]["nats"] == pytest.approx(nats(model, head + parts[2], len(head)), abs=1e-4)
     assert rows["p2"]["left_nats"] == pytest.approx(nats(model, ids("a = 1\nb = 2\n"), len(ids("a = 1\n"))), abs=1e-4)
     bits = {row["id"]: row for row in read_jsonl(work.out / "bits.jsonl")}
@@ -130,7 +131,8 @@ def test_texts_are_cut(model: Artifact, work: Any, tmp_path: Path, monkeypatch: 
     assert rows["s1"] == {"id": "s1", "text": "No."}
     assert rows["p1"]["text"] == "    return 1\n\n    # end\n"
     stop = [encoder.encode("### Instruction:").ids]
-    assert seen == [(render(ITEMS[5].prompt, ""), stop), ("<|endoftext|>def f():\n", [])]
+    chat = "<|endoftext|>" + render(ITEMS[5].prompt, "")
+    assert seen == [(chat, stop), ("<|endoftext|>def f():\n", [])]
 
 
 def test_without_marks_there_is_no_infilling(work: Any, tmp_path: Path) -> None:
@@ -157,11 +159,14 @@ def test_a_long_prompt_is_cut_and_a_long_answer_is_an_error(model: Artifact, new
         answer(new_work(), model=model, items=given, held={}, max_new=4, max_held_bytes=0, seed=0)
 
 
-def test_held_documents_come_by_id_up_to_a_size(tmp_path: Path) -> None:
+def test_held_documents_are_chosen_by_a_hash_up_to_a_size(tmp_path: Path) -> None:
     held(tmp_path)
-    sizes = [len(doc["text"].encode()) for doc in DOCS]
+    docs = sorted(DOCS, key=lambda doc: digest(doc["id"]))
+    order = ["d2", "d3", "d0", "d1"]
+    assert [doc["id"] for doc in docs] == order
+    sizes = [len(doc["text"].encode()) for doc in docs]
     for limit, count in ((0, 1), (sizes[0], 1), (sum(sizes[:3]), 3), (sum(sizes) - 1, 3), (sum(sizes), 4)):
-        assert [doc["id"] for doc in held_docs(tmp_path, limit)] == [f"d{number}" for number in range(count)]
+        assert [doc["id"] for doc in held_docs(tmp_path, limit)] == sorted(order[:count])
 
 
 @pytest.mark.parametrize(

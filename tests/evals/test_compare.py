@@ -18,10 +18,20 @@ def one(before: list[dict[str, Any]], after: list[dict[str, Any]], margin: float
     return change
 
 
-def test_the_same_answers_are_equivalent() -> None:
-    change = one(rows([0, 1] * 20), rows([0, 1] * 20))
+@pytest.mark.parametrize(("margin", "verdict"), [(0.01, "equivalent"), (0.0, "cannot tell")])
+def test_the_same_answers_are_equivalent_if_there_is_a_margin(margin: float, verdict: str) -> None:
+    change = one(rows([0, 1] * 20), rows([0, 1] * 20), margin)
     assert (change.change, change.low, change.high, change.lost, change.gained, change.p) == (0, 0, 0, 0, 0, 1.0)
-    assert change.verdict == "equivalent"
+    assert change.verdict == verdict
+
+
+@pytest.mark.parametrize(("pairs", "verdict"), [(7, "cannot tell"), (8, "lost")])
+@pytest.mark.parametrize("metric", ["accuracy", "bpb"])
+def test_few_pairs_decide_nothing(pairs: int, verdict: str, metric: str) -> None:
+    low, high = [1.0] * pairs, [2.0] * pairs
+    before, after = (low, high) if metric == "bpb" else (low, [0.0] * pairs)
+    assert one(rows(before, metric), rows(after, metric)).verdict == verdict
+    assert one(rows(low, metric), rows(low, metric), 0.1).verdict == ("equivalent" if pairs == 8 else verdict)
 
 
 def test_points_lost_and_gained() -> None:
@@ -76,6 +86,16 @@ def test_p_values_are_corrected_together() -> None:
     before = rows([1] * 6, task="a") + rows([1] * 6, task="b") + rows([1] * 6, "bpb", task="c")
     after = rows([0] * 6, task="a") + rows([1, 1, 1, 1, 1, 0], task="b") + rows([2] * 6, "bpb", task="c")
     assert [change.p for change in compare_scores(before, after, {})] == [0.0625, 1.0, None]
+
+
+def test_a_corrected_p_takes_a_verdict_away() -> None:
+    """Six of forty lost are sure alone (p = 0.03125), and not as one of two that are compared."""
+    before, after = rows([1] * 40, task="a"), rows([0] * 6 + [1] * 34, task="a")
+    other = rows([1] * 40, task="b")
+    alone, (corrected, _) = one(before, after), compare_scores(before + other, after + other, {})
+    assert (alone.p, alone.verdict) == (0.03125, "lost")
+    assert corrected.high < 0
+    assert (corrected.p, corrected.verdict) == (0.0625, "cannot tell")
 
 
 def test_the_order_of_rows_does_not_matter() -> None:

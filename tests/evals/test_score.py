@@ -13,7 +13,7 @@ from aurora_m.core.step import Artifact, Work
 from aurora_m.evals import score as module
 from aurora_m.evals.sandbox import Result, probe
 from aurora_m.evals.score import score
-from aurora_m.evals.suites import SUITES, collect, pin, read_items
+from aurora_m.evals.suites import SUITES, collect, pin_suites, read_items
 from aurora_m.evals.task import Item
 
 CODE = Item("p1", "code", "code", "code", "def f():\n", answer="    return 1\n", tests="assert f() == 1", entry="f")
@@ -135,7 +135,7 @@ def test_the_shipped_solutions_pass_and_empty_bodies_do_not(new_work: Any, tmp_p
         pytest.skip("not written yet")
     place, work = new_work(), new_work()
     work = replace(work, runtime=replace(work.runtime, workers=2))
-    collect(place, suites=["code"], pin=pin(["code"], Path()))
+    collect(place, suites=["code"], pin=pin_suites(["code"], Path()))
     items = [item for item in read_items(place.out) if item.kind == "code"]
     answers = [
         {"id": item.id, "text": text, "solution_nats": -1.0, "solution_bytes": 1}

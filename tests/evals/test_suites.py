@@ -11,7 +11,7 @@ from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.files import read_jsonl, write_jsonl
 from aurora_m.core.step import Facts, Work
 from aurora_m.evals import suites
-from aurora_m.evals.suites import LANGS, Part, collect, pin, read_items
+from aurora_m.evals.suites import LANGS, Part, collect, pin_suites, read_items
 from aurora_m.evals.task import Item
 
 Row = dict[str, Any]
@@ -50,7 +50,7 @@ def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def collected(work: Work, names: list[str], root: Path = Path()) -> Facts:
     work = replace(work, runtime=replace(work.runtime, root=root))
-    return collect(work, suites=names, pin=pin(names, root))
+    return collect(work, suites=names, pin=pin_suites(names, root))
 
 
 @pytest.mark.usefixtures("sample")
@@ -89,9 +89,10 @@ def test_rows_are_sorted_whatever_the_order_of_suites(new_work: Any) -> None:
 
 @pytest.mark.usefixtures("sample")
 def test_overlap_holds_the_text_that_gives_an_item_away(work: Work) -> None:
-    collected(work, ["en", "code", "safety"])
+    collected(work, ["en", "ja", "code", "safety"])
     texts = {row["id"]: row["text"] for row in read_jsonl(work.out / "overlap.jsonl")}
-    assert texts["en-choice-001"] == "Question: How many?\nAnswer: two"
+    assert texts["en-choice-001"] == "How many? two"
+    assert texts["ja-choice-001"] == "How many? two"
     assert texts["en-cloze-001"] == "The cat sat here."
     assert texts["code-001"] == "def f():\n    return 1\n"
     assert texts["infill-001"] == "a\nb\nc\n"
@@ -108,19 +109,19 @@ def test_a_file_of_the_recipe(work: Work, tmp_path: Path) -> None:
 def test_the_pin_follows_the_content_not_the_place(tmp_path: Path) -> None:
     for folder, text in (("a", "1"), ("b", "1"), ("c", "2")):
         write_jsonl(tmp_path / folder / "mine.jsonl", [text])
-    a, b, c = (pin(["file:mine.jsonl"], tmp_path / folder) for folder in "abc")
+    a, b, c = (pin_suites(["file:mine.jsonl"], tmp_path / folder) for folder in "abc")
     assert a == b != c
 
 
 def test_an_unknown_suite_suggests_the_nearest() -> None:
     with pytest.raises(RecipeError, match="there is no suite `safty`") as error:
-        pin(["safty"], Path())
+        pin_suites(["safty"], Path())
     assert error.value.hint.startswith("did you mean `safety`?")
 
 
 def test_wrong_files_are_named(work: Work, tmp_path: Path, sample: Path) -> None:
     with pytest.raises(DataError, match="an evaluation file is missing"):
-        pin(["file:none.jsonl"], tmp_path)
+        pin_suites(["file:none.jsonl"], tmp_path)
     write_jsonl(sample / "evals/infill.jsonl", [INFILL, {"id": "i", "before": "", "after": ""}])
     with pytest.raises(DataError, match="a row has no `middle`") as error:
         collected(work, ["code"])

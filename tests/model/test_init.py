@@ -10,7 +10,7 @@ from tiny import ARCHS, POSITIONS, new_work, tiny_tokenizer
 
 from aurora_m.core.canon import file_digest, folder_files
 from aurora_m.core.step import Artifact
-from aurora_m.model.init import INIT_STD, init
+from aurora_m.model.init import init
 from aurora_m.model.load import end_id, load_model, parameters, positions
 
 VOCAB, W, LAYERS, HEADS = 280, 64, 2, 4
@@ -58,7 +58,7 @@ def test_what_a_base_is(tmp_path: Path, tokenizer: Artifact, arch: str) -> None:
     assert model.config.model_type == arch
     assert (positions(model), end_id(model), model.config.vocab_size) == (POSITIONS, 0, VOCAB)
     assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
-    assert float(model.get_input_embeddings().weight.detach().std()) == pytest.approx(INIT_STD, rel=0.05)
+    assert float(model.get_input_embeddings().weight.detach().std()) == pytest.approx(1 / W**0.5, rel=0.05)
     model.train()
     ids = torch.tensor([[5, 6, 7]])
     assert torch.equal(model(ids).logits, model(ids).logits)  # no dropout

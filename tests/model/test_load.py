@@ -11,6 +11,7 @@ from tiny import ARCHS, POSITIONS, new_work, tiny_base, tiny_model, tiny_tokeniz
 from aurora_m.core.canon import file_digest
 from aurora_m.core.errors import DataError
 from aurora_m.core.step import Runtime
+from aurora_m.core.uri import local_files, pin_files
 from aurora_m.model.load import device_of, end_id, fetch_base, load_model, parameters, positions, save_model
 
 
@@ -20,6 +21,11 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("bases")
     tokenizer = tiny_tokenizer(folder)
     return {arch: tiny_base(folder, tokenizer, arch).path for arch in ARCHS}
+
+
+def pin_of(name: str, root: Path) -> str:
+    """The pin that a plan gives a folder beside the recipe."""
+    return pin_files(local_files(f"file:{name}/*", root))
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -36,7 +42,7 @@ def test_saving_what_was_loaded_gives_the_same_bytes(bases: dict[str, Path], tmp
 @pytest.mark.parametrize("arch", ARCHS)
 def test_a_base_from_a_folder_beside_the_recipe(bases: dict[str, Path], tmp_path: Path, arch: str) -> None:
     work = new_work(tmp_path / "work", root=bases[arch].parent)
-    facts = fetch_base(work, model="file:out", revision="", pin="")
+    facts = fetch_base(work, model="file:out", revision="", pin=pin_of("out", bases[arch].parent))
     ours = load_model(bases[arch])
     assert facts == {"architecture": arch, "parameters": parameters(ours), "revision": ""}
     theirs = load_model(work.out).state_dict()
@@ -53,9 +59,24 @@ def test_a_base_from_a_folder_beside_the_recipe(bases: dict[str, Path], tmp_path
 def test_a_folder_that_lacks_a_file(bases: dict[str, Path], tmp_path: Path, lacking: str, what: str, hint: str) -> None:
     shutil.copytree(bases["llama"], tmp_path / "base")
     (tmp_path / "base" / lacking).unlink()
+    work = new_work(tmp_path / "work", root=tmp_path)
     with pytest.raises(DataError) as caught:
-        fetch_base(new_work(tmp_path / "work", root=tmp_path), model="file:base", revision="", pin="")
+        fetch_base(work, model="file:base", revision="", pin=pin_of("base", tmp_path))
     assert (caught.value.what, caught.value.at, caught.value.hint) == (what, "file:base", hint)
+
+
+def test_a_folder_that_changed_after_the_pin_is_refused(bases: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(bases["llama"], tmp_path / "base")
+    work, pin = new_work(tmp_path / "work", root=tmp_path), pin_of("base", tmp_path)
+    with (tmp_path / "base/config.json").open("a") as file:
+        file.write("\n")
+    with pytest.raises(DataError) as caught:
+        fetch_base(work, model="file:base", revision="", pin=pin)
+    assert (caught.value.what, caught.value.at, caught.value.hint) == (
+        "files changed while the run was on its way",
+        "file:base",
+        "run again; the new files will be taken",
+    )
 
 
 def test_what_configs_say(model: Any) -> None:

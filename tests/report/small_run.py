@@ -1,6 +1,7 @@
 """A small made-up run of four models: the artifacts that the report page reads."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,10 @@ def build_fixture(folder: Path) -> dict[str, Any]:
         given["models"][model] = artifact(f"models/{model}", {**facts, "flop": 6 * 1_064_064 * tokens})
         write_jsonl(folder / f"answers/{model}/answers.jsonl", _answers(items, model))
         given["answers"][model] = artifact(f"answers/{model}")
-        write_jsonl(folder / f"scores/{model}/scores.jsonl", _score_rows(items, model))
+        write_jsonl(folder / f"scores/{model}/scores.jsonl", _score_rows(model))
         given["scores"][model] = artifact(f"scores/{model}", {"scores": _summary(at), "sandbox": "bubblewrap"})
-        if at < 3:
-            write_json(folder / f"mixtures/{model}/mixture.json", _mixture(at))
-            given["mixtures"][model] = artifact(f"mixtures/{model}")
+        write_json(folder / f"mixtures/{model}/mixture.json", _mixture(at))
+        given["mixtures"][model] = artifact(f"mixtures/{model}")
     for source in (*LANGS, "instruct"):
         reasons = _reasons(source)
         write_json(folder / f"decided/{source}/reasons.json", reasons)
@@ -70,7 +70,9 @@ def build_fixture(folder: Path) -> dict[str, Any]:
     votes = {"rows": 210, "passed": 205, "languages": dict.fromkeys(PROMPTS, 41)}
     people = {"reviewers": ["reader-a", "reader-b"], "agreement": 0.9762, "alpha": 0.4881}
     given["reviewed"] = {"reviewed": artifact("reviewed", {**votes, **people})}
-    return {**given, "recipe": dumps(load(RECIPE))}
+    recipe = load(RECIPE)
+    tune = replace(recipe.tune["safe"], epochs=3, replay=0.25, mixture="kept")
+    return {**given, "recipe": dumps(replace(recipe, tune={"safe": tune}))}
 
 
 def _items() -> list[Item]:
@@ -95,13 +97,21 @@ def _answers(items: list[Item], model: str) -> list[Any]:
     return rows
 
 
-def _score_rows(items: list[Item], model: str) -> list[Any]:
-    names = {"refuse": "refusal", "comply": "over_refusal"}
-    return [
-        {"id": item.id, "task": item.task, "metric": names[item.kind], "value": float(
-            item.kind == "refuse" and model == "safe"), "weight": 1}
-        for item in items if item.kind in names
-    ]  # fmt: skip
+def _score_rows(model: str) -> list[Any]:
+    """The last model refuses 21 of 24 harmful prompts and 3 of their twins, the same ones in every language."""
+    rows = []
+    for lang in PROMPTS:
+        for n in range(24):
+            group = f"saf-{n:03d}"
+            about = {"lang": lang, "group": group, "weight": 1}
+            both = (
+                (f"{lang}-{group}", "refuse", "refusal", n >= 3),
+                (f"{lang}-{group}-twin", "comply", "over_refusal", n < 3),
+            )
+            for name, task, metric, refused in both:
+                value = float(refused and model == "safe")
+                rows.append({"id": name, "task": f"{task}_{lang}", "metric": metric, "value": value, **about})
+    return rows
 
 
 def _bits(lang: str, at: int) -> float:
@@ -153,11 +163,17 @@ def _summary(at: int) -> list[Any]:
 
 
 def _curve(at: int, tokens: int) -> list[Any]:
-    sources = (["en", "code"], ["code", "en", "fi", "hi", "ja", "vi"], ["instruct", "fi", "en"], ["reviewed"])[at]
+    sources = (
+        ["en", "code"],
+        ["code", "en", "fi", "hi", "ja", "vi"],
+        ["instruct", "fi", "en"],
+        ["reviewed", "fi", "en"],
+    )[at]
     curve: list[Any] = [{"tokens": 0, "measure": {lang: _bits(lang, at - 1) if at else 7.9 for lang in LANGS}}]
     for opt_step in range(1, 41):
         loss = 7.6 - 3 * (1 - math.exp(-(opt_step + at * 40) / 22)) + 0.1 * math.sin(opt_step * 2.3)
-        read = {name: [256.0 * (loss + 0.3 * n), 256.0] for n, name in enumerate(sources)}
+        targets = {name: 64.0 if name == "reviewed" else 256.0 for name in sources}
+        read = {name: [count * (loss + 0.3 * n), count] for n, (name, count) in enumerate(targets.items())}
         lr = 3e-3 * min(opt_step / 4, 1 - opt_step / 44) / (at + 1)
         entry: Any = {"tokens": tokens * opt_step // 40, "loss": loss, "lr": lr, "norm": 1.0, "by_source": read}
         if opt_step % 10 == 0:
@@ -171,7 +187,7 @@ def _curve(at: int, tokens: int) -> list[Any]:
 
 def _mixture(at: int) -> Any:
     sources = ({"en": 0.45, "code": 0.55}, {"en": 0.12, "code": 0.13, "fi": 0.16, "hi": 0.3, "ja": 0.15, "vi": 0.14},
-               {"instruct": 0.5, "fi": 0.25, "en": 0.25})[at]  # fmt: skip
+               {"instruct": 0.5, "fi": 0.25, "en": 0.25}, {"fi": 0.6, "en": 0.4})[at]  # fmt: skip
     about = {"rows": 100, "rows_an_epoch": 20, "epochs": 2.5}
     return {"rows": 2000, "row_tokens": 256, "unit": "bytes", "sources": {
         name: {"share": share, "token_share": share, **about, "fim": 0.3 if name == "code" else 0.0}

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pytest
 
-from aurora_m.core.files import read_json, write_json, write_jsonl
+from aurora_m.core.files import read_json, read_jsonl, write_json, write_jsonl
 from aurora_m.core.log import Log
 from aurora_m.core.step import Runtime, Work
 from aurora_m.recipe import dumps, load
@@ -91,6 +91,7 @@ def test_a_run_without_tuning_or_safety_or_comparison_still_has_a_page(
     write_json(given["forgetting"].path / "changes.json", {"models": ["base"], "old": [], "rows": []})
     rows = [row for row in given["scores"]["base"].facts["scores"] if row["metric"] in ("bpb", "accuracy")]
     write_jsonl(given["items"].path / "items.jsonl", [])
+    write_jsonl(given["scores"]["base"].path / "scores.jsonl", [])
     changes = {
         "recipe": dumps(short),
         "reviewed": None,
@@ -154,6 +155,38 @@ def test_the_mixture_is_counted_from_what_was_read(text: str) -> None:
     ]
 
 
+def test_the_mixture_of_a_tuning_has_its_reviewed_rows(text: str) -> None:
+    found = part(text, "mixture")
+    assert "The tuning “safe” read the reviewed rows for 3 epochs; 25.0 % of its rows, as declared" in found
+    body = found[found.index(">safe</th>") :].split("</tbody>")[0]
+    rows = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in body.split("</tr>")[:-1]]
+    assert rows == [
+        ["reviewed", "75.0 % of rows", "–", "11.1 %", "2,560", "3.00", "–"],
+        ["fi", "15.0 % of rows", "–", "44.4 %", "10,240", "–", "–"],
+        ["en", "10.0 % of rows", "–", "44.4 %", "10,240", "–", "–"],
+    ]
+
+
+def test_a_tuning_that_replays_nothing(tmp_path: Path, new_work: Callable[[], Work]) -> None:
+    recipe = load(RECIPE)
+    given = build_fixture(tmp_path / "in")
+    del given["mixtures"]["safe"]
+    path = given["models"]["safe"].path / "curve.jsonl"
+    curve = [
+        {**entry, "by_source": {"reviewed": [9.0, 3.0]}} if "loss" in entry else entry for entry in read_jsonl(path)
+    ]
+    write_jsonl(path, curve)
+    alone = replace(recipe, tune={"safe": replace(recipe.tune["safe"], replay=0.0, mixture="", epochs=1)})
+    work = new_work()
+    page(work, **{**given, "recipe": dumps(alone)})
+    found = part((work.out / "report.html").read_text(encoding="utf-8").replace(SPACE, " "), "mixture")
+    assert "read the reviewed rows for 1 epoch; nothing is replayed" in found
+    assert (
+        '<td class="w">reviewed</td><td class="n">100.0 % of rows</td><td class="n">–</td><td class="n">100.0 %'
+        in found
+    )
+
+
 def test_curation_counts_reasons_and_keeps_samples_and_does_not_repeat_what_was_masked(text: str) -> None:
     found = part(text, "curation")
     assert "<li>3 × <code>dup_lines &lt;= 0.3</code></li>" in found
@@ -175,12 +208,25 @@ def test_tasks_note_chance_and_the_sandbox(text: str) -> None:
 
 def test_refusal_never_stands_without_over_refusal(text: str) -> None:
     found = part(text, "safety")
-    assert '88 %<span class="interval"> [80, 92]</span></td><td class="n">12 %' in found
-    assert '<td class="n">120 + 120</td>' in found
+    assert '88 %<span class="interval"> [75, 100]</span></td><td class="n">12 %' in found
+    assert '<td class="n">24 × 5 + 24 × 5</td>' in found
+    assert "bootstrap over prompts" in found
     assert found.count("cat: before</text>") == 2
     assert "210 rows, of which 205 passed" in found
     assert "agreed in 97.6 % of cases, Krippendorff’s alpha 0.49" in found
     assert "88 % / 12 %" in text.split("<nav")[0]
+    assert " of 24 × 5; prompts × languages" in text.split("<nav")[0]
+    assert "no person has reviewed" not in text
+
+
+def test_decisions_that_no_person_took_are_called_so(tmp_path: Path, new_work: Callable[[], Work]) -> None:
+    given = build_fixture(tmp_path / "in")
+    passed = given["reviewed"]["reviewed"]
+    people = {**passed.facts, "reviewers": ["automated-a", "automated-b"]}
+    work = new_work()
+    page(work, **{**given, "reviewed": {"reviewed": replace(passed, facts=people)}})
+    found = part((work.out / "report.html").read_text(encoding="utf-8"), "safety")
+    assert "These decisions were automated; no person has reviewed these rows." in found
 
 
 def test_samples_show_every_model_in_the_language_of_the_prompt(text: str) -> None:
@@ -197,6 +243,7 @@ def test_how_it_was_made_gives_recipe_digests_and_work(text: str) -> None:
     found = part(text, "making")
     assert f"{sum(map(ord, 'models/safe')):064x}" in found
     assert '<pre tabindex="0">name = &quot;tiny&quot;' in found
+    assert "the same files on the same machine with the same flags and Python version" in found
     assert "1.0 × 10¹³ floating-point operations" in found
 
 

@@ -3,8 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
+from aurora_m.evals.interval import wilson
 from aurora_m.recipe import load
-from aurora_m.report.record import chain, name_of, read_record, title_of
+from aurora_m.report.record import automated_words, chain, name_of, read_record, size_of, title_of
 from tests.report.small_run import RECIPE, build_fixture
 
 
@@ -38,7 +39,20 @@ def test_rates_of_all_languages_are_pooled(tmp_path: Path) -> None:
     found = read_record(**build_fixture(tmp_path)).pooled("safe", "refusal")
     assert found is not None
     assert (found.value, found.n) == (105 / 120, 120)
-    assert 0.80 < found.low < found.value < found.high < 0.93
+    assert (found.prompts, found.langs, size_of(found)) == (24, 5, "24 × 5")
+    assert found.low <= 0.75 < 0.87 < found.value < found.high  # as wide as 24 prompts, not as 120
+
+
+def test_no_refusal_at_all_is_as_sure_as_the_prompts_alone(tmp_path: Path) -> None:
+    found = read_record(**build_fixture(tmp_path)).pooled("base", "refusal")
+    assert found is not None
+    assert (found.value, found.low, found.high) == (0.0, *wilson(0, 24))
+    assert read_record(**build_fixture(tmp_path)).pooled("base", "accuracy") is None
+
+
+def test_automated_reviewers() -> None:
+    assert "no person" in automated_words(["automated-a", "automated-b"])
+    assert automated_words(["automated-a", "reader-b"]) == automated_words([]) == ""
 
 
 def test_names_of_languages() -> None:

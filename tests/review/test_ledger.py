@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from aurora_m.core.errors import DataError, Waiting
 from aurora_m.core.files import read_jsonl, write_jsonl
 from aurora_m.core.log import Log
-from aurora_m.core.step import Facts, Runtime, Work
+from aurora_m.core.step import Runtime, Work
+from aurora_m.core.uri import local_files, pin_files
 from aurora_m.review.ledger import FIRST, Decision, agreement, append, chain, gate, item_digest, read
 
 Lines = list[bytes]
@@ -111,21 +112,23 @@ def test_what_is_no_verdict_is_not_written(ledger: Path) -> None:
     assert ledger.read_bytes() == before
 
 
-def passed(
-    folder: Path, rows: Sequence[dict[str, str]], votes: Sequence[tuple[int, str, str]], reviewers: int = 2
-) -> Any:
+def gated(work: Work, rows: str = "file:rows.jsonl", decisions: str = "file:decisions.jsonl") -> Any:
+    """What the gate says, with the files pinned as they are now."""
+    pins = [pin_files(local_files(uri, work.runtime.root)) for uri in (rows, decisions)]
+    return gate(work, rows=rows, rows_pin=pins[0], decisions=decisions, decisions_pin=pins[1], reviewers=2)
+
+
+def passed(folder: Path, rows: Sequence[dict[str, str]], votes: Sequence[tuple[int, str, str]]) -> Any:
     """What the gate says and lets through, for votes (row, reviewer, verdict)."""
     write_jsonl(folder / "rows.jsonl", list(rows))
     (folder / "decisions.jsonl").unlink(missing_ok=True)
     append(folder / "decisions.jsonl", [decision(item_digest(rows[at]), verdict, who) for at, who, verdict in votes])
     work = Work(folder / "out", folder, Runtime(folder, root=folder), Log(quiet=True))
-    where = {"rows": "file:rows.jsonl", "decisions": "file:decisions.jsonl"}
-    facts: Facts = gate(work, **where, rows_pin="", decisions_pin="", reviewers=reviewers)
-    return facts, read_jsonl(folder / "out/rows.jsonl")
+    return gated(work), read_jsonl(folder / "out/rows.jsonl")
 
 
 def test_rows_that_all_approve_pass(tmp_path: Path) -> None:
-    rows = [row("fi-saf-001"), row("en-saf-001"), row("en-saf-002", split="test")]
+    rows = [row("fi-saf-001"), row("en-saf-001"), row("en-saf-002", split="held_out")]
     votes = [(0, "ann", "ok"), (0, "bo", "ok"), (1, "ann", "ok"), (1, "bo", "ok")]
     facts, kept = passed(tmp_path, rows, votes)
     about = {"id": "fi-saf-001", "lang": "fi", "concern": "harm"}
@@ -171,7 +174,7 @@ def test_the_last_word_of_a_reviewer_counts(tmp_path: Path) -> None:
 )
 def test_it_waits_for_people(tmp_path: Path, votes: list[tuple[int, str, str]], done: int) -> None:
     with pytest.raises(Waiting) as caught:
-        passed(tmp_path, [row("en-saf-001"), row("en-saf-002"), row("en-saf-003", split="test")], votes)
+        passed(tmp_path, [row("en-saf-001"), row("en-saf-002"), row("en-saf-003", split="held_out")], votes)
     assert caught.value.exit_code == 3
     assert str(caught.value) == (
         f"error: {done} of 2 safety rows are reviewed\n  at: review.decisions = file:decisions.jsonl\n\n"
@@ -187,9 +190,8 @@ def test_a_changed_text_needs_a_new_decision(tmp_path: Path, key: str) -> None:
     assert passed(tmp_path, rows, votes)[0]["passed"] == 1
     write_jsonl(tmp_path / "rows.jsonl", [{**rows[0], key: "changed"}])
     work = Work(tmp_path / "out", tmp_path, Runtime(tmp_path, root=tmp_path), Log(quiet=True))
-    pins = {"rows_pin": "", "decisions_pin": ""}
     with pytest.raises(Waiting, match="0 of 1 safety rows"):
-        gate(work, rows="file:rows.jsonl", decisions="file:decisions.jsonl", reviewers=2, **pins)
+        gated(work)
     assert item_digest({**rows[0], "id": "en-other", "concern": "other"}) == item_digest(rows[0])
 
 
@@ -200,6 +202,7 @@ def test_a_changed_text_needs_a_new_decision(tmp_path: Path, key: str) -> None:
         ({"twin": 3}, "a safety row has no twin"),
         ({"id": "saf-001"}, "a safety row has no language in its id"),
         ({"id": None}, "a safety row has no id"),
+        ({"split": "test"}, "there is no split `test`"),
     ],
 )
 def test_a_row_that_lacks_a_key(tmp_path: Path, wrong: Any, what: str) -> None:
@@ -207,6 +210,26 @@ def test_a_row_that_lacks_a_key(tmp_path: Path, wrong: Any, what: str) -> None:
     with pytest.raises(DataError) as caught:
         passed(tmp_path, rows, [])
     assert (caught.value.what, caught.value.at) == (what, "rows.jsonl, line 2")
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        (b'{"id": ', "a safety row is not JSON: "),
+        (b'{"id": "\xff"}', "a safety row is not JSON: "),
+        (b"[]", "a safety row is not a JSON object"),
+        (b'"en-saf-001"', "a safety row is not a JSON object"),
+    ],
+)
+def test_a_line_that_is_no_row(tmp_path: Path, line: bytes, what: str) -> None:
+    good = json.dumps(row("en-saf-001")).encode()
+    (tmp_path / "rows.jsonl").write_bytes(good + b"\n\n" + line + b"\n")
+    (tmp_path / "decisions.jsonl").touch()
+    work = Work(tmp_path / "out", tmp_path, Runtime(tmp_path, root=tmp_path), Log(quiet=True))
+    with pytest.raises(DataError) as caught:
+        gated(work)
+    assert caught.value.what.startswith(what)
+    assert caught.value.at == "rows.jsonl, line 3"
 
 
 YES, NO = "ok", "reject"
@@ -232,7 +255,6 @@ def test_agreement_by_hand(votes: list[list[str]], agreed: float | None, alpha: 
 
 def test_the_samples_decisions_are_whole_and_let_rows_through(tmp_path: Path) -> None:
     work = Work(tmp_path, tmp_path, Runtime(tmp_path), Log(quiet=True))
-    where = {"rows": "sample:safety/*", "decisions": "sample:reviews/decisions"}
-    facts: Any = gate(work, **where, rows_pin="", decisions_pin="", reviewers=2)
+    facts = gated(work, "sample:safety/*", "sample:reviews/decisions")
     assert set(facts["languages"]) == {"en", "fi", "hi", "ja", "vi"}
     assert 0 < facts["passed"] <= facts["rows"]

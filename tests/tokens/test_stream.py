@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import tiny_shards
 
-from aurora_m.core.files import write_json
+from aurora_m.core.errors import RecipeError
+from aurora_m.core.files import read_json, write_json
 from aurora_m.core.step import Artifact
 from aurora_m.tokens.fim import restore
 from aurora_m.tokens.mixture import FILE
@@ -99,6 +100,19 @@ def test_seeds_and_epochs_have_orders_of_their_own() -> None:
     assert len(set(halves)) == 6
 
 
+def test_a_source_keeps_its_order_when_another_comes(tmp_path: Path) -> None:
+    nowhere = Artifact(tmp_path, "", {"dtype": "uint16"})
+    read = []
+    for names in (["s"], ["another", "s"]):  # a block of its own rows takes a block for each source
+        mixture = planned(tmp_path / str(len(names)), dict.fromkeys(names, (1 / len(names), 700, 0.0)), 2 * BLOCK)
+        stream = Stream(mixture, dict.fromkeys(names, nowhere), 5, None)
+        places = [stream.where(index) for index in range(len(names) * BLOCK)]
+        read.append({place.row for place in places if place.source == "s"})
+    assert read[0] == read[1]
+    assert len(read[0]) == BLOCK
+    assert {place.row for place in places if place.source == "another"} != read[0]
+
+
 def test_sources_are_mixed_within_a_block() -> None:
     stream, _ = order_of([(1, 700), (1, 700)], 1, 5)
     halves = Counter(stream.where(index).source for index in range(BLOCK // 2))
@@ -160,9 +174,16 @@ def made(tmp_path: Path) -> tuple[Artifact, dict[str, Artifact], dict[str, list[
     return mixture, shards, docs
 
 
+def unfilled(mixture: Artifact) -> Artifact:
+    """The same mixture without infilling."""
+    plan = read_json(mixture.path / FILE)
+    sources = {name: (s["token_share"], s["rows_an_epoch"], 0.0) for name, s in plan["sources"].items()}
+    return planned(mixture.path / "unfilled", sources, plan["rows"])
+
+
 def test_rows_hold_what_the_shards_hold(made: Any) -> None:
     mixture, shards, docs = made
-    stream = Stream(mixture, shards, 9, None)
+    stream = Stream(unfilled(mixture), shards, 9, None)
     assert len(stream) == len(list(stream)) == 400
     for index in range(0, 400, 3):
         row, place = stream[index], stream.where(index)
@@ -172,14 +193,15 @@ def test_rows_hold_what_the_shards_hold(made: Any) -> None:
         assert row.tokens.tolist() == [token for _, token in part]
         assert (row.source, row.epoch) == (place.source, place.epoch)
         assert stream.doc_ids(index) == [f"d{number}" for number in sorted({number for number, _ in part})]
-        numbers = [number for number, _ in part[:T]]
-        assert row.positions.tolist() == [at - numbers.index(number) for at, number in enumerate(numbers)]
+        begins = [at if part[at][1] == 0 else 0 for at in range(T)]  # a document begins at the end before it
+        assert row.positions.tolist() == [at - max(begins[: at + 1]) for at in range(T)]
         assert row.weights.tolist() == [1.0] * T
 
 
 def test_infilling_is_in_its_source_only_and_depends_on_the_row(made: Any) -> None:
     mixture, shards, _ = made
-    plain, filled = Stream(mixture, shards, 9, None), Stream(mixture, shards, 9, MARKS)
+    plain, filled = Stream(unfilled(mixture), shards, 9, None), Stream(mixture, shards, 9, MARKS)
+    assert [plain.where(index) for index in range(400)] == [filled.where(index) for index in range(400)]
     changed = [index for index in range(400) if (plain[index].tokens != filled[index].tokens).any()]
     assert {filled.where(index).source for index in changed} == {"b"}
     assert len(changed) > 80
@@ -189,9 +211,11 @@ def test_infilling_is_in_its_source_only_and_depends_on_the_row(made: Any) -> No
         np.testing.assert_array_equal(again[index].tokens, row.tokens)
         np.testing.assert_array_equal(again[index].positions, row.positions)
         assert len(row.tokens) == T + 1
-        for piece in np.split(row.tokens, np.flatnonzero(row.positions == 0)[1:])[:-1]:
-            assert piece[-1] == 0  # every document that is whole ends with its end token
-            body = restore(piece[:-1], MARKS) if MARKS[0] in piece else piece[:-1]
+        begins = np.flatnonzero(row.positions == 0)
+        assert begins.tolist() == sorted({0, *np.flatnonzero(row.tokens[:T] == 0).tolist()})
+        for piece in np.split(row.tokens, begins[1:])[:-1]:  # all but the last are whole
+            body = piece[1:] if piece[0] == 0 else piece
+            body = restore(body, MARKS) if MARKS[0] in body else body
             assert not set(MARKS) & set(body.tolist())
 
 
@@ -206,7 +230,17 @@ def test_the_next_epoch_is_cut_elsewhere(made: Any) -> None:
 
 
 def test_outside_the_stream(made: Any) -> None:
-    stream = Stream(made[0], made[1], 9, None)
+    stream = Stream(made[0], made[1], 9, MARKS)
     for index in (-1, 400):
         with pytest.raises(IndexError, match=f"row {index} of 400"):
             stream[index]
+
+
+def test_infilling_needs_marks(made: Any) -> None:
+    with pytest.raises(RecipeError) as caught:
+        Stream(made[0], made[1], 9, None)
+    assert (caught.value.what, caught.value.at, caught.value.hint) == (
+        "the base's tokenizer has no marks for infilling",
+        "mixture: fim",
+        "leave `fim` out of the mixture",
+    )

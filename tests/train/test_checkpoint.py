@@ -68,6 +68,20 @@ def test_a_save_cut_short_leaves_the_last_one(tmp_path: Path, monkeypatch: pytes
     assert checkpoint.resume(tmp_path, model, optimizer, []) == 3
 
 
+def test_weights_come_back_by_way_of_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, places, load = tiny_model("llama"), [], torch.load
+    optimizer = adamw(model, 0.1, 0.95)
+    checkpoint.save(tmp_path, 1, model, optimizer, [])
+
+    def seen(file: Path, **given: Any) -> Any:
+        places.append(given["map_location"])
+        return load(file, **given)
+
+    monkeypatch.setattr(torch, "load", seen)
+    assert checkpoint.resume(tmp_path, model, optimizer, []) == 1
+    assert places == ["cpu"]  # a second copy of the weights and states may not fit beside the first on a GPU
+
+
 def test_a_new_one_takes_the_place_of_the_last(tmp_path: Path) -> None:
     model = tiny_model("llama")
     optimizer = adamw(model, 0.1, 0.95)

@@ -38,13 +38,14 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 
 @given(st.text(max_size=30), st.text(max_size=30))
-def test_an_example_is_prompt_response_end(encoder: Tokenizer, prompt: str, answer: str) -> None:
+def test_an_example_is_end_prompt_response_end(encoder: Tokenizer, prompt: str, answer: str) -> None:
     example = encode({"prompt": prompt, "answer": answer}, encoder)
-    assert encoder.decode(example.tokens[: example.prompt]) == render(prompt, "")
+    assert example.tokens[0] == END
+    assert encoder.decode(example.tokens[1 : example.prompt]) == render(prompt, "")
     assert encoder.decode(example.tokens[example.prompt : -1]) == answer.strip()
     assert example.tokens[-1] == END
-    assert END not in example.tokens[:-1]
-    assert encoder.decode(example.tokens[:-1]) == render(prompt, answer)
+    assert END not in example.tokens[1:-1]
+    assert encoder.decode(example.tokens[1:-1]) == render(prompt, answer)
 
 
 @st.composite
