@@ -26,6 +26,10 @@ def home(store: Path, name: str) -> Path:
     return Path(json.loads(aurora("show", name, "--store", store, "--json").stdout)["path"])
 
 
+def digest_of(store: Path, name: str) -> str:
+    return str(json.loads(aurora("show", name, "--store", store, "--json").stdout)["digest"])
+
+
 @pytest.mark.parametrize("lang", NEW)
 def test_cap_lowers_new_languages_by_a_quarter(changes: Rows, lang: str) -> None:
     row = bits(changes, "cap", lang)
@@ -49,7 +53,7 @@ def test_without_replay_the_report_says_lost(store: Path) -> None:
         assert row["low"] > 0.05
         assert row["verdict"] == "lost"
     page = (home(store, "tiny-no-replay/report") / "report.html").read_text()
-    assert re.search(r"<td[^>]*>\s*<[^>]*>lost<", page), "the verdict column of the page says so, too"
+    assert re.search(r'class="verdict lost">.*?lost</span></td', page), "the verdict column of the page says so, too"
 
 
 def test_tuning_raises_refusal_with_over_refusal_beside_it(changes: Rows, store: Path) -> None:
@@ -97,9 +101,9 @@ def test_the_same_bytes_upstream_run_nothing_below(store: Path, tmp_path: Path) 
     """A threshold that removes nothing more gives the same documents, so training is not run again."""
     edited = tmp_path / "tiny.toml"
     edited.write_text(TINY.read_text().replace("chars >= 40", "chars >= 41"))
-    before = home(store, "tiny/rewrite.instruct")
+    before = digest_of(store, "tiny/rewrite.instruct")
     aurora("run", edited, "--store", store, "--to", "rewrite.instruct")
-    assert home(store, "tiny/rewrite.instruct") == before
+    assert digest_of(store, "tiny/rewrite.instruct") == before
     plan = {row["step"]: row["state"] for row in json.loads(aurora("plan", edited, "--store", store, "--json").stdout)}
     assert plan["shards.instruct"] == plan["cat"] == "have"
 
@@ -108,9 +112,9 @@ def test_transformers_alone_loads_the_release(store: Path) -> None:
     release, safe = home(store, "tiny/release"), home(store, "tiny/safe")
     tokenizer = AutoTokenizer.from_pretrained(release)
     ids = tokenizer("Hyvää huomenta! おはよう", return_tensors="pt").input_ids
-    logits = [
-        AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)(ids).logits for folder in (release, safe)
-    ]
+    with torch.inference_mode():
+        models = [AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32) for folder in (release, safe)]
+        logits = [model(ids).logits for model in models]
     assert float((logits[0] - logits[1]).abs().max()) < 1e-5
     made = pipeline("text-generation", model=str(release))("The garden", max_new_tokens=8, do_sample=False)
     assert made[0]["generated_text"].startswith("The garden")
