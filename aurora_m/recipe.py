@@ -124,6 +124,7 @@ class Stage:
     warmup: Count  # tokens
     schedule: Literal["cosine", "wsd", "constant"] = "cosine"
     decay_share: float = 0.2  # of a wsd schedule
+    optimizer: Literal["adamw", "muon"] = "adamw"
     weight_decay: float = 0.1
     beta2: float = 0.95
     clip: float = 1.0
@@ -159,6 +160,7 @@ class Tune:
     replay: float = 0.0  # share of rows
     schedule: Literal["cosine", "wsd", "constant"] = "cosine"
     decay_share: float = 0.2
+    optimizer: Literal["adamw", "muon"] = "adamw"
     weight_decay: float = 0.1
     beta2: float = 0.95
     clip: float = 1.0

@@ -15,7 +15,7 @@ def generate(
     max_new: int,
     eos: int,
     stop: Sequence[list[int]] = (),
-    batch: int = 32,
+    batch: int = 64,
     temperature: float = 0.0,
     top_k: int = 0,
     seed: int = 0,

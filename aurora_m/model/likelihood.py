@@ -6,10 +6,11 @@ from math import log
 import torch
 from torch import Tensor, nn
 
-VOCAB_CHUNK_ROWS = 1024  # token positions turned into float32 log probabilities at a time
+BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}  # read at a time: what a cache holds; what keeps a GPU busy
+CHUNK_POSITIONS = 128  # turned into float32 log probabilities at a time
 
 
-def score_spans(model: nn.Module, rows: Sequence[tuple[list[int], int]], batch_tokens: int = 8192) -> list[float]:
+def score_spans(model: nn.Module, rows: Sequence[tuple[list[int], int]]) -> list[float]:
     """Sum, for each (ids, start), the natural logs of the probabilities of ids[start:] given what comes before.
 
     `start` is 1 or more and a row is at most one token longer than the model's positions. Rows are batched by length
@@ -19,6 +20,7 @@ def score_spans(model: nn.Module, rows: Sequence[tuple[list[int], int]], batch_t
         if not 1 <= start <= len(ids):
             raise ValueError(f"start {start} is not within 1..{len(ids)}")
     scores = [0.0] * len(rows)
+    batch_tokens = BATCH_TOKENS[next(model.parameters()).device.type]
     with torch.inference_mode():
         for batch in _batches(rows, batch_tokens):
             for index, score in zip(batch, _score_batch(model, [rows[index] for index in batch]), strict=True):
@@ -89,8 +91,8 @@ def _score_batch(model: nn.Module, rows: Sequence[tuple[list[int], int]]) -> lis
 def _log_probs(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
     """Natural-log probability of each target, in float32, some rows at a time to bound memory."""
     parts = []
-    for first in range(0, len(targets_N), VOCAB_CHUNK_ROWS):
-        chunk = slice(first, first + VOCAB_CHUNK_ROWS)
-        logp_CV = logits_NV[chunk].float().log_softmax(-1)
-        parts.append(logp_CV.gather(1, targets_N[chunk, None])[:, 0])
+    for first in range(0, len(targets_N), CHUNK_POSITIONS):
+        chunk = slice(first, first + CHUNK_POSITIONS)
+        logits_CV = logits_NV[chunk].float()
+        parts.append(logits_CV.gather(1, targets_N[chunk, None])[:, 0] - logits_CV.logsumexp(-1))
     return torch.cat(parts) if parts else torch.zeros(0)

@@ -1,4 +1,4 @@
-"""What a model must prove on the live kernel before it trains: packed documents do not see each other."""
+"""What a model must prove on the live kernel before it trains."""
 
 import torch
 from transformers import PreTrainedModel
@@ -29,3 +29,19 @@ def check_isolation(model: PreTrainedModel) -> float:
             hint="this architecture ignores restarting position ids; train it on rows of one document each",
         )
     return found
+
+
+@torch.inference_mode()
+def check_head(model: PreTrainedModel, length: int = 16) -> None:
+    """Refuse to train a model whose logits are more than its last states times its head: the loss would be another."""
+    model.eval()
+    tokens_BT = torch.arange(length, device=next(model.parameters()).device)[None] % model.config.vocab_size
+    logits_BTV = model(input_ids=tokens_BT, use_cache=False).logits
+    hidden_BTD = model.base_model(tokens_BT, use_cache=False).last_hidden_state
+    off = float((hidden_BTD @ model.get_output_embeddings().weight.T - logits_BTV).abs().max())
+    if off > 1e-3 * max(1.0, float(logits_BTV.abs().max())):
+        raise TrainError(
+            f"the logits are not the last states times the head: they differ by {off:.3g}",
+            at=model.config.model_type,
+            hint="architectures that scale, cap or shift their logits are not supported",
+        )

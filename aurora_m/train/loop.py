@@ -13,12 +13,12 @@ from aurora_m.core.canon import JSON
 from aurora_m.core.step import Facts, Work
 from aurora_m.core.units import format_count
 from aurora_m.model.load import device_of, parameters
-from aurora_m.model.selftest import check_isolation
+from aurora_m.model.selftest import check_head, check_isolation
 from aurora_m.tokens.stream import Row, mixed
 from aurora_m.train import checkpoint
 from aurora_m.train.guard import check_finite
-from aurora_m.train.loss import next_token_loss
-from aurora_m.train.optim import adamw, set_lr
+from aurora_m.train.loss import head_loss
+from aurora_m.train.optim import optimizers, set_lr
 from aurora_m.train.schedule import Schedule
 
 SAVING_SHARE = 0.02  # of the time, at most, goes into checkpoints
@@ -41,6 +41,7 @@ class Plan:
     rows_a_step: int
     row_tokens: int
     schedule: Schedule
+    optimizer: str
     weight_decay: float
     beta2: float
     clip: float
@@ -59,10 +60,11 @@ def fit(work: Work, name: str, model: PreTrainedModel, rows: Rows, plan: Plan, m
     what `measure` says of the model at the start and at `MARKS` even distances.
     """
     check_isolation(model)
+    check_head(model)
     model.train()
-    optimizer = adamw(model, plan.weight_decay, plan.beta2)
+    updates = optimizers(model, plan.optimizer, plan.weight_decay, plan.beta2)
     curve: list[Any] = []
-    done = checkpoint.resume(work.scratch, model, optimizer, curve)
+    done = checkpoint.resume(work.scratch, model, updates, curve)
     marks = {round(plan.opt_steps * mark / MARKS) for mark in range(1, MARKS + 1)}
     saved_s, pause_s = time.monotonic(), work.runtime.save_every_s
     with work.log.bar(name, plan.opt_steps * plan.batch, "tokens") as bar:
@@ -78,10 +80,10 @@ def fit(work: Work, name: str, model: PreTrainedModel, rows: Rows, plan: Plan, m
             loss = float(losses.sum() / sum(row.weights.sum() for row in batch))
             check_finite(loss, norm, name, opt_step, range(first, first + plan.rows_a_step))
             lr = plan.schedule.lr(opt_step * plan.batch)
-            set_lr(optimizer, lr)
-            optimizer.step()
-            assert all(group["lr"] == lr for group in optimizer.param_groups), "the optimizer used another rate"
-            optimizer.zero_grad(set_to_none=True)
+            set_lr(updates, lr)
+            for optimizer in updates:
+                optimizer.step()
+            model.zero_grad(set_to_none=True)
             entry = {
                 "tokens": opt_step * plan.batch,
                 "loss": loss,
@@ -95,7 +97,7 @@ def fit(work: Work, name: str, model: PreTrainedModel, rows: Rows, plan: Plan, m
             bar.update(opt_step * plan.batch, f"loss {loss:.3f}  lr {lr:.2e}")
             work.log.event("train", step=name, opt_step=opt_step, tokens=opt_step * plan.batch, loss=loss, lr=lr)
             if time.monotonic() - saved_s > pause_s:
-                took_s = checkpoint.save(work.scratch, opt_step, model, optimizer, curve)
+                took_s = checkpoint.save(work.scratch, opt_step, model, updates, curve)
                 saved_s, pause_s = time.monotonic(), max(work.runtime.save_every_s, took_s / SAVING_SHARE)
     model.eval()
     return curve
@@ -104,6 +106,7 @@ def fit(work: Work, name: str, model: PreTrainedModel, rows: Rows, plan: Plan, m
 def _backward(model: PreTrainedModel, batch: Sequence[Row], micro: int) -> torch.Tensor:
     """Add the gradients of the whole batch's mean loss, `micro` rows at a time; returns each row's loss sum."""
     device = next(model.parameters()).device
+    head = model.get_output_embeddings().weight
     count = float(sum(row.weights.sum() for row in batch))
     sums = []
     for start in range(0, len(batch), micro):
@@ -111,10 +114,10 @@ def _backward(model: PreTrainedModel, batch: Sequence[Row], micro: int) -> torch
         tokens_BT = torch.from_numpy(np.stack([row.tokens for row in part])).to(device)
         positions_BT = torch.from_numpy(np.stack([row.positions for row in part])).to(device)
         weights_BT = torch.from_numpy(np.stack([row.weights for row in part])).to(device)
-        logits_BTV = model(input_ids=tokens_BT[:, :-1], position_ids=positions_BT, use_cache=False).logits
-        losses_BT = next_token_loss(logits_BTV, tokens_BT[:, 1:], weights_BT)
-        (losses_BT.sum() / count).backward()
-        sums.append(losses_BT.detach().sum(1).cpu())
+        hidden_BTD = model.base_model(tokens_BT[:, :-1], position_ids=positions_BT, use_cache=False).last_hidden_state
+        total, losses_N = head_loss(hidden_BTD.flatten(0, 1), head, tokens_BT[:, 1:].flatten(), weights_BT.flatten())
+        (total / count).backward()
+        sums.append(losses_N.view_as(weights_BT).sum(1).cpu())
     return torch.cat(sums)
 
 

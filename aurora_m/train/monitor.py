@@ -13,7 +13,7 @@ from aurora_m.model.likelihood import document_bits
 from aurora_m.model.load import positions
 from aurora_m.tokens.tokenizer import end_id, open_tokenizer
 
-MARK_BYTES = 4_000  # of held-out text a language: a glance, not a verdict
+MARK_BYTES = 3_000  # of held-out text a language: a glance, not a verdict
 
 
 def bits_per_byte(held: Mapping[str, Artifact], tokenizer: Artifact) -> Callable[[PreTrainedModel], JSON]:

@@ -27,6 +27,7 @@ def train(
     end_lr: float,
     warmup: int,
     decay_share: float,
+    optimizer: str,
     weight_decay: float,
     beta2: float,
     clip: float,
@@ -41,7 +42,7 @@ def train(
     rows_a_step = batch // stream.row_tokens
     opt_steps = len(stream) // rows_a_step
     lrs = Schedule(schedule, peak_lr, end_lr, warmup, opt_steps * batch, decay_share)
-    plan = Plan(opt_steps, rows_a_step, stream.row_tokens, lrs, weight_decay, beta2, clip, seed)
+    plan = Plan(opt_steps, rows_a_step, stream.row_tokens, lrs, optimizer, weight_decay, beta2, clip, seed)
     model = start_model(work, load_model(start.path), name)
     curve = fit(work, name, model, stream, plan, bits_per_byte(held, tokenizer))
     save_model(model, work.out, start.path)

@@ -61,6 +61,7 @@ def sft(
     end_lr: float,
     warmup: int,
     decay_share: float,
+    optimizer: str,
     weight_decay: float,
     beta2: float,
     clip: float,
@@ -90,7 +91,7 @@ def sft(
             f"{len(short)} reviewed rows do not fill one batch", at=f"tune.{name}", hint="lower `batch` or add rows"
         )
     lrs = Schedule(schedule, peak_lr, end_lr, warmup, opt_steps * batch, decay_share)
-    plan = Plan(opt_steps, rows_a_step, row_tokens, lrs, weight_decay, beta2, clip, seed)
+    plan = Plan(opt_steps, rows_a_step, row_tokens, lrs, optimizer, weight_decay, beta2, clip, seed)
     model = start_model(work, load_model(start.path), name)
     curve: list[Any] = fit(work, name, model, rows, plan, bits_per_byte(held, tokenizer))
     save_model(model, work.out, start.path)

@@ -363,7 +363,7 @@ def full(ended: Ended, disk: Disk) -> None:
     what, at, hint = error(ended)
     assert (ended.returncode, what) == (FAILED, "the disk is full")
     assert Path(at) == disk.place or disk.place in Path(at).parents
-    assert hint.startswith("free some space (`aurora gc` deletes what no name reaches)")
+    assert hint.startswith("free some space (`aurora gc` deletes what no name reaches, ")
 
 
 def test_a_disk_that_fills_in_a_data_step(home: Path, disk: Disk) -> None:
@@ -397,4 +397,4 @@ def test_a_disk_that_fills_in_training(home: Path, disk: Disk) -> None:
     assert ended.returncode == DONE, ended.stderr
     assert nothing_half(disk.seen) > finished
     assert list((disk.seen / "partial").iterdir()) == []
-    assert Store(disk.seen).named("small/base").facts["opt_steps"] == 4
+    assert Store(disk.seen).named("small/base").facts["opt_steps"] == 8
