@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 DONE, FAILED, STOPPED = 0, 1, 130
 ERROR_CHARS = 400  # of what a library says
+ENGINES = ("local", "ray")
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -83,7 +84,12 @@ def parser() -> argparse.ArgumentParser:
         "--workers",
         type=int,
         default=os.environ.get("AURORA_WORKERS", "1"),
-        help="threads for data work (AURORA_WORKERS)",
+        help="processes for data work (AURORA_WORKERS)",
+    )
+    where.add_argument(
+        "--engine",
+        default=os.environ.get("AURORA_ENGINE", "local"),
+        help="where data work runs: local or ray (AURORA_ENGINE)",
     )
     where.add_argument(
         "--threads",
@@ -305,7 +311,9 @@ def _runtime(args: argparse.Namespace) -> "Runtime":
             )
     if args.device not in DEVICES:
         raise RecipeError(f"there is no device `{args.device}`", at="--device", hint=f"choose {', '.join(DEVICES)}")
-    return Runtime(Path(args.store), root, args.workers, args.threads, args.device, args.micro_batch)
+    if args.engine not in ENGINES:
+        raise RecipeError(f"there is no engine `{args.engine}`", at="--engine", hint=f"choose {', '.join(ENGINES)}")
+    return Runtime(Path(args.store), root, args.workers, args.engine, args.threads, args.device, args.micro_batch)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from aurora_m.core.errors import RecipeError
 from aurora_m.core.typed import Count, build, plain
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # what can be a folder anywhere
-
 MASKS = ("email", "iban", "ip", "card", "phone")  # as data/pii.py finds them
 
 # What a number may be, by its key wherever that stands.

@@ -38,7 +38,8 @@ class Runtime:
 
     store: Path
     root: Path = Path()  # the recipe's folder: `file:` sources are found from here
-    workers: int = 1  # threads for shard tasks
+    workers: int = 1  # processes for shard tasks
+    engine: str = "local"  # or ray: where shard tasks run
     threads: int = 0  # of torch; 0: one a core
     device: str = "auto"  # cpu, cuda, or auto: cuda where there is one
     micro_batch: int = 0  # rows a forward pass; 0: the whole batch

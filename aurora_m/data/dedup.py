@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from aurora_m.core.canon import JSON
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.core.table import read_all, read_shards, shards, write_table
-from aurora_m.data import kernels
+from aurora_m.data import kernels, minhash
 from aurora_m.data.kernels import I64, U64
 
 DUPLICATES = pa.schema(
@@ -53,7 +53,7 @@ def duplicates(work: Work, *, docs: dict[str, Artifact], near: float, order: lis
             _link(texts, band, parents, near)
             bar.update(band + 1)
     for text in range(len(parents)):
-        parents[text] = kernels.root(parents, text)
+        parents[text] = minhash.root(parents, text)
     return _write(work, docs, texts, parents)
 
 
@@ -74,7 +74,7 @@ def _read(work: Work, docs: dict[str, Artifact]) -> Texts:
                     equal.append(first.setdefault(_text_key(text.as_py()), len(equal)))
                 fresh = np.array(equal[start:], np.int64) == np.arange(start, len(equal))
                 shingles, bounds = _shingles(table["text"], fresh)
-                keys.append(kernels.bands(shingles, bounds, *_hashes()))
+                keys.append(minhash.bands(shingles, bounds, *_hashes()))
                 sizes.append(np.diff(bounds))
                 file.write(shingles.tobytes())
                 done += 1
@@ -104,7 +104,7 @@ def _shingles(texts: pa.ChunkedArray, fresh: Any) -> tuple[U64, I64]:
 @cache
 def _hashes() -> tuple[U64, U64]:
     """Factors (odd) and terms of the MinHash functions, fixed for ever."""
-    names = range(2 * BANDS * kernels.BAND_ROWS)
+    names = range(2 * BANDS * minhash.BAND_ROWS)
     drawn = (hashlib.blake2b(f"minhash {name}".encode(), digest_size=8).digest() for name in names)
     numbers = np.array([int.from_bytes(value, "big") for value in drawn], np.uint64)
     half = len(numbers) // 2
@@ -116,7 +116,7 @@ def _link(texts: Texts, band: int, parents: I64, near: float) -> None:
     keys = np.ascontiguousarray(texts.keys[:, band])
     candidates = np.flatnonzero(np.diff(texts.bounds) > 0)
     order = candidates[np.argsort(keys[candidates], kind="stable")]
-    kernels.link(texts.shingles, texts.bounds, order, keys, parents, near)
+    minhash.link(texts.shingles, texts.bounds, order, keys, parents, near)
 
 
 def _write(work: Work, docs: dict[str, Artifact], texts: Texts, parents: I64) -> Facts:
@@ -148,4 +148,4 @@ def _write(work: Work, docs: dict[str, Artifact], texts: Texts, parents: I64) ->
 
 def _similarity(texts: Texts, root: int, text: Any) -> float:
     same = int(texts.equal[text])
-    return 1.0 if same == root else float(kernels.jaccard(texts.shingles, texts.bounds, root, same))
+    return 1.0 if same == root else float(minhash.jaccard(texts.shingles, texts.bounds, root, same))

@@ -1,22 +1,21 @@
-"""Compiled loops over the utf-8 bytes of a text column: words, lines and repeats as uint64 hashes, no Python per word.
+"""Compiled loops over the utf-8 bytes of a text column: words and lines as uint64 hashes, no Python per word.
 
 A word is a run of letters and digits. Scripts that put no space between words (han, kana, Thai, Lao, Khmer, Burmese)
 give the two-character pieces of their runs instead. Case is folded before hashing; punctuation never counts.
 """
 
 import unicodedata
-from collections.abc import Callable
 from functools import cache
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 from numpy.typing import NDArray
+
+from aurora_m.data.compiled import compiled
 
 U64: TypeAlias = NDArray[np.uint64]
 I64: TypeAlias = NDArray[np.int64]
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 SYMBOL, PUNCTUATION, SPACE, MARK, DIGIT, LETTER, UNSPACED = range(7)
 JOINERS = "\u200c\u200d"  # inside Hindi and Persian words
@@ -30,12 +29,7 @@ SEED = np.uint64(0x9E3779B97F4A7C15)
 PRIME = np.uint64(0x100000001B3)
 MIX_1, MIX_2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
 HALF = np.uint64(33)
-BAND_ROWS = 8
-ONE, TWO, FIVE, ROWS = np.int64(1), np.int64(2), np.int64(5), np.int64(BAND_ROWS)  # literals compile callees anew
-
-
-def _compiled(function: Function) -> Function:
-    return cast(Function, njit(cache=True, nogil=True, error_model="numpy")(function))
+ONE, FIVE = np.int64(1), np.int64(5)  # literals compile callees anew
 
 
 @cache
@@ -98,15 +92,15 @@ def lines(texts: pa.ChunkedArray | pa.Array) -> tuple[I64, U64, NDArray[np.int32
     return counts, hashes[: bounds[-1]].copy(), sizes[: bounds[-1]].copy(), bounds
 
 
-@_compiled
-def _mixed(value: Any) -> Any:
+@compiled
+def mixed(value: Any) -> Any:
     value = (value ^ (value >> HALF)) * MIX_1
     value = (value ^ (value >> HALF)) * MIX_2
     return value ^ (value >> HALF)
 
 
-@_compiled
-def _decoded(data: Any, i: Any) -> Any:
+@compiled
+def decoded(data: Any, i: Any) -> Any:
     """One code point of valid utf-8 and its width in bytes."""
     first = np.int64(data[i])
     if first < 0x80:
@@ -119,7 +113,7 @@ def _decoded(data: Any, i: Any) -> Any:
     return high | np.int64(data[i + 2] & 0x3F) << 6 | (data[i + 3] & 0x3F), 4
 
 
-@_compiled
+@compiled
 def split_words(data: Any, offsets: Any, classes: Any, folded: Any) -> Any:
     """Hash the words of each text; see `words`."""
     texts = len(offsets) - 1
@@ -133,7 +127,7 @@ def split_words(data: Any, offsets: Any, classes: Any, folded: Any) -> Any:
             kind = 0
             point = np.int64(0)
             if i < offsets[text + 1]:
-                point, width = _decoded(data, i)
+                point, width = decoded(data, i)
                 kind = classes[point]
                 i += width
             else:
@@ -147,7 +141,7 @@ def split_words(data: Any, offsets: Any, classes: Any, folded: Any) -> Any:
             now = run if kind == MARK else (kind if kind >= LETTER else 0)
             if now != run:
                 if run == LETTER or (run == UNSPACED and length == 1):
-                    hashes[count], lengths[count] = _mixed(value), length
+                    hashes[count], lengths[count] = mixed(value), length
                     count += 1
                 run, length, value = now, 0, SEED
             if kind < LETTER:
@@ -156,7 +150,7 @@ def split_words(data: Any, offsets: Any, classes: Any, folded: Any) -> Any:
             if run == LETTER or length == 0:
                 value = (value ^ char) * PRIME
             else:
-                hashes[count], lengths[count] = _mixed((((SEED ^ before) * PRIME) ^ char) * PRIME), 2
+                hashes[count], lengths[count] = mixed((((SEED ^ before) * PRIME) ^ char) * PRIME), 2
                 count += 1
             before = char
             length += 1
@@ -164,7 +158,7 @@ def split_words(data: Any, offsets: Any, classes: Any, folded: Any) -> Any:
     return hashes, lengths, bounds
 
 
-@_compiled
+@compiled
 def split_lines(data: Any, offsets: Any, classes: Any) -> Any:
     """Count the characters of each text and hash its lines; see `lines`."""
     texts = len(offsets) - 1
@@ -180,14 +174,14 @@ def split_lines(data: Any, offsets: Any, classes: Any) -> Any:
         while i <= end:
             if i == end or data[i] == 10:
                 if not blank:
-                    hashes[lines], sizes[lines] = _mixed(value), i - start
+                    hashes[lines], sizes[lines] = mixed(value), i - start
                     lines += 1
                 counts[text, 5] = max(counts[text, 5], chars)
                 value, chars, blank, start = SEED, 0, True, i + 1
                 counts[text, 0] += 1 if i < end else 0
                 i += 1
                 continue
-            point, width = _decoded(data, i)
+            point, width = decoded(data, i)
             kind = classes[point]
             i += width
             chars += 1
@@ -202,97 +196,34 @@ def split_lines(data: Any, offsets: Any, classes: Any) -> Any:
     return counts, hashes, sizes, bounds
 
 
-@_compiled
-def _gram(hashes: Any, at: Any, n: Any) -> Any:
+@compiled
+def gram(hashes: Any, at: Any, n: Any) -> Any:
     value = SEED
     for i in range(at, at + n):
-        value = _mixed(value ^ hashes[i]) * PRIME
+        value = mixed(value ^ hashes[i]) * PRIME
     return value
 
 
-@_compiled
-def _slot(keys: Any, marks: Any, mark: Any, key: Any) -> Any:
+@compiled
+def slot(keys: Any, marks: Any, mark: Any, key: Any) -> Any:
     """Where a key is, or goes, in an open-addressing table; slots with another mark are free."""
     last = np.uint64(len(keys) - 1)
-    at = _mixed(key) & last
+    at = mixed(key) & last
     while marks[at] == mark and keys[at] != key:
         at = (at + np.uint64(1)) & last
     return at
 
 
-@_compiled
-def _repeated(hashes: Any, weights: Any, first: Any, end: Any, n: Any, keys: Any, marks: Any, mark: Any) -> Any:
-    """Share of the weight of hashes[first:end] that lies in n-grams which stood earlier in it."""
-    part, total, until = 0, 0, first
-    for i in range(first, end):
-        if i + n <= end:
-            key = _gram(hashes, i, n)
-            at = _slot(keys, marks, mark, key)
-            if marks[at] == mark:
-                until = i + n
-            keys[at], marks[at] = key, mark
-        part += weights[i] if i < until else 0
-        total += weights[i]
-    return part / max(total, 1)
-
-
-@_compiled
-def _top(hashes: Any, weights: Any, first: Any, end: Any, keys: Any, marks: Any, mark: Any, counts: Any) -> Any:
-    """Share of the weight that lies in the most frequent 2-gram, the first of equals; 0 if none stands twice."""
-    places = np.empty(max(end - first - 1, 0), np.int64)
-    top, often = -1, 1
-    for i in range(len(places)):
-        key = _gram(hashes, first + i, TWO)
-        at = _slot(keys, marks, mark, key)
-        counts[at] = counts[at] + 1 if marks[at] == mark else 1
-        keys[at], marks[at], places[i] = key, mark, at
-    for at in places:
-        if counts[at] > often:
-            top, often = at, counts[at]
-    part, total, until = 0, 0, 0
-    for i in range(end - first):
-        if i < len(places) and places[i] == top:
-            until = i + 2
-        part += weights[first + i] if i < until else 0
-        total += weights[first + i]
-    return part / max(total, 1)
-
-
-@_compiled
-def repeats(words: Any, lengths: Any, bounds: Any, lines: Any, sizes: Any, line_bounds: Any) -> Any:
-    """Shares of each text that repeat: [bytes of lines, characters of words in the top 2-gram, words in 5-grams].
-
-    A line or 5-gram repeats when it stood earlier in the text (as DataTrove counts). The rules are those of Gopher
-    (Rae et al. 2021, table A1), but a word that two overlapping 2-grams share counts once, and punctuation never.
-    """
-    texts = len(bounds) - 1
-    most = 1
-    for text in range(texts):
-        most = max(most, max(bounds[text + 1] - bounds[text], line_bounds[text + 1] - line_bounds[text]))
-    size = 4
-    while size < 2 * most:
-        size *= 2
-    keys, marks, counts = np.zeros(size, np.uint64), np.zeros(size, np.int64), np.zeros(size, np.int64)
-    ones = np.ones(len(words), np.int32)
-    shares = np.zeros((texts, 3))
-    for text in range(texts):
-        first, end, mark = bounds[text], bounds[text + 1], 3 * text
-        shares[text, 0] = _repeated(lines, sizes, line_bounds[text], line_bounds[text + 1], ONE, keys, marks, mark + 1)
-        shares[text, 1] = _top(words, lengths, first, end, keys, marks, mark + 2, counts)
-        shares[text, 2] = _repeated(words, ones, first, end, FIVE, keys, marks, mark + 3)
-    return shares
-
-
-@_compiled
+@compiled
 def grams(words: Any, first: Any, last: Any, n: Any) -> Any:
     """Hashes of the n-word pieces of words[first:last], in order."""
     found = np.empty(max(last - first - n + 1, 0), np.uint64)
     for i in range(len(found)):
-        found[i] = _gram(words, first + i, n)
+        found[i] = gram(words, first + i, n)
     return found
 
 
-@_compiled
+@compiled
 def matches(words: Any, bounds: Any, n: Any, keys: Any) -> Any:
     """For each word, which of the distinct `keys` is the hash of the n words from it on in its text; -1 for none."""
     size = 4
@@ -300,68 +231,13 @@ def matches(words: Any, bounds: Any, n: Any, keys: Any) -> Any:
         size *= 2
     table, marks, places = np.zeros(size, np.uint64), np.zeros(size, np.int64), np.zeros(size, np.int64)
     for place in range(len(keys)):
-        at = _slot(table, marks, ONE, keys[place])
+        at = slot(table, marks, ONE, keys[place])
         table[at], marks[at], places[at] = keys[place], 1, place
     found = np.empty(len(words), np.int64)
     found[:] = -1
     for text in range(len(bounds) - 1):
         for i in range(bounds[text], bounds[text + 1] - n + 1):
-            at = _slot(table, marks, ONE, _gram(words, i, n))
+            at = slot(table, marks, ONE, gram(words, i, n))
             if marks[at] == 1:
                 found[i] = places[at]
     return found
-
-
-@_compiled
-def bands(shingles: Any, bounds: Any, factors: Any, terms: Any) -> Any:
-    """MinHash (Broder 1997) of each text's shingle hashes by h * factor + term mod 2^64, one key per band of rows."""
-    texts, rows = len(bounds) - 1, len(factors)
-    keys = np.empty((texts, rows // BAND_ROWS), np.uint64)
-    least = np.empty(rows, np.uint64)
-    for text in range(texts):
-        least[:] = np.uint64(0xFFFFFFFFFFFFFFFF)
-        for i in range(bounds[text], bounds[text + 1]):
-            for row in range(rows):
-                value = shingles[i] * factors[row] + terms[row]
-                least[row] = min(least[row], value)
-        for band in range(keys.shape[1]):
-            keys[text, band] = _gram(least, band * BAND_ROWS, ROWS)
-    return keys
-
-
-@_compiled
-def jaccard(shingles: Any, bounds: Any, a: Any, b: Any) -> Any:
-    """Size of the intersection over size of the union of two texts' sorted, distinct shingles; 0 for none."""
-    i, end_i, j, end_j, both = bounds[a], bounds[a + 1], bounds[b], bounds[b + 1], 0
-    union = end_i - i + end_j - j
-    while i < end_i and j < end_j:
-        left, right = shingles[i], shingles[j]
-        both += 1 if left == right else 0
-        i += 1 if left <= right else 0
-        j += 1 if right <= left else 0
-    return both / max(union - both, 1)
-
-
-@_compiled
-def root(parents: Any, text: Any) -> Any:
-    """The first text of a text's component; halves the path on the way."""
-    while parents[text] != text:
-        parents[text] = parents[parents[text]]
-        text = parents[text]
-    return text
-
-
-@_compiled
-def link(shingles: Any, bounds: Any, order: Any, keys: Any, parents: Any, near: Any) -> None:
-    """Join, in `parents`, the texts of `order` that share a key and whose true Jaccard is `near` or more.
-
-    `order` sorts `keys`, equal ones by position; the smaller root wins, so a component's root is its first text.
-    """
-    start = 0
-    for i in range(len(order)):
-        if keys[order[i]] != keys[order[start]]:
-            start = i
-        for j in range(start, i):
-            a, b = root(parents, order[j]), root(parents, order[i])
-            if a != b and jaccard(shingles, bounds, order[j], order[i]) >= near:
-                parents[max(a, b)] = min(a, b)

@@ -1,7 +1,6 @@
 """Signals: columns of measures beside each shard of docs. Nothing is dropped here."""
 
 import importlib.util
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ import pyarrow.parquet as pq
 from aurora_m.core.canon import JSON
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.core.table import shards, write_table
-from aurora_m.data import kernels
+from aurora_m.core.tasks import each
+from aurora_m.data import kernels, repeats
 
 SIGNALS = pa.schema(
     [("id", pa.string())]
@@ -36,12 +36,9 @@ def signals(work: Work, *, docs: Artifact, lang: str) -> Facts:
     """
     paths = shards(docs.path)
     count, totals = 0, dict.fromkeys(MEASURES, 0)
-    with work.log.bar("signals", len(paths), "shards") as bar, ThreadPoolExecutor(work.runtime.workers) as pool:
-        parts = pool.map(partial(_shard, out=work.out / "signals", lang=lang), paths)
-        for done, (rows, sums) in enumerate(parts, 1):
-            count += rows
-            totals = {name: totals[name] + sums[name] for name in MEASURES}
-            bar.update(done)
+    for rows, sums in each(work, partial(_shard, out=work.out / "signals", lang=lang), paths, "signals"):
+        count += rows
+        totals = {name: totals[name] + sums[name] for name in MEASURES}
     means: dict[str, JSON] = {name: round(totals[name] / 10**DIGITS / max(count, 1), DIGITS) for name in MEASURES}
     return {"docs": count, **means}
 
@@ -59,7 +56,7 @@ def measures(texts: pa.ChunkedArray) -> dict[str, Any]:
     """Everything in `SIGNALS` but the id and the language, one number a text."""
     words, lengths, bounds = kernels.words(texts)
     counts, lines, sizes, line_bounds = kernels.lines(texts)
-    repeats = kernels.repeats(words, lengths, bounds, lines, sizes, line_bounds)
+    repeated = repeats.repeats(words, lengths, bounds, lines, sizes, line_bounds)
     num_words = np.diff(bounds)
     word_chars = np.diff(np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])[bounds])
     chars = np.maximum(counts[:, 0], 1)
@@ -68,9 +65,9 @@ def measures(texts: pa.ChunkedArray) -> dict[str, Any]:
         "alpha": counts[:, 1] / chars,
         "digits": counts[:, 2] / chars,
         "symbols": counts[:, 3] / chars,
-        "dup_lines": repeats[:, 0],
-        "top_2gram": repeats[:, 1],
-        "dup_5grams": repeats[:, 2],
+        "dup_lines": repeated[:, 0],
+        "top_2gram": repeated[:, 1],
+        "dup_5grams": repeated[:, 2],
     }
     return {
         "num_bytes": np.diff(kernels.text_buffers(texts)[1]),

@@ -12,7 +12,6 @@ from aurora_m.core.files import replacing
 
 FILE = "checkpoint"
 
-
 Updates = Sequence[torch.optim.Optimizer]
 
 

@@ -1,0 +1,87 @@
+"""Shard tasks: the same results in the same order here, in a pool and on Ray; what is killed is done again."""
+
+import os
+import signal
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from aurora_m.core.errors import AuroraError, DataError, RecipeError, StoreError
+from aurora_m.core.log import Log
+from aurora_m.core.step import Runtime, Work
+from aurora_m.core.tasks import RETRIES, each
+
+
+def work_with(folder: Path, workers: int = 1, engine: str = "local") -> Work:
+    return Work(folder, folder, Runtime(folder, workers=workers, engine=engine), Log(quiet=True))
+
+
+def squared(task: int, folder: Path) -> tuple[int, int]:
+    (folder / str(task)).write_text(str(task))
+    return task, task * task
+
+
+def wrong(task: int) -> int:
+    if task == 3:
+        raise DataError("three is wrong", at="task 3", hint="leave it out")
+    return task
+
+
+def killed(task: int, folder: Path, times: int) -> int:
+    tries = len(list(folder.glob(f"{task}.*")))
+    (folder / f"{task}.{tries}").touch()
+    if task == 2 and tries < times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return task
+
+
+@pytest.mark.parametrize("workers", [1, 2, 8])
+def test_results_are_in_order(tmp_path: Path, workers: int) -> None:
+    found = list(each(work_with(tmp_path, workers), partial(squared, folder=tmp_path), range(20), "squares"))
+    assert found == [(n, n * n) for n in range(20)]
+    assert sorted(int(path.name) for path in tmp_path.iterdir()) == list(range(20))
+
+
+def test_ray_gives_the_same(tmp_path: Path) -> None:
+    ray = pytest.importorskip("ray")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    try:
+        found = list(each(work_with(tmp_path, 2, "ray"), partial(squared, folder=tmp_path), range(12), "squares"))
+        assert found == [(n, n * n) for n in range(12)]
+        with pytest.raises(DataError, match="three is wrong"):
+            list(each(work_with(tmp_path, 2, "ray"), wrong, range(5), "wrong"))
+        assert list(each(work_with(tmp_path, 2, "ray"), partial(killed, folder=tmp_path / "k", times=0), [], "")) == []
+    finally:
+        ray.shutdown()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_for_people_comes_through(tmp_path: Path, workers: int) -> None:
+    done = []
+    with pytest.raises(AuroraError) as caught:
+        done.extend(each(work_with(tmp_path, workers), wrong, range(5), "wrong"))
+    assert isinstance(caught.value, DataError)
+    assert (caught.value.what, caught.value.at) == ("three is wrong", "task 3")
+
+
+def test_a_killed_worker_is_no_loss(tmp_path: Path) -> None:
+    folder = tmp_path / "tries"
+    folder.mkdir()
+    found = list(each(work_with(tmp_path, 2), partial(killed, folder=folder, times=2), range(6), "killed"))
+    assert found == list(range(6))
+    assert len(list(folder.glob("2.*"))) == 3
+
+
+def test_a_task_that_is_always_killed_is_given_up(tmp_path: Path) -> None:
+    folder = tmp_path / "tries"
+    folder.mkdir()
+    with pytest.raises(StoreError, match=f"killed {RETRIES + 1} times"):
+        list(each(work_with(tmp_path, 2), partial(killed, folder=folder, times=99), range(6), "killed"))
+
+
+def test_without_ray_the_error_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(RecipeError, match="Ray is not installed") as caught:
+        list(each(work_with(tmp_path, 1, "ray"), wrong, [1], "wrong"))
+    assert "aurora-m[ray]" in caught.value.hint
