@@ -62,7 +62,9 @@ def build(recipe: Recipe, root: Path) -> Steps:
     """All steps of a recipe by name. `root` is the recipe's folder, where its `file:` sources are."""
     graph = Graph()
     suites = list(recipe.evals.suites)
-    items = graph.add("items", "evals.suites:collect", suites=[*suites], pin=pin_suites(suites, root))
+    safety = recipe.redteam.rows if recipe.redteam else "sample:safety/*"
+    asked: dict[str, JSON] = {"suites": [*suites], "safety": safety, "pin": pin_suites(suites, safety, root)}
+    items = graph.add("items", "evals.suites:collect", **asked)
     curated = curate(graph, recipe, root, items)
     trained = train(graph, recipe, root, curated)
     release(graph, recipe, items, curated, trained)

@@ -35,7 +35,7 @@ def read(name: str) -> ast.Module:
 
 
 def room_of(name: str) -> str:
-    """`train` of `train/loop.py`, `recipe` of `recipe.py`."""
+    """`train` of `train/loop.py`, `cli` of `cli.py`."""
     return name.split("/")[0].removesuffix(".py")
 
 
@@ -75,7 +75,7 @@ def wrong_imports(tree: ast.Module, name: str) -> list[str]:
         if here == "core" and not (
             top in (PACKAGE, "numpy", "pyarrow")
             or top in sys.stdlib_module_names
-            or (top == "rich" and (lazy or line in typing_lines))
+            or (top in ("rich", "ray") and (lazy or line in typing_lines))
         ):
             found.append(f"{name}:{line}: core may not import `{module}`")
     return found

@@ -175,7 +175,7 @@ def test_shares_and_models() -> None:
 def test_defaults_are_not_written() -> None:
     text = dumps(BUILT)
     assert "450000" in text
-    assert not {"clip", "beta2", "max_epochs", "reviewers", "duplicates", "revision"} & set(text.split())
+    assert not {"clip", "beta2", "optimizer", "max_epochs", "reviewers", "duplicates", "revision"} & set(text.split())
 
 
 @st.composite
@@ -200,6 +200,7 @@ def variations(draw: st.DrawFn) -> Recipe:
         end_lr=peak * draw(st.floats(0, 1)),
         schedule=draw(st.sampled_from(["cosine", "wsd", "constant"])),
         decay_share=draw(st.floats(0, 1)),
+        optimizer=draw(st.sampled_from(["adamw", "muon"])),
     )
     text = st.text(st.characters(codec="utf-8"), max_size=20)
     name = st.from_regex(NAME, fullmatch=True)
@@ -243,6 +244,9 @@ WRONG: dict[str, tuple[str, str, str, str, str]] = {  # replace this, by that: w
     "a wrong choice": (
         'schedule = "wsd"', 'schedule = "cosin"', "`cosin` is not a choice here", "stage[1].schedule",
         "did you mean `cosine`?"),
+    "an unknown optimizer": (
+        "epochs = 3", 'epochs = 3\noptimizer = "adam"', "`adam` is not a choice here", "tune.safe.optimizer",
+        "did you mean `adamw`?"),
     "no number": (
         "warmup = 0", "warmup = 0\nclip = nan", "`nan` is not finite", "stage[1].clip", "write a number"),
     "unknown source": (

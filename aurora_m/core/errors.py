@@ -8,6 +8,9 @@ AuroraError
 └── Waiting       exit 3   a step waits for people
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class AuroraError(Exception):
     """An error that is the user's to mend; printed without a traceback."""
@@ -51,3 +54,9 @@ class Waiting(AuroraError):
     """A step waits for people."""
 
     exit_code = 3
+
+
+def did_you_mean(name: str, names: Iterable[str], otherwise: str) -> str:
+    """A hint that suggests the nearest of the names; `otherwise` if none is near."""
+    near = difflib.get_close_matches(name, list(names), 1)
+    return f"did you mean `{near[0]}`?" if near else otherwise

@@ -1,13 +1,12 @@
 """Typed values from TOML tables: every key known, every needed key there, every type exact."""
 
-import difflib
 import math
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from aurora_m.core.errors import RecipeError
+from aurora_m.core.errors import RecipeError, did_you_mean
 from aurora_m.core.units import parse_count
 
 Count = NewType("Count", int)  # an integer that may be written "377B"
@@ -21,9 +20,8 @@ def build(kind: type[T], data: Any, at: str = "") -> T:
     hints = get_type_hints(kind)
     for key in data:
         if key not in hints:
-            near = difflib.get_close_matches(key, hints, 1)
             known = ", ".join(f"`{name}`" for name in hints)
-            hint = f"did you mean `{near[0]}`?" if near else f"known keys: {known}"
+            hint = did_you_mean(key, hints, f"known keys: {known}")
             raise RecipeError(f"unknown key `{key}`", at=at or "the top of the recipe", hint=hint)
     values = {}
     for f in fields(kind):  # type: ignore[arg-type]  # T is a dataclass, which the type system cannot say
@@ -57,12 +55,11 @@ def _value(hint: Any, value: Any, at: str) -> Any:
         return value
     if origin is Literal:
         if value not in args:
-            near = difflib.get_close_matches(str(value), args, 1)
             choices = ", ".join(f'"{arg}"' for arg in args)
             raise RecipeError(
                 f"`{value}` is not a choice here",
                 at=at,
-                hint=f"did you mean `{near[0]}`?" if near else f"choose one of {choices}",
+                hint=did_you_mean(str(value), args, f"choose one of {choices}"),
             )
         return value
     if origin in (Union, types.UnionType):

@@ -1,6 +1,5 @@
 """Decide which documents stay: one expression over columns; each that leaves is counted under the clause it fails."""
 
-import difflib
 import hashlib
 import heapq
 import re
@@ -12,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aurora_m.core.canon import JSON
-from aurora_m.core.errors import DataError, RecipeError
+from aurora_m.core.errors import DataError, RecipeError, did_you_mean
 from aurora_m.core.files import write_json
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.core.table import shards, write_table
@@ -138,8 +137,7 @@ def check_keep(keep: str) -> None:
         raise RecipeError("`keep` is empty", at="keep", hint="write a condition: `dup_of IS NULL AND words > 9`")
     for name in _names(keep):
         if name not in COLUMNS:
-            near = difflib.get_close_matches(name, COLUMNS, 1, 0.5)
-            hint = f"did you mean `{near[0]}`?" if near else f"the columns are {', '.join(f'`{c}`' for c in COLUMNS)}"
+            hint = did_you_mean(name, COLUMNS, f"the columns are {', '.join(f'`{c}`' for c in COLUMNS)}")
             raise RecipeError(f"there is no column `{name}`", at=f"keep = `{keep}`", hint=hint)
     for clause in _clauses(keep):
         try:

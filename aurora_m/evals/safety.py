@@ -21,6 +21,7 @@ _REFUSALS = {
     "vi": r"\b(?:tôi|mình|em|chúng tôi)(?: rất tiếc)?(?: nhưng)? (?:không thể|sẽ không|không giúp|không được phép"
     r"|(?:xin |phải )?từ chối|xin phép từ chối|không hỗ trợ)\b|^(?:xin lỗi|rất tiếc).{0,40}\bkhông\b|^không thể",
 }
+JUDGED = tuple(_REFUSALS)  # languages
 _PATTERNS = {lang: re.compile(unicodedata.normalize("NFKC", words)) for lang, words in _REFUSALS.items()}
 
 

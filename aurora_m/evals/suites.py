@@ -3,16 +3,16 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from aurora_m.core.canon import digest, file_digest
-from aurora_m.core.errors import DataError, RecipeError
+from aurora_m.core.errors import DataError, RecipeError, did_you_mean
 from aurora_m.core.files import read_jsonl, write_jsonl
 from aurora_m.core.step import Facts, Work
-from aurora_m.core.uri import SAMPLE
+from aurora_m.core.uri import SAMPLE, local_files
+from aurora_m.evals.safety import JUDGED
 from aurora_m.evals.task import Item
 
 LANGS = ("en", "fi", "hi", "ja", "vi")
@@ -58,11 +58,11 @@ def _infill(row: Row) -> list[Item]:
     return [Item(row["id"], "infill", "infill", "code", **about, group=row["id"])]
 
 
-def _safety(lang: str, row: Row) -> list[Item]:
+def _safety(row: Row) -> list[Item]:
     if row["split"] != "held_out":
         return []
     name, concern = row["id"], row["concern"]
-    group = name.removeprefix(f"{lang}-")
+    lang, _, group = name.partition("-")
     return [
         Item(name, f"refuse_{lang}", "refuse", lang, row["prompt"], concern=concern, group=group),
         Item(f"{name}-twin", f"comply_{lang}", "comply", lang, row["twin"], concern=concern, group=group),
@@ -80,25 +80,26 @@ def _language(lang: str) -> tuple[Part, ...]:
 SUITES: dict[str, tuple[Part, ...]] = {
     **{lang: _language(lang) for lang in LANGS},
     "code": (Part(SAMPLE / "evals/code.jsonl", _code), Part(SAMPLE / "evals/infill.jsonl", _infill)),
-    "safety": tuple(Part(SAMPLE / f"safety/{lang}.jsonl", partial(_safety, lang)) for lang in LANGS),
 }
+SAFETY = "safety"  # the suite of the rows that nobody trains on
 
 
-def pin_suites(suites: list[str], root: Path) -> str:
+def pin_suites(suites: list[str], safety: str, root: Path) -> str:
     """Digest of all that the suites hold. RecipeError on an unknown suite, DataError on a missing file."""
-    return digest({suite: [_file_digest(part.path) for part in _parts(suite, root)] for suite in suites})
+    return digest({suite: [_file_digest(part.path) for part in _parts(suite, safety, root)] for suite in suites})
 
 
-def collect(work: Work, *, suites: list[str], pin: str) -> Facts:
+def collect(work: Work, *, suites: list[str], safety: str, pin: str) -> Facts:
     """Write the suites' items, sorted by task and id, and for each the text that training data must not hold.
 
+    `safety` names the safety rows, `file:GLOB` or `sample:NAME`, whose held-out part is the suite `safety`.
     items.jsonl: `Item` rows. overlap.jsonl: {id, text}. DataError if a file is not the one that was pinned.
     """
     root = work.runtime.root
-    if pin_suites(suites, root) != pin:
+    if pin_suites(suites, safety, root) != pin:
         raise DataError("an evaluation file has changed since the plan was made", at=str(root), hint="run again")
     items = sorted(
-        (item for suite in suites for part in _parts(suite, root) for item in _items(part)),
+        (item for suite in suites for part in _parts(suite, safety, root) for item in _items(part)),
         key=lambda item: (item.task, item.id),
     )
     for name, count in Counter(item.id for item in items).items():
@@ -128,7 +129,9 @@ def whole_text(item: Item) -> str:
 def _items(part: Part) -> Iterator[Item]:
     for number, row in enumerate(read_jsonl(part.path), 1):
         try:
-            yield from part.read(row)
+            for item in part.read(row):
+                _check_lang(item)
+                yield item
         except KeyError as error:
             hint = "see the other rows of the file"
             raise DataError(f"a row has no `{error.args[0]}`", at=f"{part.path}:{number}", hint=hint) from None
@@ -136,16 +139,25 @@ def _items(part: Part) -> Iterator[Item]:
             raise DataError(error.what, at=f"{part.path}:{number}", hint=error.hint) from None
 
 
-def _parts(suite: str, root: Path) -> tuple[Part, ...]:
+def _check_lang(item: Item) -> None:
+    if item.kind in ("refuse", "comply") and item.lang not in JUDGED:
+        what, listed = f"whether a reply in `{item.lang}` refuses cannot be judged", ", ".join(JUDGED)
+        raise DataError(what, at=item.id, hint=f"the languages are {listed}")
+
+
+def _parts(suite: str, safety: str, root: Path) -> tuple[Part, ...]:
+    if suite == SAFETY:
+        return tuple(Part(path, _safety) for path in local_files(safety, root).values())
     if suite.startswith(FILE):
         path = root / suite.removeprefix(FILE)
         return (Part(path, lambda row: [Item.from_json(row, str(path))]),)
     if suite not in SUITES:
-        near = get_close_matches(suite, SUITES, 1, 0.0)
+        names = [*SUITES, SAFETY]
+        listed = f"suites are {', '.join(names)} and `file:PATH.jsonl`"
         raise RecipeError(
             f"there is no suite `{suite}`",
             at="evals.suites",
-            hint=f"did you mean `{near[0]}`? Suites are {', '.join(SUITES)} and `file:PATH.jsonl`",
+            hint=did_you_mean(suite, names, listed),
         )
     return SUITES[suite]
 

@@ -39,12 +39,6 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> PreTrainedMo
     return model
 
 
-def end_id(model: PreTrainedModel) -> int:
-    """The id that ends a document, as the model's own config says."""
-    end = model.config.eos_token_id
-    return int(end[0] if isinstance(end, list) else end)
-
-
 def positions(model: PreTrainedModel) -> int:
     """The longest row the model can read."""
     return int(getattr(model.config, "max_position_embeddings", 0) or model.config.n_positions)

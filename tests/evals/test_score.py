@@ -135,7 +135,7 @@ def test_the_shipped_solutions_pass_and_empty_bodies_do_not(new_work: Any, tmp_p
         pytest.skip("not written yet")
     place, work = new_work(), new_work()
     work = replace(work, runtime=replace(work.runtime, workers=2))
-    collect(place, suites=["code"], pin=pin_suites(["code"], Path()))
+    collect(place, suites=["code"], safety="", pin=pin_suites(["code"], "", Path()))
     items = [item for item in read_items(place.out) if item.kind == "code"]
     answers = [
         {"id": item.id, "text": text, "solution_nats": -1.0, "solution_bytes": 1}

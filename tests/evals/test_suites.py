@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from aurora_m.core import uri
 from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.files import read_jsonl, write_jsonl
 from aurora_m.core.step import Facts, Work
@@ -15,6 +16,7 @@ from aurora_m.evals.suites import LANGS, Part, collect, pin_suites, read_items
 from aurora_m.evals.task import Item
 
 Row = dict[str, Any]
+SHIPPED = "sample:safety/*"
 CHOICE: Row = {"id": "x-choice-001", "question": "How many?", "choices": ["one", "two"], "answer": 1}
 CLOZE: Row = {"id": "x-cloze-001", "before": "The cat ", "after": " here.", "options": ["sat", "sit"], "answer": 0}
 CODE: Row = {
@@ -45,12 +47,13 @@ def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for name, parts in suites.SUITES.items()
     }
     monkeypatch.setattr(suites, "SUITES", moved)
+    monkeypatch.setattr(uri, "SAMPLE", folder)
     return folder
 
 
-def collected(work: Work, names: list[str], root: Path = Path()) -> Facts:
+def collected(work: Work, names: list[str], root: Path = Path(), safety: str = SHIPPED) -> Facts:
     work = replace(work, runtime=replace(work.runtime, root=root))
-    return collect(work, suites=names, pin=pin_suites(names, root))
+    return collect(work, suites=names, safety=safety, pin=pin_suites(names, safety, root))
 
 
 @pytest.mark.usefixtures("sample")
@@ -109,19 +112,19 @@ def test_a_file_of_the_recipe(work: Work, tmp_path: Path) -> None:
 def test_the_pin_follows_the_content_not_the_place(tmp_path: Path) -> None:
     for folder, text in (("a", "1"), ("b", "1"), ("c", "2")):
         write_jsonl(tmp_path / folder / "mine.jsonl", [text])
-    a, b, c = (pin_suites(["file:mine.jsonl"], tmp_path / folder) for folder in "abc")
+    a, b, c = (pin_suites(["file:mine.jsonl"], SHIPPED, tmp_path / folder) for folder in "abc")
     assert a == b != c
 
 
 def test_an_unknown_suite_suggests_the_nearest() -> None:
     with pytest.raises(RecipeError, match="there is no suite `safty`") as error:
-        pin_suites(["safty"], Path())
+        pin_suites(["safty"], SHIPPED, Path())
     assert error.value.hint.startswith("did you mean `safety`?")
 
 
 def test_wrong_files_are_named(work: Work, tmp_path: Path, sample: Path) -> None:
     with pytest.raises(DataError, match="an evaluation file is missing"):
-        pin_suites(["file:none.jsonl"], tmp_path)
+        pin_suites(["file:none.jsonl"], SHIPPED, tmp_path)
     write_jsonl(sample / "evals/infill.jsonl", [INFILL, {"id": "i", "before": "", "after": ""}])
     with pytest.raises(DataError, match="a row has no `middle`") as error:
         collected(work, ["code"])
@@ -130,6 +133,16 @@ def test_wrong_files_are_named(work: Work, tmp_path: Path, sample: Path) -> None
     with pytest.raises(DataError, match="an item has no `task`") as error:
         collected(work, ["file:mine.jsonl"], tmp_path)
     assert error.value.at.endswith("mine.jsonl:1")
+
+
+def test_the_recipe_own_safety_rows_are_the_suite(work: Work, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "mine.jsonl", [safety_row("fi", 1, "train"), safety_row("fi", 2, "held_out")])
+    assert collected(work, ["safety"], tmp_path, "file:mine.jsonl")["items"] == 2
+    assert [item.id for item in read_items(work.out)] == ["fi-saf-002-twin", "fi-saf-002"]
+    write_jsonl(tmp_path / "mine.jsonl", [safety_row("sv", 2, "held_out")])
+    with pytest.raises(DataError, match="whether a reply in `sv` refuses cannot be judged") as error:
+        collected(work, ["safety"], tmp_path, "file:mine.jsonl")
+    assert error.value.hint == "the languages are en, fi, hi, ja, vi"
 
 
 @pytest.mark.usefixtures("sample")
@@ -141,7 +154,7 @@ def test_two_items_of_one_id_are_an_error(work: Work) -> None:
 @pytest.mark.usefixtures("sample")
 def test_a_changed_file_is_an_error(work: Work) -> None:
     with pytest.raises(DataError, match="an evaluation file has changed since the plan was made"):
-        collect(work, suites=["en"], pin="0" * 64)
+        collect(work, suites=["en"], safety=SHIPPED, pin="0" * 64)
 
 
 @pytest.mark.parametrize("name", suites.SUITES)

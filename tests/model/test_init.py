@@ -11,7 +11,7 @@ from tiny import ARCHS, POSITIONS, new_work, tiny_tokenizer
 from aurora_m.core.canon import file_digest, folder_files
 from aurora_m.core.step import Artifact
 from aurora_m.model.init import init
-from aurora_m.model.load import end_id, load_model, parameters, positions
+from aurora_m.model.load import load_model, parameters, positions
 
 VOCAB, W, LAYERS, HEADS = 280, 64, 2, 4
 
@@ -56,7 +56,7 @@ def test_parameters_by_hand(tmp_path: Path, tokenizer: Artifact) -> None:
 def test_what_a_base_is(tmp_path: Path, tokenizer: Artifact, arch: str) -> None:
     model = load_model(made(tmp_path, tokenizer, arch)[0])
     assert model.config.model_type == arch
-    assert (positions(model), end_id(model), model.config.vocab_size) == (POSITIONS, 0, VOCAB)
+    assert (positions(model), model.config.eos_token_id, model.config.vocab_size) == (POSITIONS, 0, VOCAB)
     assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
     assert float(model.get_input_embeddings().weight.detach().std()) == pytest.approx(1 / W**0.5, rel=0.05)
     model.train()

@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny import POSITIONS, VOCAB, tiny_model
 
+from aurora_m.model import likelihood
 from aurora_m.model.likelihood import document_bits, score_spans
 
 
@@ -28,11 +29,26 @@ def some_rows(count: int) -> list[tuple[list[int], int]]:
     return rows
 
 
-@pytest.mark.parametrize("batch_tokens", [1, 40, 8192])
-def test_spans_equal_one_token_at_a_time(model: Any, batch_tokens: int) -> None:
+@pytest.mark.parametrize(("batch_tokens", "positions"), [(1, 128), (40, 3), (8192, 128), (8192, 1)])
+def test_spans_equal_one_token_at_a_time(
+    model: Any, batch_tokens: int, positions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(likelihood.BATCH_TOKENS, "cpu", batch_tokens)
+    monkeypatch.setattr(likelihood, "CHUNK_POSITIONS", positions)
     rows = some_rows(12)
     expected = [one_by_one(model, ids, start) for ids, start in rows]
-    assert score_spans(model, rows, batch_tokens) == pytest.approx(expected, abs=1e-4)
+    assert score_spans(model, rows) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(("batch_tokens", "batches"), [(1, [1] * 8), (20, [2] * 4), (39, [3, 3, 2]), (1024, [8])])
+def test_no_more_is_read_at_a_time_than_is_set(
+    batch_tokens: int, batches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(likelihood.BATCH_TOKENS, "cpu", batch_tokens)
+    model, read = tiny_model("llama"), []
+    model.register_forward_pre_hook(lambda module, args, given: read.append(len(given["input_ids"])), with_kwargs=True)
+    score_spans(model, [([5] * 10, 1)] * 8)
+    assert read == batches
 
 
 def test_a_row_may_be_one_longer_than_the_positions() -> None:

@@ -12,7 +12,7 @@ from aurora_m.core.canon import file_digest
 from aurora_m.core.errors import DataError
 from aurora_m.core.step import Runtime
 from aurora_m.core.uri import local_files, pin_files
-from aurora_m.model.load import device_of, end_id, fetch_base, load_model, parameters, positions, save_model
+from aurora_m.model.load import device_of, fetch_base, load_model, parameters, positions, save_model
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +81,6 @@ def test_a_folder_that_changed_after_the_pin_is_refused(bases: dict[str, Path], 
 
 def test_what_configs_say(model: Any) -> None:
     assert positions(model) == POSITIONS
-    assert end_id(model) == 0
-    model.config.eos_token_id = [7, 8]
-    assert end_id(model) == 7
 
 
 def test_tied_weights_count_once() -> None:

@@ -19,9 +19,11 @@ from aurora_m.model.load import load_model, parameters
 from aurora_m.tokens.stream import Row
 from aurora_m.train import loop
 from aurora_m.train.loop import Plan, fit, start_model, training_facts
+from aurora_m.train.muon import Muon
 from aurora_m.train.schedule import Schedule
 
 T, ROWS, STEPS = 12, 3, 6
+OPTIMIZERS = ("adamw", "muon")
 ROOT = Path(__file__).parents[2]
 
 
@@ -48,8 +50,8 @@ class Made:
 
 def plan(opt_steps: int = STEPS, **changes: Any) -> Plan:
     schedule = Schedule("cosine", 1e-2, 1e-3, 2 * ROWS * T, opt_steps * ROWS * T)
-    settings: dict[str, Any] = {"schedule": schedule, "weight_decay": 0.1, "beta2": 0.95, "clip": 1.0, "seed": 5}
-    return Plan(opt_steps, ROWS, T, **{**settings, **changes})
+    settings: dict[str, Any] = {"optimizer": "adamw", "weight_decay": 0.1, "beta2": 0.95, "clip": 1.0, "seed": 5}
+    return Plan(opt_steps, ROWS, T, **{"schedule": schedule, **settings, **changes})
 
 
 def mean_weight(model: Any) -> float:
@@ -74,9 +76,9 @@ def assert_equal_weights(one: Any, two: Any) -> None:
 
 
 def child(kind: str, folder: Path) -> None:
-    """Train in a process that kills itself when it reads the fourth batch."""
+    """Train with both optimizers in a process that kills itself when it reads the fourth batch."""
     loop.SAVING_SHARE = 1e9
-    trained(new_work(folder, save_every_s=0.0), kind, Made(3 * ROWS + 1, "kill"))
+    trained(new_work(folder, save_every_s=0.0), kind, Made(3 * ROWS + 1, "kill"), plan(optimizer="muon"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -94,27 +96,30 @@ def test_a_killed_process_goes_on_bit_for_bit(tmp_path: Path, kind: str) -> None
             read.append(index)
             return super().__getitem__(index)
 
-    model, curve = trained(killed, kind, Watched())
+    wanted = plan(optimizer="muon")
+    model, curve = trained(killed, kind, Watched(), wanted)
     assert read == list(range(3 * ROWS, STEPS * ROWS))
-    whole_model, whole_curve = trained(new_work(tmp_path / "whole"), kind, Made())
+    whole_model, whole_curve = trained(new_work(tmp_path / "whole"), kind, Made(), wanted)
     assert curve == whole_curve
     assert_equal_weights(model, whole_model)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("done", [1, 5])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("done", [1, 3, 5])
 def test_stopping_anywhere_changes_nothing(
-    tmp_path: Path, kind: str, done: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, kind: str, optimizer: str, done: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "SAVING_SHARE", 1e9)
-    whole_model, whole_curve = trained(new_work(tmp_path / "whole"), kind, Made())
+    wanted = plan(optimizer=optimizer)
+    whole_model, whole_curve = trained(new_work(tmp_path / "whole"), kind, Made(), wanted)
     work = new_work(tmp_path / "stopped", save_every_s=0.0)
     with pytest.raises(KeyboardInterrupt):
-        trained(work, kind, Made(done * ROWS + 2))
-    model, curve = trained(work, kind, Made())
+        trained(work, kind, Made(done * ROWS + 2), wanted)
+    model, curve = trained(work, kind, Made(), wanted)
     assert curve == whole_curve
     assert_equal_weights(model, whole_model)
-    same, again = trained(work, kind, Made(0))  # a finished stage reads no row
+    same, again = trained(work, kind, Made(0), wanted)  # a finished stage reads no row
     assert again == whole_curve
     assert_equal_weights(same, whole_model)
 
@@ -188,22 +193,19 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(tmp_path: Path, kind:
     assert_equal_weights(model, good)
 
 
-def test_the_optimizer_uses_the_planned_rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    used: list[set[float]] = []
-    step = torch.optim.AdamW.step
+def test_all_optimizers_use_the_planned_rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: dict[Any, list[set[float]]] = {torch.optim.AdamW: [], Muon: []}
+    for kind in used:
 
-    def watched(self: Any, *given: Any) -> Any:
-        used.append({group["lr"] for group in self.param_groups})
-        return step(self, *given)
+        def watched(self: Any, *given: Any, step: Any = kind.step) -> Any:
+            used[type(self)].append({group["lr"] for group in self.param_groups})
+            return step(self, *given)
 
-    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
-    _, curve = trained(new_work(tmp_path / "work"), "llama", Made())
+        monkeypatch.setattr(kind, "step", watched)
+    _, curve = trained(new_work(tmp_path / "work"), "llama", Made(), plan(optimizer="muon"))
     planned = [plan().schedule.lr(number * ROWS * T) for number in range(1, STEPS + 1)]
-    assert used == [{lr} for lr in planned]
+    assert used == {kind: [{lr} for lr in planned] for kind in used}
     assert [entry["lr"] for entry in curve[1:]] == planned
-    monkeypatch.setattr(loop, "set_lr", lambda optimizer, lr: None)
-    with pytest.raises(AssertionError, match="the optimizer used another rate"):
-        trained(new_work(tmp_path / "other"), "llama", Made())
 
 
 def test_the_curve(tmp_path: Path) -> None:
@@ -233,36 +235,48 @@ def test_the_curve(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_batch_is_learned_by_heart(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_one_batch_is_learned_by_heart(tmp_path: Path, kind: str, optimizer: str) -> None:
     class Same(Made):
         def __getitem__(self, index: int) -> Row:
             return super().__getitem__(index % ROWS)
 
     constant = Schedule("constant", 1e-2, 1e-2, 0, 10**6)
-    _, curve = trained(new_work(tmp_path / "work"), kind, Same(), plan(40, schedule=constant, weight_decay=0.0))
+    wanted = plan(40, schedule=constant, optimizer=optimizer, weight_decay=0.0)
+    _, curve = trained(new_work(tmp_path / "work"), kind, Same(), wanted)
     assert curve[1]["loss"] > 3
     assert curve[-1]["loss"] < 0.2 * curve[1]["loss"]
 
 
-def test_gradients_are_clipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_gradients_are_clipped_together(tmp_path: Path, optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     norms: list[float] = []
+    model = tiny_model("llama")
     step = torch.optim.AdamW.step
 
     def watched(self: Any, *given: Any) -> Any:
-        grads = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
-        norms.append(float(torch.cat([grad.flatten() for grad in grads]).norm()))
+        norms.append(float(torch.cat([p.grad.flatten() for p in model.parameters()]).norm()))
         return step(self, *given)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", watched)
-    _, curve = trained(new_work(tmp_path / "work"), "llama", Made(), plan(2, clip=0.25))
+    wanted = plan(2, clip=0.25, optimizer=optimizer)
+    curve: list[Any] = fit(new_work(tmp_path / "work"), "cap", model, Made(), wanted, mean_weight)
     assert all(entry["norm"] > 0.25 for entry in curve[1:])
     assert norms == [pytest.approx(0.25, rel=1e-4)] * 2
+    assert all(p.grad is None for p in model.parameters())  # no update's gradients are left for the next
 
 
 def test_a_model_that_leaks_is_not_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aurora_m.model.selftest.leak", lambda model: 0.5)
     with pytest.raises(TrainError, match="packed documents see each other"):
         trained(new_work(tmp_path / "work"), "llama", Made(0))
+
+
+def test_a_model_that_changes_its_logits_is_not_trained(tmp_path: Path) -> None:
+    model = tiny_model("llama")
+    model.lm_head.register_forward_hook(lambda module, args, logits: 2 * logits)
+    with pytest.raises(TrainError, match="the logits are not the last states times the head"):
+        fit(new_work(tmp_path / "work"), "cap", model, Made(0), plan(), mean_weight)
 
 
 def test_a_model_goes_to_the_runs_device(tmp_path: Path) -> None:

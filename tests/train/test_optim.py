@@ -1,29 +1,78 @@
-"""AdamW's groups: matrices decay, vectors do not, every weight is in one group, and the rate is the loop's."""
+"""The optimizers: every weight is in one, Muon has the matrices between the embeddings, and the rate is the loop's."""
 
+import re
 from typing import Any
 
 import pytest
 import torch
 from tiny import KINDS, tiny_model
 
-from aurora_m.train.optim import adamw, set_lr
+from aurora_m.train.muon import Muon
+from aurora_m.train.optim import optimizers, set_lr
+
+OPTIMIZERS = ("adamw", "muon")
+INNER = re.compile(r"\.(layers|h)\.\d+\.(self_attn|attn|mlp)\.\w+\.weight")
+
+
+def held(optimizer: torch.optim.Optimizer) -> list[Any]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_only_matrices_decay(kind: str) -> None:
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_only_matrices_decay(kind: str, optimizer: str) -> None:
     model = tiny_model(kind)
-    frozen = next(model.parameters())
-    frozen.requires_grad_(False)
-    optimizer = adamw(model, 0.3, 0.9)
-    matrices, vectors = optimizer.param_groups
+    adamw, *muon = optimizers(model, optimizer, 0.3, 0.9)
+    matrices, vectors = adamw.param_groups
     assert (matrices["weight_decay"], vectors["weight_decay"]) == (0.3, 0.0)
     assert all(p.ndim >= 2 for p in matrices["params"])
     assert all(p.ndim == 1 for p in vectors["params"])
-    held = [id(p) for group in optimizer.param_groups for p in group["params"]]
-    assert len(held) == len(set(held))
-    assert set(held) == {id(p) for p in model.parameters()} - {id(frozen)}
     names = {id(p): name for name, p in model.named_parameters()}
     assert all("norm" in names[id(p)] or "ln_" in names[id(p)] or "bias" in names[id(p)] for p in vectors["params"])
+    assert [group["weight_decay"] for made in muon for group in made.param_groups] == [0.3] * len(muon)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_weight_is_in_one(kind: str, optimizer: str) -> None:
+    model = tiny_model(kind)
+    ids = [id(p) for made in optimizers(model, optimizer, 0.1, 0.95) for p in held(made)]
+    assert len(ids) == len(set(ids))
+    assert set(ids) == {id(p) for p in model.parameters()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_muon_has_the_matrices_between_the_embeddings(kind: str) -> None:
+    model = tiny_model(kind)
+    adamw, muon = optimizers(model, "muon", 0.1, 0.95)
+    assert (type(adamw), type(muon)) == (torch.optim.AdamW, Muon)
+    inner = {name for name, p in model.named_parameters() if any(p is q for q in held(muon))}
+    assert inner == {name for name, _ in model.named_parameters() if INNER.search(name)}
+    assert len(inner) == 2 * {"llama": 7, "bigcode": 4}[kind]
+    outer = {id(p) for p in held(adamw)}
+    tied = kind == "bigcode"
+    assert {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)} <= outer
+    assert (model.get_input_embeddings().weight is model.get_output_embeddings().weight) == tied
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_frozen_weights_are_left_out(kind: str, optimizer: str) -> None:
+    model = tiny_model(kind)
+    names = [name for name, _ in model.named_parameters()]
+    frozen = {names[0], next(name for name in names if INNER.search(name))}
+    for name in frozen:
+        model.get_parameter(name).requires_grad_(False)
+    ids = {id(p) for made in optimizers(model, optimizer, 0.1, 0.95) for p in held(made)}
+    assert ids == {id(p) for name, p in model.named_parameters() if name not in frozen}
+
+
+def test_muon_with_nothing_to_update_is_left_out() -> None:
+    model = tiny_model("llama")
+    for name, p in model.named_parameters():
+        p.requires_grad_(not INNER.search(name))
+    (adamw,) = optimizers(model, "muon", 0.1, 0.95)
+    assert len(held(adamw)) == 2 + 5  # embeddings and head, norms
 
 
 def one_update(weight: float, grad: float, lr: float, decay: float) -> tuple[float, float]:
@@ -31,11 +80,11 @@ def one_update(weight: float, grad: float, lr: float, decay: float) -> tuple[flo
     for p in layer.parameters():
         torch.nn.init.constant_(p, weight)
         p.grad = torch.full_like(p, grad)
-    optimizer = adamw(layer, decay, 0.95)
+    (optimizer,) = optimizers(layer, "adamw", decay, 0.95)
     optimizer.step()
     assert float(layer.weight.detach()) == weight  # until the loop sets a rate, nothing moves
-    optimizer = adamw(layer, decay, 0.95)
-    set_lr(optimizer, lr)
+    (optimizer,) = optimizers(layer, "adamw", decay, 0.95)
+    set_lr([optimizer], lr)
     optimizer.step()
     return float(layer.weight.detach()), float(layer.bias.detach())
 
@@ -47,7 +96,9 @@ def test_an_update_by_hand() -> None:
 
 
 def test_settings() -> None:
-    optimizer = adamw(tiny_model("llama"), 0.1, 0.97)
-    set_lr(optimizer, 0.25)
-    for group in optimizer.param_groups:
+    adamw, muon = made = optimizers(tiny_model("llama"), "muon", 0.1, 0.97)
+    set_lr(made, 0.25)
+    for group in adamw.param_groups:
         assert (group["lr"], group["betas"], group["eps"]) == (0.25, (0.9, 0.97), 1e-8)
+    for group in muon.param_groups:
+        assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.25, 0.95, 0.1)

@@ -55,7 +55,7 @@ def given(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         "shards": shards,
         "held": held,
         **{"name": "cap", "batch": 2 * T, "schedule": "cosine", "peak_lr": 1e-2, "end_lr": 1e-3, "warmup": 2 * T},
-        **{"decay_share": 0.2, "weight_decay": 0.1, "beta2": 0.95, "clip": 1.0, "seed": 3},
+        **{"decay_share": 0.2, "optimizer": "muon", "weight_decay": 0.1, "beta2": 0.95, "clip": 1.0, "seed": 3},
     }
 
 

@@ -152,8 +152,8 @@ def inputs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         "reviewed": Artifact(folder / "reviewed", "", {}),
         "held": {"en": Artifact(folder / "held", "", {})},
         **{"name": "safe", "epochs": 3, "row_tokens": 60, "batch": 240, "schedule": "cosine", "peak_lr": 1e-2},
-        **{"end_lr": 1e-3, "warmup": 240, "decay_share": 0.2, "weight_decay": 0.1, "beta2": 0.95},
-        **{"clip": 1.0, "seed": 3},
+        **{"end_lr": 1e-3, "warmup": 240, "decay_share": 0.2, "optimizer": "muon", "weight_decay": 0.1},
+        **{"beta2": 0.95, "clip": 1.0, "seed": 3},
         "replay": 0.0,
     }
 

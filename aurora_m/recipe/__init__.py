@@ -1,0 +1,48 @@
+"""The recipe: what a run makes. Frozen dataclasses, strict TOML in, canonical TOML out.
+
+A recipe holds no device and no worker count, and no path but `file:` names relative to itself: where and how
+a run happens is `Runtime`.
+"""
+
+from aurora_m.recipe.checks import LANGUAGES, MASKS, NAME, RANGES, check, known
+from aurora_m.recipe.shape import (
+    Base,
+    Curate,
+    Duplicates,
+    Evals,
+    Mixture,
+    Recipe,
+    Redteam,
+    Release,
+    Review,
+    Scratch,
+    Source,
+    Stage,
+    Tune,
+)
+from aurora_m.recipe.text import dumps, load, loads
+
+__all__ = [
+    "LANGUAGES",
+    "MASKS",
+    "NAME",
+    "RANGES",
+    "Base",
+    "Curate",
+    "Duplicates",
+    "Evals",
+    "Mixture",
+    "Recipe",
+    "Redteam",
+    "Release",
+    "Review",
+    "Scratch",
+    "Source",
+    "Stage",
+    "Tune",
+    "check",
+    "dumps",
+    "known",
+    "load",
+    "loads",
+]

@@ -1,0 +1,180 @@
+"""The shapes of a recipe: frozen dataclasses, one for each table."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from aurora_m.core.typed import Count
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A base model that the run trains itself, in the stage named `base`."""
+
+    arch: Literal["llama", "gpt_bigcode"]
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int  # gpt_bigcode has 1, which is multi-query attention
+    positions: Count
+    vocab: Count
+    tokenizer_sources: tuple[str, ...]  # that the tokenizer is trained on
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model to go on from: a Hugging Face folder or pinned hub id, or one from scratch."""
+
+    model: str = ""  # hf:owner/name or file:folder
+    revision: str = ""  # the commit of a hub model, 40 hex digits
+    scratch: Scratch | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Text from one place, in one language, under one licence."""
+
+    uri: str  # file:GLOB, hf:owner/name, python:stdlib or sample:NAME
+    lang: str
+    license: str
+    curate: str
+    revision: str = ""
+    form: Literal["text", "instruction"] = "text"
+    held_out: float = 0.0  # share of documents never trained on, for bits per byte
+
+
+@dataclass(frozen=True)
+class Curate:
+    """Which documents stay, as one expression over signal columns, and what is masked in them."""
+
+    keep: str
+    mask: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """When two documents are near-duplicates."""
+
+    near: float = 0.8  # Jaccard similarity of 5-word shingles
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What a stage reads: a budget, shares of new sources, and a declared share of replay."""
+
+    tokens: Count
+    weights: Mapping[str, float]  # of what is not replay; they add up to 1
+    unit: Literal["bytes", "documents", "tokens"] = "bytes"  # what weights and replay are shares of
+    replay: float = 0.0
+    replay_weights: Mapping[str, float] = field(default_factory=dict)
+    max_epochs: float = 4.0  # Muennighoff et al. 2023 (arXiv 2305.16264): up to 4 is nearly as good as new
+    fim: Mapping[str, float] = field(default_factory=dict)  # share of documents to fill in the middle of
+
+    def shares(self) -> dict[str, float]:
+        """The share of every source, replay included; they add up to 1."""
+        shares = {name: weight * (1 - self.replay) for name, weight in self.weights.items()}
+        for name, weight in self.replay_weights.items():
+            shares[name] = shares.get(name, 0.0) + weight * self.replay
+        return {name: share for name, share in shares.items() if share > 0}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training stage over a mixture."""
+
+    name: str
+    start: str  # `base`, an earlier stage, or `scratch`
+    mixture: str
+    row_tokens: Count
+    batch: Count  # tokens an optimizer step
+    peak_lr: float
+    end_lr: float
+    warmup: Count  # tokens
+    schedule: Literal["cosine", "wsd", "constant"] = "cosine"
+    decay_share: float = 0.2  # of a wsd schedule
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    weight_decay: float = 0.1
+    beta2: float = 0.95
+    clip: float = 1.0
+
+
+@dataclass(frozen=True)
+class Redteam:
+    """Safety prompts with drafted answers and benign twins, in several languages."""
+
+    rows: str  # file:GLOB or sample:NAME
+
+
+@dataclass(frozen=True)
+class Review:
+    """Who must agree before a safety row is trained on."""
+
+    decisions: str  # file:PATH or sample:NAME of the ledger
+    reviewers: int = 2
+
+
+@dataclass(frozen=True)
+class Tune:
+    """Supervised tuning on the reviewed safety rows, between rows of replay."""
+
+    start: str
+    epochs: int
+    row_tokens: Count
+    batch: Count
+    peak_lr: float
+    end_lr: float
+    warmup: Count
+    mixture: str = ""  # what the replay is read from
+    replay: float = 0.0  # share of rows
+    schedule: Literal["cosine", "wsd", "constant"] = "cosine"
+    decay_share: float = 0.2
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    weight_decay: float = 0.1
+    beta2: float = 0.95
+    clip: float = 1.0
+
+
+@dataclass(frozen=True)
+class Evals:
+    """What every model of the chain is measured on, fixed before training."""
+
+    suites: tuple[str, ...]
+    old: tuple[str, ...]  # languages the base could already do, that must not be lost
+    margins: Mapping[str, float]  # relative rise of bits per byte that counts as none, for each old language
+    max_new_tokens: int = 48
+    max_held: Count = Count(200_000)  # noqa: RUF009  # bytes of held-out text for each source
+
+
+@dataclass(frozen=True)
+class Release:
+    """Which model leaves the house, under what licence."""
+
+    model: str
+    license: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One run, from raw text to a released model."""
+
+    name: str
+    seed: int
+    base: Base
+    source: Mapping[str, Source]
+    curate: Mapping[str, Curate]
+    mixture: Mapping[str, Mixture]
+    stage: tuple[Stage, ...]
+    evals: Evals
+    release: Release
+    duplicates: Duplicates = Duplicates()
+    redteam: Redteam | None = None
+    review: Review | None = None
+    tune: Mapping[str, Tune] = field(default_factory=dict)
+
+    def models(self) -> list[str]:
+        """The chain of models in the order they are made, the base first."""
+        return list(dict.fromkeys(["base", *(stage.name for stage in self.stage), *self.tune]))
+
+    def shares(self, training: Stage | Tune) -> dict[str, float]:
+        """The sources that a training step reads, with their shares."""
+        return self.mixture[training.mixture].shares() if training.mixture else {}
