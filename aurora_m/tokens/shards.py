@@ -7,54 +7,68 @@ ids/00000-of-00002.jsonl    the id of each document, a line each
 
 import bisect
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aurora_m.core.files import read_jsonl, replacing, write_jsonl
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.core.table import shards
+from aurora_m.core.tasks import each
+from aurora_m.tokens.encoder import Encoder
 from aurora_m.tokens.tokenizer import end_id, open_tokenizer
 
-BATCH = 256  # documents encoded at once
+BATCH = 1024  # documents encoded at once
 
 
 def shard(work: Work, *, docs: Artifact, tokenizer: Artifact) -> Facts:
     """Encode documents; one token shard for each document shard.
 
-    returns  tokens (end tokens counted), docs, bytes of text, and bytes a token
+    returns  tokens (end tokens counted), docs, bytes of text, bytes a token, and `slow_shards`: those on a sample of
+             which the fast encoder differed from Hugging Face's, so that the latter encoded them
     """
-    encoder = open_tokenizer(tokenizer.path)
-    end, dtype = end_id(encoder), np.uint16 if encoder.get_vocab_size() <= 2**16 else np.uint32
-    num_tokens = num_docs = num_bytes = 0
-    paths = shards(docs.path)
-    with work.log.bar("tokens", len(paths), "shards") as bar:
-        for number, path in enumerate(paths):
-            table = pq.read_table(path, columns=["id", "text"])
-            offsets = [0]
-            with replacing(work.out / "tokens" / f"{path.stem}.bin") as file:
-                for start in range(0, len(table), BATCH):
-                    texts = table["text"].slice(start, BATCH).to_pylist()
-                    num_bytes += sum(len(text.encode()) for text in texts)
-                    for encoding in encoder.encode_batch_fast(texts, add_special_tokens=False):
-                        ids = np.array([*encoding.ids, end], dtype)
-                        file.write(ids.tobytes())
-                        offsets.append(offsets[-1] + len(ids))
-            with replacing(work.out / "tokens" / f"{path.stem}.idx") as file:
-                file.write(np.array(offsets, np.int64).tobytes())
-            write_jsonl(work.out / "ids" / f"{path.stem}.jsonl", table["id"].to_pylist())
-            num_tokens, num_docs = num_tokens + offsets[-1], num_docs + len(table)
-            bar.update(number + 1)
+    size = open_tokenizer(tokenizer.path).get_vocab_size()
+    dtype = "uint16" if size <= 2**16 else "uint32"
+    encoded = partial(_shard, out=work.out, tokenizer=tokenizer.path, dtype=dtype)
+    counts = [*each(work, encoded, shards(docs.path), "tokens")]
+    num_tokens, num_docs, num_bytes, slow = (sum(column) for column in zip(*counts, strict=True))
     return {
         "tokens": num_tokens,
         "docs": num_docs,
         "bytes": num_bytes,
         "bytes_a_token": round(num_bytes / max(num_tokens, 1), 4),
-        "dtype": np.dtype(dtype).name,
+        "dtype": dtype,
+        "slow_shards": slow,
     }
+
+
+def _shard(path: Path, *, out: Path, tokenizer: Path, dtype: str) -> tuple[int, int, int, int]:
+    """Encode one shard; returns tokens, docs, bytes, and whether it took the slow encoder."""
+    encoder = _encoder(tokenizer)
+    end = end_id(encoder.slow)
+    table = pq.read_table(path, columns=["id", "text"])
+    fast = encoder.agrees(table["text"].to_pylist()) if len(table) else True
+    offsets = [np.zeros(1, np.int64)]
+    with replacing(out / "tokens" / f"{path.stem}.bin") as file:
+        for start in range(0, len(table), BATCH):
+            texts = table["text"].slice(start, BATCH).to_pylist()
+            ids, bounds = encoder.encode(texts) if fast else encoder.encode_slowly(texts)
+            file.write(np.insert(ids, bounds[1:], end).astype(dtype).tobytes())
+            offsets.append(offsets[-1][-1] + bounds[1:] + np.arange(1, len(bounds)))
+    with replacing(out / "tokens" / f"{path.stem}.idx") as file:
+        file.write(np.concatenate(offsets).tobytes())
+    write_jsonl(out / "ids" / f"{path.stem}.jsonl", table["id"].to_pylist())
+    num_bytes = int(pc.sum(pc.binary_length(table["text"])).as_py() or 0)
+    return int(offsets[-1][-1]), len(table), num_bytes, int(not fast)
+
+
+@lru_cache(maxsize=1)
+def _encoder(folder: Path) -> Encoder:
+    return Encoder(folder)
 
 
 @dataclass(frozen=True)

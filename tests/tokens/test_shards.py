@@ -83,6 +83,7 @@ def test_every_document_is_followed_by_the_end_token(tmp_path: Path) -> None:
         "bytes": num_bytes,
         "bytes_a_token": round(num_bytes / len(expected), 4),
         "dtype": "uint16",
+        "slow_shards": 0,
     }
 
 

@@ -1,0 +1,41 @@
+"""Text to token ids in bulk: fastokens where it agrees with Hugging Face's tokenizers on a sample, else those."""
+
+from pathlib import Path
+
+import fastokens
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from aurora_m.tokens.tokenizer import FILE, open_tokenizer
+
+SAMPLE_DOCS, SAMPLE_BYTES = 64, 2**17  # of a batch, compared before it is trusted
+
+
+class Encoder:
+    """A folder's tokenizer. A special token's name in a text is text, not the token; nothing is cut or added."""
+
+    def __init__(self, folder: Path) -> None:
+        self.slow: Tokenizer = open_tokenizer(folder)
+        self.fast = fastokens.Tokenizer.from_json_str((folder / FILE).read_text(encoding="utf-8"))
+        self.fast.no_truncation()
+
+    def agrees(self, texts: list[str]) -> bool:
+        """Whether both give the same ids for documents spread over `texts`."""
+        spread = texts[:: max(1, len(texts) // SAMPLE_DOCS)]
+        sizes = np.cumsum([len(text) for text in spread])
+        sample = spread[: max(1, int(np.searchsorted(sizes, SAMPLE_BYTES)))]
+        ids, bounds = self.encode(sample)
+        slow, slow_bounds = self.encode_slowly(sample)
+        return np.array_equal(ids, slow) and np.array_equal(bounds, slow_bounds)
+
+    def encode(self, texts: list[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        """The ids of all texts in a row, and n + 1 bounds."""
+        ids, bounds = self.fast.encode_batch_flat(texts, split_special_tokens=True)
+        return np.frombuffer(ids, np.uint32), np.frombuffer(bounds, np.uint64).astype(np.int64)
+
+    def encode_slowly(self, texts: list[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        """The same by Hugging Face's tokenizers, the reference."""
+        rows = [row.ids for row in self.slow.encode_batch_fast(texts, add_special_tokens=False)]
+        bounds = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+        return np.concatenate([np.zeros(0, np.uint32), *(np.array(row, np.uint32) for row in rows)]), bounds
