@@ -1,14 +1,18 @@
 """Overlap: documents that hold an evaluation item's question and answer."""
 
+from functools import lru_cache, partial
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from aurora_m.core.files import read_jsonl
 from aurora_m.core.step import Artifact, Facts, Work
-from aurora_m.core.table import read_shards, shards, write_table
+from aurora_m.core.table import shards, write_table
+from aurora_m.core.tasks import each
 from aurora_m.data import kernels
 from aurora_m.data.kernels import I64, U64
 
@@ -27,25 +31,36 @@ def overlap(work: Work, *, docs: dict[str, Artifact], items: Artifact) -> Facts:
     items are not looked for. Facts: items, items_too_short, items_found, and for each source the documents that hold
     one.
     """
-    rows = sorted(read_jsonl(items.path / "overlap.jsonl"), key=lambda row: str(row["id"]))
-    grams, too_short = _grams([row["id"] for row in rows], pa.array([row["text"] for row in rows], pa.large_string()))
+    ids, _, too_short = _wanted(items.path)
+    paths = [(source, path) for source, artifact in docs.items() for path in shards(artifact.path)]
+    tables: dict[str, list[pa.Table]] = {source: [] for source in docs}
     found: set[str] = set()
-    leaks: Facts = {}
-    total, done = sum(len(shards(artifact.path)) for artifact in docs.values()), 0
-    with work.log.bar("overlap", total, "shards") as bar:
-        for source, artifact in docs.items():
-            tables = []
-            for table in read_shards(artifact.path, columns=["id", "text"]):
-                held = _held(table["text"], grams)
-                found.update(*held)
-                columns = [table["id"], [len(names) for names in held], [";".join(sorted(names)) for names in held]]
-                tables.append(pa.table(columns, schema=OVERLAP))
-                done += 1
-                bar.update(done)
-            whole = pa.concat_tables(tables)
-            write_table(work.out / "overlap" / f"{source}.parquet", whole.combine_chunks())
-            leaks[source] = int(np.count_nonzero(whole["leak"]))
-    return {"items": len(rows), "items_too_short": too_short, "items_found": len(found), "docs": leaks}
+    leaks = each(work, partial(_leaks, items=items.path), [path for _, path in paths], "overlap")
+    for (source, _), table in zip(paths, leaks, strict=True):
+        tables[source].append(table)
+        found.update(*(names.split(";") for names in table["leak_items"].to_pylist() if names))
+    held: Facts = {}
+    for source, parts in tables.items():
+        whole = pa.concat_tables(parts)
+        write_table(work.out / "overlap" / f"{source}.parquet", whole.combine_chunks())
+        held[source] = int(np.count_nonzero(whole["leak"]))
+    return {"items": len(ids), "items_too_short": too_short, "items_found": len(found), "docs": held}
+
+
+@lru_cache(maxsize=1)
+def _wanted(items: Path) -> tuple[list[str], Grams, int]:
+    """The items' ids, what to look for, and how many are too short; once in each process."""
+    rows = sorted(read_jsonl(items / "overlap.jsonl"), key=lambda row: str(row["id"]))
+    ids = [row["id"] for row in rows]
+    return ids, *_grams(ids, pa.array([row["text"] for row in rows], pa.large_string()))
+
+
+def _leaks(path: Path, *, items: Path) -> pa.Table:
+    """The overlap of one shard, as `OVERLAP`."""
+    table = pq.read_table(path, columns=["id", "text"])
+    held = _held(table["text"], _wanted(items)[1])
+    columns = [table["id"], [len(names) for names in held], [";".join(sorted(names)) for names in held]]
+    return pa.table(columns, schema=OVERLAP)
 
 
 def _grams(ids: list[str], texts: pa.Array) -> tuple[Grams, int]:
