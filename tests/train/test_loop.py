@@ -276,7 +276,7 @@ def test_a_model_that_changes_its_logits_is_not_trained(tmp_path: Path) -> None:
     model = tiny_model("llama")
     model.lm_head.register_forward_hook(lambda module, args, logits: 2 * logits)
     with pytest.raises(TrainError, match="the logits are not the last states times the head"):
-        fit(new_work(tmp_path / "work"), "cap", model, Made(0), plan(), mean_weight)
+        fit(new_work(tmp_path / "work"), "cap", model, Made(), plan(), mean_weight)
 
 
 def test_a_model_goes_to_the_runs_device(tmp_path: Path) -> None:
