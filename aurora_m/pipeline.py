@@ -10,16 +10,21 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import pyarrow as pa
+
 from aurora_m.core.canon import JSON
 from aurora_m.core.errors import RecipeError
 from aurora_m.core.step import Step
 from aurora_m.core.uri import local_files, pin_files
-from aurora_m.data.decide import check_keep
+from aurora_m.data.code import CODE
+from aurora_m.data.decide import check_keep, names
+from aurora_m.data.pii import KINDS as MASKS
+from aurora_m.data.rules import expand
 from aurora_m.data.sources import pin as pin_source
 from aurora_m.evals.suites import pin_suites
-from aurora_m.recipe import Recipe, Stage, Tune, dumps
+from aurora_m.recipe import Recipe, Stage, Tune, dumps, known
 
-GOALS = ("report", "release")
+GOALS = ("report", "datasheet", "release")
 
 Steps = dict[str, Step]
 Given = Mapping[str, Step | Mapping[str, Step]]
@@ -78,20 +83,99 @@ def curate(graph: Graph, recipe: Recipe, root: Path, items: Step) -> Curated:
     clean: Steps = {}
     for name, s in recipe.source.items():
         place: dict[str, JSON] = {"uri": s.uri, "pin": pin_source(s.uri, root), "revision": s.revision}
-        docs[name] = graph.add(f"fetch.{name}", "data.sources:fetch", source=name, lang=s.lang, form=s.form, **place)
+        about: dict[str, JSON] = {"source": name, "lang": s.lang, "form": s.form}
+        docs[name] = graph.add(f"fetch.{name}", "data.sources:fetch", {}, 2, **place, **about)
     near, order = recipe.duplicates.near, list(docs)  # of two copies, that of the source declared first stays
-    duplicates = graph.add("duplicates", "data.dedup:duplicates", {"docs": docs}, near=near, order=[*order])
+    duplicates = graph.add("duplicates", "data.dedup:duplicates", {"docs": docs}, 2, near=near, order=[*order])
     overlap = graph.add("overlap", "data.overlap:overlap", {"docs": docs, "items": items})
+    models = learn(graph, recipe, docs)
     for name, s in recipe.source.items():
         rules = recipe.curate[s.curate]
-        check_keep(rules.keep)
-        signals = graph.add(f"signals.{name}", "data.signals:signals", {"docs": docs[name]}, lang=s.lang)
-        columns = {"docs": docs[name], "signals": signals, "duplicates": duplicates, "overlap": overlap}
-        kept[name] = graph.add(f"decide.{name}", "data.decide:decide", columns, source=name, keep=rules.keep)
+        for kind in rules.mask:
+            known(kind, MASKS, f"curate.{s.curate}.mask", "kind to mask")
+        keep = expand(rules.keep, s.lang)
+        more = more_columns(recipe, s.lang, rules.boilerplate > 0)
+        check_keep(keep, more.values())
+        by_shard = measure(graph, recipe, root, docs, models, name, names(keep) & set(more))
+        by_source: Steps = {"duplicates": duplicates, "overlap": overlap}
+        found = boilerplate(graph, recipe, docs, duplicates, name)
+        columns: Given = {"docs": docs[name], "by_shard": by_shard, "by_source": {**by_source, **found}}
+        kept[name] = graph.add(f"decide.{name}", "data.decide:decide", columns, source=name, keep=keep)
         edits: dict[str, JSON] = {"mask": [*rules.mask], "held_out": s.held_out, "seed": recipe.seed}
-        both = {"docs": docs[name], "kept": kept[name]}
-        clean[name] = graph.add(f"rewrite.{name}", "data.rewrite:rewrite", both, source=name, **edits)
+        both = {"docs": docs[name], "kept": kept[name], **found}
+        clean[name] = graph.add(f"rewrite.{name}", "data.rewrite:rewrite", both, 2, source=name, **edits)
+    sheet: Given = {"fetched": docs, "duplicates": duplicates, "overlap": overlap, "decided": kept, "rewritten": clean}
+    graph.add("datasheet", "report.datasheet:datasheet", sheet, recipe=dumps(recipe))
     return Curated(kept, clean, {name: clean[name] for name, s in recipe.source.items() if s.held_out > 0})
+
+
+def boilerplate(graph: Graph, recipe: Recipe, docs: Steps, duplicates: Step, name: str) -> Steps:
+    """The step that finds the lines which pages of a site share, over all sources of this one's curation; or none."""
+    table = recipe.source[name].curate
+    pages, step = recipe.curate[table].boilerplate, f"lines.{table}"
+    if not pages:
+        return {}
+    if step not in graph.steps:
+        together = {other: docs[other] for other, source in recipe.source.items() if source.curate == table}
+        read: Given = {"docs": together, "duplicates": duplicates}
+        graph.add(step, "data.lines:lines", read, min_docs=pages, order=[*together])
+    return {"lines": graph.steps[step]}
+
+
+def more_columns(recipe: Recipe, lang: str, boiler: bool) -> dict[str, pa.Field]:
+    """The columns that only some sources have: of code, and of the recipe's own models."""
+    fields = [field for field in CODE if lang == "code" and field.name != "id"]
+    fields += [pa.field("boiler", pa.float64())] if boiler else []
+    fields += [pa.field("toxic", pa.float64())]
+    fields += [pa.field("perplexity", pa.float64())] if lang in recipe.perplexity else []
+    fields += [pa.field(name, pa.float64()) for name in recipe.quality]
+    for name in recipe.register:
+        fields += [pa.field(name, pa.string()), pa.field(f"{name}_prob", pa.float64())]
+        fields += [pa.field(f"{name}_keep", pa.bool_())]
+    return {field.name: field for field in fields}
+
+
+def learn(graph: Graph, recipe: Recipe, docs: Steps) -> Steps:
+    """Train the recipe's classifiers of text."""
+    models: Steps = {}
+    for name, quality in recipe.quality.items():
+        sides = {side: {part: docs[part] for part in getattr(quality, side)} for side in ("positive", "negative")}
+        how: dict[str, JSON] = {"seed": recipe.seed, "max_docs": quality.max_docs}
+        models[name] = graph.add(f"quality.{name}", "data.classify:train_classifier", sides, **how)
+    for name, register in recipe.register.items():
+        given = {"docs": {part: docs[part] for part in register.sources}}
+        how = {"field": register.label, "seed": recipe.seed, "max_docs": register.max_docs}
+        models[name] = graph.add(f"register.{name}", "data.classify:train_registers", given, **how)
+    for lang, clean in recipe.perplexity.items():
+        given = {"docs": {part: docs[part] for part in clean.sources}}
+        how = {"seed": recipe.seed, "max_bytes": clean.max_bytes}
+        models[f"perplexity.{lang}"] = graph.add(f"ngrams.{lang}", "data.perplexity:train_ngrams", given, **how)
+    return models
+
+
+def measure(graph: Graph, recipe: Recipe, root: Path, docs: Steps, models: Steps, name: str, used: set[str]) -> Steps:
+    """The steps that measure a source; of the columns that only some sources have, those that are used."""
+    read, lang = {"docs": docs[name]}, recipe.source[name].lang
+    found = {"signals": graph.add(f"signals.{name}", "data.signals:signals", read, 2, lang=lang)}
+    if used & set(CODE.names):
+        found["code"] = graph.add(f"code.{name}", "data.code:code_signals", read)
+    if "perplexity" in used:
+        asked: Given = {**read, "model": models[f"perplexity.{lang}"]}
+        found["perplexity"] = graph.add(f"perplexity.{name}", "data.perplexity:perplexity", asked)
+    if "toxic" in used:
+        words = recipe.curate[recipe.source[name].curate].words
+        listed: dict[str, JSON] = {"words": words, "pin": pin_files(local_files(words, root)) if words else ""}
+        found["toxic"] = graph.add(f"toxic.{name}", "data.toxic:toxic", read, lang=lang, **listed)
+    judges = {model: step for model, step in models.items() if used & {model, f"{model}_prob", f"{model}_keep"}}
+    if judges:
+        asked = {**read, "models": judges}
+        found["classes"] = graph.add(f"classes.{name}", "data.classify:classify", asked)
+    for model in (model for model in recipe.register if f"{model}_keep" in used):
+        shares: JSON = {**recipe.register[model].shares}
+        asked = {**read, "classes": found["classes"]}
+        thin: dict[str, JSON] = {"column": model, "shares": shares, "seed": recipe.seed}
+        found[f"subsample.{model}"] = graph.add(f"subsample.{name}.{model}", "data.classify:subsample", asked, **thin)
+    return found
 
 
 def train(graph: Graph, recipe: Recipe, root: Path, curated: Curated) -> Trained:
@@ -104,7 +188,7 @@ def train(graph: Graph, recipe: Recipe, root: Path, curated: Curated) -> Trained
     shards = {}
     for name in used:
         text = {"docs": curated.clean[name], "tokenizer": tokenizer}
-        shards[name] = graph.add(f"shards.{name}", "tokens.shards:shard", text)
+        shards[name] = graph.add(f"shards.{name}", "tokens.shards:shard", text, 2)
     for stage in recipe.stage:
         begin: Given = {"start": models[stage.start], "tokenizer": tokenizer, "held": curated.held}
         read = mix(graph, recipe, stage.name, stage, shards, mixtures)

@@ -17,7 +17,7 @@ from aurora_m.pipeline import GOALS, Graph, build
 from aurora_m.recipe import Base, Recipe, check, load
 
 TINY = Path(__file__).parents[1] / "recipes" / "tiny.toml"
-PAPERS = {"card", "report"}  # they hold the whole recipe, so every change reaches them
+PAPERS = {"card", "datasheet", "report"}  # they hold the whole recipe, so every change reaches them
 TEXTS = ("en", "fi", "hi", "ja", "vi")
 
 
@@ -76,6 +76,13 @@ def from_folder(recipe: Recipe, root: Path) -> Recipe:
 
 
 # --- the graph
+
+
+def test_an_unknown_kind_to_mask_is_named(tiny: Recipe) -> None:
+    wrong = replace(tiny, curate={**tiny.curate, "code": replace(tiny.curate["code"], mask=("e-mail",))})
+    with pytest.raises(RecipeError, match="there is no kind to mask `e-mail`") as caught:
+        build(wrong, Path())
+    assert (caught.value.at, caught.value.hint) == ("curate.code.mask", "did you mean `email`?")
 
 
 def test_every_function_is_there_and_takes_what_its_step_gives(steps: dict[str, Step]) -> None:

@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 
 from aurora_m.core.errors import RecipeError
 from aurora_m.core.typed import Count
-from aurora_m.data import pii
 from aurora_m.recipe import (
-    MASKS,
     NAME,
     Base,
     Curate,
@@ -344,9 +342,15 @@ WRONG: dict[str, tuple[str, str, str, str, str]] = {  # replace this, by that: w
         "[curate.text]", '[curate."a/b"]', "`a/b` is not a name", "curate.a/b", LETTERS),
     "a mixture that is no folder": ("[mixture.old]", '[mixture." "]', "` ` is not a name", "mixture. ", LETTERS),
     "a tuning that is no folder": ("[tune.safe]", '[tune.""]', "`` is not a name", "tune.", LETTERS),
-    "an unknown kind to mask": (
-        'mask = ["email"]', 'mask = ["e-mail"]', "there is no kind to mask `e-mail`", "curate.text.mask",
-        "did you mean `email`?"),
+    "a quality model with a source on both sides": (
+        "[mixture.old]", '[quality.good]\npositive = ["en"]\nnegative = ["fi", "en"]\n[mixture.old]',
+        "`en` is on both sides", "quality.good", "put it on one"),
+    "a quality model of nothing": (
+        "[mixture.old]", '[quality.good]\npositive = ["en"]\nnegative = []\n[mixture.old]',
+        "no source is named", "quality.good.negative", "name one or more"),
+    "a register model of an unknown source": (
+        "[mixture.old]", '[register.kind]\nsources = ["sv"]\nlabel = "register"\n[mixture.old]',
+        "there is no source `sv`", "register.kind.sources", "there are `en`, `fi`"),
     "a tokenizer of nothing": (
         'tokenizer_sources = ["en", "fi"]', "tokenizer_sources = []", "the tokenizer has nothing to learn from",
         "base.scratch.tokenizer_sources", "name a source or more"),
@@ -400,10 +404,6 @@ def test_numbers_have_their_ranges(old: str, key: str, at: str, wrong: list[str]
             loads(SMALL.replace(old, f"{kept}{key} = {value}"))
         assert (caught.value.what, caught.value.at) == (f"`{value}` is out of range", at)
         assert caught.value.hint.startswith("write ")
-
-
-def test_what_can_be_masked_is_what_can_be_found() -> None:
-    assert pii.KINDS == MASKS
 
 
 @pytest.mark.parametrize(

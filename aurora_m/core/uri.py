@@ -40,7 +40,12 @@ def pin_files(files: Mapping[str, Path]) -> str:
 
 def check_pin(files: Mapping[str, Path], pin: str, at: str) -> None:
     """DataError unless the files hold what was pinned when the plan was made."""
-    if pin_files(files) != pin:
+    unchanged(pin_files(files), pin, at)
+
+
+def unchanged(now: str, pin: str, at: str) -> None:
+    """DataError unless a digest of what there is now is the pin."""
+    if now != pin:
         what, hint = "files changed while the run was on its way", "run again; the new files will be taken"
         raise DataError(what, at=at, hint=hint)
 

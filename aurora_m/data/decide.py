@@ -3,8 +3,9 @@
 import hashlib
 import heapq
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
@@ -29,14 +30,15 @@ _TOKEN = re.compile(
 )
 
 
-def _columns() -> dict[str, pl.DataType]:
-    fields = [*SIGNALS, *list(DUPLICATES)[1:], *list(OVERLAP)[1:], pa.field("lang", pa.string())]
-    empty = pl.from_arrow(pa.schema([f for f in fields if f.name != "id"]).empty_table())
+COLUMNS = (*SIGNALS, *DUPLICATES, *OVERLAP, pa.field("lang", pa.string()))  # of every source
+
+
+def known_columns(more: Iterable[pa.Field]) -> pl.DataFrame:
+    """An empty frame with the columns that an expression may name: `COLUMNS` and `more`."""
+    fields = {field.name: field for field in (*COLUMNS, *more) if field.name != "id"}
+    empty = pl.from_arrow(pa.schema(list(fields.values())).empty_table())
     assert isinstance(empty, pl.DataFrame)
-    return dict(empty.schema)
-
-
-COLUMNS = _columns()
+    return empty
 
 
 @dataclass
@@ -68,22 +70,23 @@ class Reason:
 
 
 def decide(
-    work: Work, *, docs: Artifact, signals: Artifact, duplicates: Artifact, overlap: Artifact, source: str, keep: str
+    work: Work, *, docs: Artifact, by_shard: dict[str, Artifact], by_source: dict[str, Artifact], source: str, keep: str
 ) -> Facts:
     """Write `kept.parquet` (the ids that stay, in order) and `reasons.json` (what each clause removed, with samples).
 
-    `keep` is SQL over `COLUMNS`; its top-level AND clauses are tried in order, and a document counts under the first
-    that is not true. Facts: docs_in, docs_kept, bytes_in, bytes_kept, reasons {clause: docs}.
-    RecipeError as `check_keep`; DataError if the columns are not those of these docs.
+    Columns come from `by_shard` (folders of its names up to a dot, a file for each shard of docs) and `by_source` (a
+    file for each source). `keep` is SQL over them, checked by `check_keep`; its top-level AND clauses are tried in
+    order, and a document counts under the first that is not true. Facts: docs_in, docs_kept, bytes_in, bytes_kept,
+    reasons {clause: docs}. DataError if the columns are not those of these docs.
     """
-    check_keep(keep)
+    wanted = {"num_bytes", *names(keep)}
     clauses = list(dict.fromkeys(_clauses(keep)))
-    reasons = [Reason(clause, sorted(_names(clause))) for clause in clauses]
+    reasons = [Reason(clause, sorted(names(clause))) for clause in clauses]
     tests = [pl.sql_expr(clause).fill_null(False) for clause in clauses]
     kept: list[pa.Array] = []
     totals = dict.fromkeys(("docs_in", "docs_kept", "bytes_in", "bytes_kept"), 0)
     with work.log.bar(f"decide {source}", len(shards(docs.path)), "shards") as bar:
-        for done, frame in enumerate(_frames(docs, signals, duplicates, overlap, source), 1):
+        for done, frame in enumerate(_frames(docs, by_shard, by_source, source, wanted), 1):
             left = _count(frame, tests, reasons)
             kept.append(left["id"].to_arrow().cast(pa.string()))
             for name, part in (("in", frame), ("kept", left)):
@@ -106,23 +109,23 @@ def _count(frame: pl.DataFrame, tests: list[pl.Expr], reasons: list[Reason]) -> 
 
 
 def _frames(
-    docs: Artifact, signals: Artifact, duplicates: Artifact, overlap: Artifact, source: str
+    docs: Artifact, by_shard: dict[str, Artifact], by_source: dict[str, Artifact], source: str, wanted: set[str]
 ) -> Iterator[pl.DataFrame]:
-    """Each shard of docs with all its columns."""
-    repeats = pq.read_table(duplicates.path / "duplicates" / f"{source}.parquet")
-    leaks = pq.read_table(overlap.path / "overlap" / f"{source}.parquet")
+    """Each shard of docs with the wanted columns; of two of one name, the first that is given."""
+    whole = [_columns(given.path / name / f"{source}.parquet", wanted) for name, given in by_source.items()]
     start = 0
     for path in shards(docs.path):
         table = pq.read_table(path, columns=["id", "text", "lang"])
-        measured = pq.read_table(signals.path / "signals" / path.name)
-        for other in (measured, repeats.slice(start, table.num_rows), leaks.slice(start, table.num_rows)):
+        folders = [given.path / name.partition(".")[0] for name, given in by_shard.items()]
+        parts = [_columns(folder / path.name, wanted) for folder in folders]
+        for other in (*parts, *(columns.slice(start, table.num_rows) for columns in whole)):
             if not other["id"].equals(table["id"]):
                 raise DataError(
                     "the columns are not those of these docs",
                     at=f"source `{source}`, shard `{path.name}`",
                     hint="run again with `--store` set to an empty folder",
                 )
-            for name in other.column_names[1:]:
+            for name in set(other.column_names) - set(table.column_names):
                 table = table.append_column(name, other[name])
         start += table.num_rows
         frame = pl.from_arrow(table)
@@ -130,14 +133,22 @@ def _frames(
         yield frame
 
 
-def check_keep(keep: str) -> None:
-    """RecipeError unless `keep` is a condition of comparisons, AND, OR, NOT, IN, IS NULL, BETWEEN and arithmetic."""
-    empty = pl.DataFrame(schema=COLUMNS)
+def _columns(path: Path, wanted: set[str]) -> pa.Table:
+    return pq.read_table(path, columns=[name for name in pq.read_schema(path).names if name in {"id", *wanted}])
+
+
+def check_keep(keep: str, more: Iterable[pa.Field]) -> None:
+    """RecipeError unless `keep` is a condition of comparisons, AND, OR, NOT, IN, IS NULL, BETWEEN and arithmetic.
+
+    Over `COLUMNS` and `more`: the columns that only some sources have.
+    """
+    empty = known_columns(more)
     if not keep.strip():
         raise RecipeError("`keep` is empty", at="keep", hint="write a condition: `dup_of IS NULL AND words > 9`")
-    for name in _names(keep):
-        if name not in COLUMNS:
-            hint = did_you_mean(name, COLUMNS, f"the columns are {', '.join(f'`{c}`' for c in COLUMNS)}")
+    for name in names(keep):
+        if name not in empty.columns:
+            listed = ", ".join(f"`{column}`" for column in empty.columns)
+            hint = did_you_mean(name, empty.columns, f"the columns are {listed}")
             raise RecipeError(f"there is no column `{name}`", at=f"keep = `{keep}`", hint=hint)
     for clause in _clauses(keep):
         try:
@@ -172,7 +183,7 @@ def _tokens(text: str) -> Iterator[re.Match[str]]:
             yield found
 
 
-def _names(text: str) -> set[str]:
+def names(text: str) -> set[str]:
     """The columns that an expression names."""
     return {t[0] for t in _tokens(text) if t.lastgroup == "name" and t[0].upper() not in KEYWORDS}
 

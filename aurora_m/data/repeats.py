@@ -1,73 +1,135 @@
-"""Compiled loops over word and line hashes: what of a text repeats within it."""
+"""Compiled loops over the piece and line hashes of one text: what of it repeats within it, in characters.
+
+The measures are Gopher's (Rae et al. 2021, table A1), counted as DataTrove counts them: a line, paragraph or n-gram is
+a duplicate when it stood earlier; the next duplicate n-gram is looked for behind the last. An n-gram can only repeat
+where its first n - 1 pieces do, so each n looks at no more places than the one before: few, in most texts.
+"""
 
 from typing import Any
 
 import numpy as np
 
 from aurora_m.data.compiled import compiled
-from aurora_m.data.kernels import FIVE, ONE, gram, slot
+from aurora_m.data.kernels import PRIME, SEED, mixed
+from aurora_m.data.scan import WIDE
 
-TWO = np.int64(2)
-
-
-@compiled
-def _repeated(hashes: Any, weights: Any, first: Any, end: Any, n: Any, keys: Any, marks: Any, mark: Any) -> Any:
-    """Share of the weight of hashes[first:end] that lies in n-grams which stood earlier in it."""
-    part, total, until = 0, 0, first
-    for i in range(first, end):
-        if i + n <= end:
-            key = gram(hashes, i, n)
-            at = slot(keys, marks, mark, key)
-            if marks[at] == mark:
-                until = i + n
-            keys[at], marks[at] = key, mark
-        part += weights[i] if i < until else 0
-        total += weights[i]
-    return part / max(total, 1)
+DUP_LINES, DUP_LINE_CHARS, PARAS, DUP_PARAS, DUP_PARA_CHARS, TOP, DUP = 0, 1, 2, 3, 4, 5, 8
+LEAST_TOP, LEAST_DUP, MOST_DUP = 2, 5, 10
+REPEATS = DUP + 1 + MOST_DUP - LEAST_DUP
+BASE = np.uint64(0x9FB21C651E98DF25)
+MOST = np.uint64(0xFFFFFF)  # a slot's count is in its low bits, the high bits of the key above them
 
 
 @compiled
-def _top(hashes: Any, weights: Any, first: Any, end: Any, keys: Any, marks: Any, mark: Any, counts: Any) -> Any:
-    """Share of the weight that lies in the most frequent 2-gram, the first of equals; 0 if none stands twice."""
-    places = np.empty(max(end - first - 1, 0), np.int64)
-    top, often = -1, 1
-    for i in range(len(places)):
-        key = gram(hashes, first + i, TWO)
-        at = slot(keys, marks, mark, key)
-        counts[at] = counts[at] + 1 if marks[at] == mark else 1
-        keys[at], marks[at], places[i] = key, mark, at
-    for at in places:
-        if counts[at] > often:
-            top, often = at, counts[at]
-    part, total, until = 0, 0, 0
-    for i in range(end - first):
-        if i < len(places) and places[i] == top:
-            until = i + 2
-        part += weights[first + i] if i < until else 0
-        total += weights[first + i]
-    return part / max(total, 1)
+def _slot(table: Any, size: Any, key: Any) -> Any:
+    """Where a key is, or goes, in the first `size` slots of an open-addressing table of key bits above a count."""
+    at = key & np.uint64(size - 1)
+    while table[at] and table[at] ^ key > MOST:
+        at = (at + np.uint64(1)) & np.uint64(size - 1)
+    return at
 
 
 @compiled
-def repeats(words: Any, lengths: Any, bounds: Any, lines: Any, sizes: Any, line_bounds: Any) -> Any:
-    """Shares of each text that repeat: [bytes of lines, characters of words in the top 2-gram, words in 5-grams].
-
-    A line or 5-gram repeats when it stood earlier in the text (as DataTrove counts). The rules are those of Gopher
-    (Rae et al. 2021, table A1), but a word that two overlapping 2-grams share counts once, and punctuation never.
-    """
-    texts = len(bounds) - 1
-    most = 1
-    for text in range(texts):
-        most = max(most, max(bounds[text + 1] - bounds[text], line_bounds[text + 1] - line_bounds[text]))
+def _emptied(table: Any, count: Any) -> Any:
+    """Empty the part of a table for `count` keys: a small text's stays in the processor's cache. Returns its size."""
     size = 4
-    while size < 2 * most:
+    while size < 2 * count:
         size *= 2
-    keys, marks, counts = np.zeros(size, np.uint64), np.zeros(size, np.int64), np.zeros(size, np.int64)
-    ones = np.ones(len(words), np.int32)
-    shares = np.zeros((texts, 3))
-    for text in range(texts):
-        first, end, mark = bounds[text], bounds[text + 1], 3 * text
-        shares[text, 0] = _repeated(lines, sizes, line_bounds[text], line_bounds[text + 1], ONE, keys, marks, mark + 1)
-        shares[text, 1] = _top(words, lengths, first, end, keys, marks, mark + 2, counts)
-        shares[text, 2] = _repeated(words, ones, first, end, FIVE, keys, marks, mark + 3)
-    return shares
+    table[:size] = 0
+    return size
+
+
+@compiled
+def count_lines(hashes: Any, chars: Any, count: Any, table: Any) -> Any:
+    """How many of the first `count` lines stood earlier, and their characters."""
+    size = _emptied(table, count)
+    again, part = 0, 0
+    for i in range(count):
+        at = _slot(table, size, hashes[i])
+        if table[at]:
+            again, part = again + 1, part + chars[i]
+        table[at] = (hashes[i] & ~MOST) | np.uint64(1)
+    return again, part
+
+
+@compiled
+def paragraphs(hashes: Any, chars: Any, ends: Any, count: Any) -> Any:
+    """Make lines into paragraphs, in place: a paragraph's hash is of its lines', its characters their sum."""
+    first = 0
+    for row in range(count):
+        value, total = SEED, -1
+        for line in range(first, ends[row]):
+            value, total = mixed(value ^ hashes[line]) * PRIME, total + chars[line] + 1
+        first = ends[row]
+        hashes[row], chars[row] = value, total
+
+
+@compiled
+def _counted(sums: Any, power: Any, n: Any, places: Any, slots: Any, count: Any, end: Any, table: Any) -> Any:
+    """Count the n-grams at the first `count` places in `table`, write their slots; returns the places with room."""
+    while count > 0 and places[count - 1] + n > end:
+        count -= 1
+    size = _emptied(table, count)
+    for j in range(count):
+        key = sums[places[j] + n] - sums[places[j]] * power
+        at = _slot(table, size, key)
+        now = table[at] if table[at] else key & ~MOST
+        table[at] = now + np.uint64(now & MOST < MOST)
+        slots[j] = at
+    return count
+
+
+@compiled
+def _top(n: Any, places: Any, slots: Any, count: Any, end: Any, table: Any, lengths: Any, kinds: Any) -> Any:
+    """Characters of the most frequent n-gram, the first of equals, times how often it stands; 0 if there is none."""
+    top, often = 0, np.int64(1)
+    if end < n:
+        return 0
+    for j in range(count):
+        times = np.int64(table[slots[j]] & MOST)
+        if times > often:
+            top, often = places[j], times
+    chars = 0
+    for i in range(top, top + n):
+        chars += lengths[i] + (1 if i > top and not kinds[i] & WIDE else 0)
+    return chars * often
+
+
+@compiled
+def _duplicates(n: Any, places: Any, slots: Any, count: Any, table: Any, lengths: Any) -> Any:
+    """Characters in n-grams that stood earlier; none begins inside another. Makes the counts of those seen 0."""
+    part, until = 0, 0
+    for j in range(count):
+        at = slots[j]
+        if places[j] < until:
+            continue
+        if table[at] & MOST:
+            table[at] &= ~MOST
+            continue
+        until = places[j] + n
+        for i in range(places[j], until):
+            part += lengths[i]
+    return part
+
+
+@compiled
+def count_grams(
+    hashes: Any, lengths: Any, kinds: Any, end: Any, sums: Any, places: Any, slots: Any, table: Any, row: Any
+) -> Any:
+    """Fill TOP (2- to 4-grams) and DUP (5- to 10-grams) of `row` for the first `end` pieces."""
+    sums[0], power, count = 0, BASE, end
+    for i in range(end):
+        sums[i + 1], places[i] = sums[i] * BASE + hashes[i], i
+    for n in range(LEAST_TOP, MOST_DUP + 1):
+        power = power * BASE
+        count = _counted(sums, power, n, places, slots, count, end, table)
+        if n < LEAST_DUP:
+            row[TOP + n - LEAST_TOP] = _top(n, places, slots, count, end, table, lengths, kinds)
+        kept = 0
+        for j in range(count):
+            if table[slots[j]] & MOST > 1:
+                places[kept], slots[kept] = places[j], slots[j]
+                kept += 1
+        count = kept
+        if n >= LEAST_DUP:
+            row[DUP + n - LEAST_DUP] = _duplicates(n, places, slots, count, table, lengths)

@@ -1,76 +1,95 @@
 """Sources: read files, hub data sets, the standard library or the sample into docs, and say what a source holds now."""
 
-import math
 import os
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import orjson
+import numpy as np
+import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
-from aurora_m.core.canon import canonical
-from aurora_m.core.chat import render
+from aurora_m.core.canon import JSON, digest
 from aurora_m.core.errors import DataError
+from aurora_m.core.files import shard_name
 from aurora_m.core.step import Facts, Work
-from aurora_m.core.table import write_docs
-from aurora_m.core.uri import check_pin, local_files, pin_files
+from aurora_m.core.table import DOCS, SHARD_BYTES, read_shards, write_table
+from aurora_m.core.tasks import each
+from aurora_m.core.uri import check_pin, local_files, pin_files, unchanged
+from aurora_m.data import readers, web
+from aurora_m.data.readers import COMPRESSION, Batch, Place, far, first_line
 
-MAX_LINE_BYTES = 128 * 2**20
-CHUNK_BYTES = 2**20
 CODE_BYTES = range(500, 40_001)  # below: stubs; above: tables and generated files
-SCHEMES = "`file:data/*.jsonl`, `hf:owner/name`, `python:stdlib` or `sample:texts/en`"
-SUFFIXES = (".jsonl", ".json", ".parquet", ".txt")
-COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
+HUB_ROWS = 256
+SCHEMES = "`file:data/*.jsonl`, `hf:owner/name`, `python:stdlib`, `sample:texts/en` or `s3://bucket/data/*.jsonl`"
+READERS = {**readers.READERS, **web.READERS}
+UNPACKED = ".parquet"  # has a compression of its own
+VERSIONS = ("ETag", "etag", "md5Hash", "md5", "LastModified", "last_modified", "Last-Modified", "mtime", "created")
 NOT_LIBRARY = {"test", "tests", "idle_test", "idlelib", "lib2to3", "site-packages", "dist-packages", "__pycache__"}
 BUILT = "_sysconfigdata"  # how this Python was built, on which machine
-FIELDS = {"text": ("text",), "instruction": ("instruction", "response")}
-JSON_TYPES = {
-    dict: "an object", list: "a list", bool: "true or false", type(None): "null", int: "a number", float: "a number"
-}  # fmt: skip
 
 
-class Record(NamedTuple):
-    """One document as it stands in a source."""
+class Written(NamedTuple):
+    """What one task wrote."""
 
-    at: str  # for people: file and line
-    id: str  # if the document has none of its own
-    fields: Mapping[str, Any]
+    paths: tuple[Path, ...]
+    docs: tuple[int, ...]  # of each file that it read
+    num_bytes: int  # of text
+    skipped: Mapping[str, int]  # by reason
 
 
 def pin(uri: str, root: Path) -> str:
-    """SHA-256 (hex) of what a local source holds now, below `root` for `file:`; empty for `hf:`, which has a revision.
+    """What a source holds now, as SHA-256 (hex); empty for `hf:`, which has a revision.
 
-    DataError if the scheme is unknown or nothing is found.
+    Of local files, below `root` for `file:`, names and bytes; of files far away names, sizes and the versions that
+    their server says (ETag or time). DataError if the scheme is unknown or nothing is found.
     """
     scheme, _, rest = uri.partition(":")
-    if scheme == "hf" and rest:
+    if scheme == "hf" and rest and "://" not in uri:
         return ""
-    return pin_files(_files(uri, root))
+    return _far_pin(_far_files(uri)) if "://" in uri else pin_files(_files(uri, root))
 
 
 def fetch(work: Work, *, uri: str, source: str, lang: str, pin: str, revision: str, form: str) -> Facts:
     """Write a source's documents as `docs/`, all with the declared language.
 
     `form` is "text" (field `text`) or "instruction" (fields `instruction` and `response`, joined by core/chat.py).
-    Facts: docs, bytes of text, and the files skipped because they are not utf-8 (of `python:` only). DataError, with
-    file and line, for whatever cannot be read as declared, and if the files are not those that `pin` names.
+    Facts: docs, bytes of text, and by reason what was skipped (files of `python:`, records of web archives).
+    DataError, with file and line, for whatever cannot be read as declared, and if the files are not those that `pin`
+    names.
     """
-    scheme = uri.partition(":")[0]
-    if scheme == "hf":
-        return _facts(write_docs(work.out, _docs(_hub_records(uri, revision), source, lang, form)), 0)
-    files = _files(uri, work.runtime.root)
+    if uri.startswith("hf:") and "://" not in uri:
+        parts = [_write([_hub(uri, revision, form)], work.out / "docs", 0, source, lang, SHARD_BYTES)]
+        return _finished(work.out, parts, lambda row: f"{uri}, row {row + 1}")
+    places = _places(uri, work.runtime.root, pin)
+    tasks = list(enumerate(_grouped(places)))
+    read = partial(_read, folder=work.out / "docs", source=source, lang=lang, form=form, shard_bytes=SHARD_BYTES)
+    parts = list(each(work, read, tasks, f"read {source}", "parts"))
+    return _finished(work.out, parts, partial(_where, places, parts, form))
+
+
+# --- what there is
+
+
+def _places(uri: str, root: Path, pin: str) -> list[Place]:
+    """The files of a source, in order. DataError if they are not those that `pin` names."""
+    if "://" in uri:
+        found = _far_files(uri)
+        unchanged(_far_pin(found), pin, uri)
+        return [place for place, _ in found]
+    files = _files(uri, root)
     check_pin(files, pin, uri)
-    with work.log.bar(f"read {source}", len(files), "files") as bar:
-        records = _library_records(files) if scheme == "python" else _file_records(files, work.runtime.root, bar.update)
-        written = write_docs(work.out, _docs(records, source, lang, form))
-    return _facts(written, len(files) - written[0] if scheme == "python" else 0)
-
-
-def _facts(written: tuple[int, int], skipped: int) -> Facts:
-    return {"docs": written[0], "bytes": written[1], "skipped": skipped}
+    library = uri.startswith("python:")
+    places = []
+    for name, path in files.items():
+        at = os.path.relpath(path, root) if path.is_relative_to(root) else str(path)
+        place = Place(name, "library", name, str(path), path.stat().st_size)
+        places.append(place if library else place._replace(kind=_kind(name, at), at=at))
+    return places
 
 
 def _files(uri: str, root: Path) -> dict[str, Path]:
@@ -93,180 +112,95 @@ def _library() -> dict[str, Path]:
     return dict(sorted(files.items()))
 
 
-def _docs(records: Iterable[Record], source: str, lang: str, form: str) -> Iterator[dict[str, str]]:
-    seen: set[str] = set()
-    for at, fallback, fields in records:
-        text = _text(fields, form, at)
-        own = fields.get("id")
-        name = own if isinstance(own, str) and own else fallback
-        if name in seen:
-            raise DataError(f"the id `{name}` stands twice in the source", at=at, hint="make each id unique")
-        seen.add(name)
-        taken = {"id", *FIELDS[form]} if name is own else FIELDS[form]
-        meta = {key: value for key, value in fields.items() if key not in taken and _is_scalar(value)}
-        yield {"id": name, "text": text, "source": source, "lang": lang, "meta": canonical(meta).decode()}
-
-
-def _text(fields: Mapping[str, Any], form: str, at: str) -> str:
-    values = []
-    for name in FIELDS[form]:
-        if name not in fields:
-            there = _listed(list(fields)) or "none"
-            raise DataError(f"there is no field `{name}`", at=at, hint=f"the fields there are {there}")
-        if not isinstance(fields[name], str):
-            kind = JSON_TYPES.get(type(fields[name]), f"a {type(fields[name]).__name__}")
-            raise DataError(f"the field `{name}` is {kind}, not a text", at=at, hint=f"make every `{name}` a string")
-        values.append(fields[name])
-    return values[0] if form == "text" else render(*values)
-
-
-def _is_scalar(value: object) -> bool:
-    return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
-
-
-def _file_records(files: Mapping[str, Path], root: Path, progress: Any) -> Iterator[Record]:
-    for done, (name, path) in enumerate(files.items(), 1):
-        at = os.path.relpath(path, root) if path.is_relative_to(root) else str(path)
-        suffix = next((s for s in SUFFIXES if name.removesuffix(".gz").removesuffix(".zst").endswith(s)), None)
-        if suffix is None or name.endswith((".parquet.gz", ".parquet.zst")):
-            raise DataError(
-                f"`{name}` is no kind of file that can be read",
-                at=at,
-                hint=f"the kinds are {_listed(list(SUFFIXES))}, all but parquet also with `.gz` or `.zst`",
-            )
-        count = 0
-        for count, record in enumerate(_READERS[suffix](name, path, at), 1):  # noqa: B007
-            yield record
-        if count == 0:
-            raise DataError("the file holds no document", at=at, hint="delete it or leave it out of the source")
-        progress(done)
-
-
-def _jsonl(name: str, path: Path, at: str) -> Iterator[Record]:
-    for line, content in _lines(path, at):
-        where = f"{at}, line {line}"
-        yield Record(where, f"{name}:{line}", _object(_parsed(content, where), where))
-
-
-def _json(name: str, path: Path, at: str) -> Iterator[Record]:
-    content = _whole(path, at)
-    value = _parsed(content, at) if content.strip() else []
-    for index, item in enumerate(value if isinstance(value, list) else [value], 1):
-        where = f"{at}, item {index}"
-        yield Record(where, f"{name}:{index}", _object(item, where))
-
-
-def _txt(name: str, path: Path, at: str) -> Iterator[Record]:
-    text = _decoded(_whole(path, at), at)
-    if text.strip():
-        yield Record(at, f"{name}:1", {"text": text})
-
-
-def _parquet(name: str, path: Path, at: str) -> Iterator[Record]:
-    row = 0
+def _far_files(uri: str) -> list[tuple[Place, str]]:
+    """The files that an address with `://` means, by name, each with the version that the server says."""
+    system, pattern = far(uri)
+    magic = "*[" if uri.startswith("http") else "*?["  # a `?` begins the query of an address
+    parts = pattern.split("/")
+    fixed = next((i for i, part in enumerate(parts) if set(part) & set(magic)), None)
+    system.invalidate_cache()  # of an earlier listing, which a pin is to be checked against
     try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=256):
-                for fields in batch.to_pylist():
-                    row += 1
-                    yield Record(f"{at}, row {row}", f"{name}:{row}", fields)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError("the file is no whole parquet file", at=at, hint=_first_line(error)) from error
+        listed = [pattern] if fixed is None else system.glob(pattern)
+        found = [info for info in map(system.info, listed) if info["type"] == "file"]
+    except Exception as error:  # each protocol has its own
+        hint = f"look at the address, the network and your rights ({first_line(error)})"
+        raise DataError(f"`{uri}` cannot be listed", at=uri, hint=hint) from error
+    if not found:
+        raise DataError(f"no file matches `{uri}`", at=uri, hint="look at the address; `**` goes into folders")
+    start = len("/".join(parts[: len(parts) - 1 if fixed is None else fixed])) + 1
+    files = []
+    for info in found:
+        path = info["name"]
+        at = str(system.unstrip_protocol(path))
+        name = path[start:].partition("?")[0] if uri.startswith("http") else path[start:]
+        version = next((info[key] for key in VERSIONS if info.get(key)), None)
+        if version is None or info.get("size") is None:
+            what = "the server does not say the file's size and version"
+            raise DataError(what, at=at, hint="download the file and write `file:...`")
+        files.append((Place(name, _kind(name, at), at, at, info["size"]), str(version)))
+    return sorted(files)
 
 
-_READERS = {".jsonl": _jsonl, ".json": _json, ".txt": _txt, ".parquet": _parquet}
+def _far_pin(files: list[tuple[Place, str]]) -> str:
+    held: JSON = [[place.name, place.num_bytes, version] for place, version in files]
+    return digest(held)
 
 
-def _chunks(path: Path, at: str) -> Iterator[bytes]:
-    """The file's bytes, decompressed, without a byte order mark."""
-    kind = COMPRESSION.get(path.suffix)
+def _kind(name: str, at: str) -> str:
+    packed = next((suffix for suffix in COMPRESSION if name.endswith(suffix)), "")
+    kind = next((suffix for suffix in READERS if name.removesuffix(packed).endswith(suffix)), None)
+    if kind is None or (kind == UNPACKED and packed):
+        listed = ", ".join(f"`{suffix}`" for suffix in READERS)
+        hint = f"the kinds are {listed}, all but parquet also with `.gz` or `.zst`"
+        raise DataError(f"`{name}` is no kind of file that can be read", at=at, hint=hint)
+    return kind
+
+
+def _grouped(places: Iterable[Place]) -> Iterator[list[Place]]:
+    """Files that lie one after the other, some `SHARD_BYTES` together: one task, whatever the number of workers."""
+    group: list[Place] = []
+    for place in places:
+        group.append(place)
+        if sum(member.num_bytes for member in group) >= SHARD_BYTES:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+# --- reading and writing
+
+
+def _read(
+    task: tuple[int, list[Place]], *, folder: Path, source: str, lang: str, form: str, shard_bytes: int
+) -> Written:
+    """Read some files into shards of their own."""
+    number, places = task
+    return _write((_batches(place, form) for place in places), folder, number, source, lang, shard_bytes)
+
+
+def _batches(place: Place, form: str) -> Iterator[Batch]:
+    if place.kind == "library":
+        yield from _library_batch(place, form)
+        return
+    count = 0
+    for batch in READERS[place.kind](place, form):
+        count += len(batch.docs)
+        yield batch
+    if count == 0:
+        raise DataError("the file holds no document", at=place.at, hint="delete it or leave it out of the source")
+
+
+def _library_batch(place: Place, form: str) -> Iterator[Batch]:
     try:
-        with pa.input_stream(str(path), compression=kind) as stream:
-            chunk: bytes = stream.read(CHUNK_BYTES)
-            yield chunk.removeprefix(b"\xef\xbb\xbf")
-            while chunk := stream.read(CHUNK_BYTES):
-                yield chunk
-    except (pa.ArrowException, OSError) as error:
-        what = f"the file is cut off or is not {kind}" if kind else "the file cannot be read"
-        raise DataError(what, at=at, hint=f"copy or download it again ({_first_line(error)})") from error
+        rows = [{"text": Path(place.path).read_bytes().decode()}]
+    except UnicodeDecodeError:
+        yield readers.batch([], [], str, form, skipped={"not utf-8": 1})
+    else:
+        yield readers.batch(rows, [place.name], lambda _: place.at, form)
 
 
-def _lines(path: Path, at: str) -> Iterator[tuple[int, bytes]]:
-    """Number and bytes of each line that is not blank; holds two copies of one line at most."""
-    parts: list[bytes] = []
-    size, number = 0, 1
-    for chunk in _chunks(path, at):
-        start = 0
-        while start <= len(chunk):
-            end = chunk.find(b"\n", start)
-            parts.append(chunk[start : end if end >= 0 else None])
-            size += len(parts[-1])
-            if size > MAX_LINE_BYTES:
-                raise _too_large("the line", f"{at}, line {number}", "split the document")
-            if end < 0:
-                break
-            line = b"".join(parts)
-            parts, size, start = [], 0, end + 1
-            if line.strip():
-                yield number, line
-            number += 1
-    line = b"".join(parts)
-    if line.strip():
-        yield number, line
-
-
-def _whole(path: Path, at: str) -> bytes:
-    parts, size = [], 0
-    for chunk in _chunks(path, at):
-        parts.append(chunk)
-        size += len(chunk)
-        if size > MAX_LINE_BYTES:
-            raise _too_large("the file", at, "write it as `.jsonl`, one document a line")
-    return b"".join(parts)
-
-
-def _too_large(what: str, at: str, hint: str) -> DataError:
-    return DataError(f"{what} is over {MAX_LINE_BYTES // 2**20} MiB long", at=at, hint=hint)
-
-
-def _decoded(content: bytes, at: str) -> str:
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        where = at if line == 1 else f"{at}, line {line}"
-        offset = error.start - (content.rfind(b"\n", 0, error.start) + 1)
-        raise DataError(f"byte {offset} is not valid utf-8", at=where, hint="convert the file to utf-8") from error
-
-
-def _parsed(content: bytes, at: str) -> Any:
-    text = _decoded(content, at)
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise DataError("this is not valid JSON", at=at, hint=str(error)) from error
-
-
-def _object(value: Any, at: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        kind = JSON_TYPES.get(type(value), "a text")
-        raise DataError(f"a document is {kind}, not an object", at=at, hint='write `{"text": "..."}`')
-    return value
-
-
-def _library_records(files: Mapping[str, Path]) -> Iterator[Record]:
-    for name, path in files.items():
-        try:
-            yield Record(name, name, {"text": path.read_bytes().decode()})
-        except UnicodeDecodeError:
-            continue
-
-
-def _hub_records(uri: str, revision: str) -> Iterator[Record]:
+def _hub(uri: str, revision: str, form: str) -> Iterator[Batch]:
     name, _, split = uri.removeprefix("hf:").partition(":")
     owner, _, rest = name.partition("/")
     repo, _, config = rest.partition("/")
@@ -277,13 +211,115 @@ def _hub_records(uri: str, revision: str) -> Iterator[Record]:
         raise DataError(f"`{uri}` has no revision", at=uri, hint='pin it: `revision = "<commit of the data set>"`')
     import datasets
 
+    def batch(rows: list[Any], before: int) -> Batch:
+        names = [f"{split}:{number}" for number in range(before + 1, before + len(rows) + 1)]
+        return readers.batch(rows, names, lambda index: f"{uri}, row {before + index + 1}", form)
+
+    rows: list[Any] = []
+    number = 0
     try:
-        rows = datasets.load_dataset(f"{owner}/{repo}", config or None, split=split, revision=revision, streaming=True)
-        for number, fields in enumerate(rows, 1):
-            yield Record(f"{uri}, row {number}", f"{split}:{number}", fields)
+        stream = datasets.load_dataset(
+            f"{owner}/{repo}", config or None, split=split, revision=revision, streaming=True
+        )
+        for number, fields in enumerate(stream, 1):
+            rows.append(fields)
+            if len(rows) == HUB_ROWS:
+                yield batch(rows, number - len(rows))
+                rows = []
+    except DataError:
+        raise
     except Exception as error:  # the library's many kinds of network, naming and format errors
-        raise DataError(f"`{uri}` cannot be read", at=f"{uri}, revision {revision}", hint=_first_line(error)) from error
+        raise DataError(f"`{uri}` cannot be read", at=f"{uri}, revision {revision}", hint=first_line(error)) from error
+    yield batch(rows, number - len(rows))
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n")[0] or type(error).__name__
+def _write(
+    files: Iterable[Iterator[Batch]], folder: Path, task: int, source: str, lang: str, shard_bytes: int
+) -> Written:
+    """Write what some files hold as shards: each ends with the document that brings it to `shard_bytes`.
+
+    Metadata counts too: it may be larger than the text.
+    """
+    paths: list[Path] = []
+    docs: list[int] = []
+    skipped: Counter[str] = Counter()
+    held: list[pa.Table] = []
+    total = size = 0
+
+    def flush() -> None:
+        nonlocal held, size
+        paths.append(folder / f"{task:05d}-{len(paths):05d}.part")
+        write_table(paths[-1], pa.concat_tables(held))
+        held, size = [], 0
+
+    for batches in files:
+        docs.append(0)
+        for batch in batches:
+            skipped.update(batch.skipped)
+            table = _with(batch.docs, source, lang)
+            docs[-1] += len(table)
+            text, meta = (pc.binary_length(table[name]).to_numpy().astype(np.int64) for name in ("text", "meta"))
+            ends = np.cumsum(text + meta)
+            total += int(text.sum())
+            start = done = 0
+            while start < len(table):
+                stop = min(int(np.searchsorted(ends, done + shard_bytes - size)) + 1, len(table))
+                held.append(table.slice(start, stop - start))
+                size += int(ends[stop - 1]) - done
+                start, done = stop, int(ends[stop - 1])
+                if size >= shard_bytes:
+                    flush()
+    if held:
+        flush()
+    return Written(tuple(paths), tuple(docs), total, dict(skipped))
+
+
+def _with(docs: pa.Table, source: str, lang: str) -> pa.Table:
+    both = [pa.repeat(pa.scalar(value, pa.string()), len(docs)) for value in (source, lang)]
+    return pa.table([docs["id"], docs["text"], *both, docs["meta"]], schema=DOCS)
+
+
+def _finished(folder: Path, parts: list[Written], where: Callable[[int], str]) -> Facts:
+    """Name the shards, once no id stands twice in them; there is always one, if only an empty one."""
+    paths = [path for part in parts for path in part.paths]
+    for index, path in enumerate(paths):
+        path.rename(path.with_name(shard_name(index, len(paths), "parquet")))
+    if not paths:
+        write_table(folder / "docs" / shard_name(0, 1, "parquet"), DOCS.empty_table())
+    _check_ids(folder, where)
+    skipped: Counter[str] = Counter()
+    for part in parts:
+        skipped.update(part.skipped)
+    facts: Facts = {"docs": sum(sum(part.docs) for part in parts), "bytes": sum(part.num_bytes for part in parts)}
+    return {**facts, "skipped": dict(sorted(skipped.items()))}
+
+
+def _check_ids(folder: Path, where: Callable[[int], str]) -> None:
+    """DataError if an id stands twice; holds 16 bytes a document."""
+    keys = [pl.Series(table["id"]).hash().to_numpy() for table in read_shards(folder, columns=["id"])]
+    ordered = np.sort(np.concatenate(keys))
+    again = ordered[1:][ordered[1:] == ordered[:-1]]
+    if not len(again):
+        return
+    seen: set[str] = set()
+    before = 0
+    for key, table in zip(keys, read_shards(folder, columns=["id"]), strict=True):
+        for index in np.flatnonzero(np.isin(key, again)):
+            name = table["id"][int(index)].as_py()
+            if name in seen:
+                what = f"the id `{name}` stands twice in the source"
+                raise DataError(what, at=where(before + int(index)), hint="make each id unique")
+            seen.add(name)
+        before += len(table)
+
+
+def _where(places: list[Place], parts: list[Written], form: str, number: int) -> str:
+    """Where document `number` of all stands, by reading its file again."""
+    for place, count in zip(places, (count for part in parts for count in part.docs), strict=True):
+        if number < count:
+            for batch in _batches(place, form):
+                if number < len(batch.docs):
+                    return batch.at(number)
+                number -= len(batch.docs)
+        number -= count
+    raise AssertionError("the files hold fewer documents than they did")

@@ -4,15 +4,18 @@ A recipe holds no device and no worker count, and no path but `file:` names rela
 a run happens is `Runtime`.
 """
 
-from aurora_m.recipe.checks import LANGUAGES, MASKS, NAME, RANGES, check, known
+from aurora_m.recipe.checks import LANGUAGES, NAME, RANGES, check, known
 from aurora_m.recipe.shape import (
     Base,
     Curate,
     Duplicates,
     Evals,
     Mixture,
+    Perplexity,
+    Quality,
     Recipe,
     Redteam,
+    Register,
     Release,
     Review,
     Scratch,
@@ -24,7 +27,6 @@ from aurora_m.recipe.text import dumps, load, loads
 
 __all__ = [
     "LANGUAGES",
-    "MASKS",
     "NAME",
     "RANGES",
     "Base",
@@ -32,8 +34,11 @@ __all__ = [
     "Duplicates",
     "Evals",
     "Mixture",
+    "Perplexity",
+    "Quality",
     "Recipe",
     "Redteam",
+    "Register",
     "Release",
     "Review",
     "Scratch",

@@ -8,8 +8,6 @@ from aurora_m.recipe.shape import Mixture, Recipe, Stage, Tune
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # what can be a folder anywhere
 
-MASKS = ("email", "iban", "ip", "card", "phone")  # as data/pii.py finds them
-
 # What a number may be, by its key wherever that stands.
 RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
     "seed": (lambda n: 0 <= n < 2**32, "write an integer from 0 to 4294967295"),
@@ -18,6 +16,9 @@ RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
     "weight_decay": (lambda n: n >= 0, "write 0 or more"),
     "beta2": (lambda n: 0 <= n < 1, "write a number from 0 and below 1"),
     "clip": (lambda n: n > 0, "write a number above 0"),
+    "boilerplate": (lambda n: n == 0 or n >= 2, "write 2 pages or more, or 0 for none"),
+    "max_docs": (lambda n: n >= 10, "write 10 or more"),
+    "max_bytes": (lambda n: n >= 1, "write 1 or more"),
 }
 
 # ISO 639-1, and two words of ours: source code, and many languages in one source.
@@ -33,7 +34,7 @@ LANGUAGES = frozenset(
 def check(recipe: Recipe) -> None:
     """Check all that concerns more than one value. RecipeError names the first thing that is wrong."""
     _named(recipe.name, "name")
-    for table in ("source", "curate", "mixture", "tune"):
+    for table in ("source", "curate", "quality", "register", "mixture", "tune"):
         for name in getattr(recipe, table):
             _named(name, f"{table}.{name}")
     _check_base(recipe)
@@ -44,8 +45,8 @@ def check(recipe: Recipe) -> None:
         if source.uri.startswith("hf:"):
             _pinned(source.revision, f"source.{name}.revision")
     for name, curate in recipe.curate.items():
-        for kind in curate.mask:
-            known(kind, MASKS, f"curate.{name}.mask", "kind to mask")
+        _check_ranges(curate, f"curate.{name}.")
+    _check_models(recipe)
     for name, mixture in recipe.mixture.items():
         _check_mixture(mixture, recipe, f"mixture.{name}")
     _check_stages(recipe)
@@ -90,6 +91,33 @@ def _check_base(recipe: Recipe) -> None:
         divide = scratch.width % scratch.heads == 0 and scratch.heads % scratch.kv_heads == 0
         hint = "heads must divide width, kv_heads must divide heads"
         _need(divide, "width, heads and kv_heads do not divide", "base.scratch", hint)
+
+
+def _check_models(recipe: Recipe) -> None:
+    """The models of text that the recipe trains."""
+    for name, quality in recipe.quality.items():
+        _check_ranges(quality, f"quality.{name}.")
+        for side in ("positive", "negative"):
+            _check_sources(getattr(quality, side), recipe, f"quality.{name}.{side}")
+        both = set(quality.positive) & set(quality.negative)
+        _need(not both, f"`{min(both, default='')}` is on both sides", f"quality.{name}", "put it on one")
+        _need(name not in recipe.register, f"`{name}` is two models", f"quality.{name}", "give each its own name")
+    for name, register in recipe.register.items():
+        _check_ranges(register, f"register.{name}.")
+        _check_sources(register.sources, recipe, f"register.{name}.sources")
+        for label, share in register.shares.items():
+            _share(share, f"register.{name}.shares.{label}")
+
+    for lang, perplexity in recipe.perplexity.items():
+        known(lang, LANGUAGES, f"perplexity.{lang}", "language")
+        _check_ranges(perplexity, f"perplexity.{lang}.")
+        _check_sources(perplexity.sources, recipe, f"perplexity.{lang}.sources")
+
+
+def _check_sources(names: Iterable[str], recipe: Recipe, at: str) -> None:
+    _need(bool([*names]), "no source is named", at, "name one or more")
+    for name in names:
+        known(name, recipe.source, at, "source")
 
 
 def _check_mixture(mixture: Mixture, recipe: Recipe, at: str) -> None:

@@ -39,16 +39,37 @@ class Source:
     license: str
     curate: str
     revision: str = ""
-    form: Literal["text", "instruction"] = "text"
+    form: Literal["text", "instruction", "arxiv", "uspto", "stackexchange"] = "text"  # how fields become text
     held_out: float = 0.0  # share of documents never trained on, for bits per byte
 
 
 @dataclass(frozen=True)
 class Curate:
-    """Which documents stay, as one expression over signal columns, and what is masked in them."""
+    """Which documents stay, as one expression over columns and named rules, and how those that stay are rewritten."""
 
     keep: str
     mask: tuple[str, ...] = ()
+    boilerplate: int = 0  # drop lines that stand on so many pages of one site; 0: none
+    words: str = ""  # file:GLOB of terms, one a line, that count as toxic beside those that ship
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A column of its name: how likely a document is of the positive sources rather than of the negative ones."""
+
+    positive: tuple[str, ...]
+    negative: tuple[str, ...]
+    max_docs: Count = Count(100_000)  # noqa: RUF009  # learned from, on each side
+
+
+@dataclass(frozen=True)
+class Register:
+    """Columns of its name: a document's kind of text, how likely it is, and whether it stays when kinds are thinned."""
+
+    sources: tuple[str, ...]  # whose documents say their register
+    label: str  # field of their metadata
+    shares: Mapping[str, float] = field(default_factory=dict)  # the most that a register may be of the bytes that stay
+    max_docs: Count = Count(100_000)  # noqa: RUF009
 
 
 @dataclass(frozen=True)
@@ -56,6 +77,14 @@ class Duplicates:
     """When two documents are near-duplicates."""
 
     near: float = 0.8  # Jaccard similarity of 5-word shingles
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """The column `perplexity` of its language: how far a document is from clean text."""
+
+    sources: tuple[str, ...]  # of clean text
+    max_bytes: Count = Count(64_000_000)  # noqa: RUF009  # learned from
 
 
 @dataclass(frozen=True)
@@ -167,6 +196,9 @@ class Recipe:
     evals: Evals
     release: Release
     duplicates: Duplicates = Duplicates()
+    quality: Mapping[str, Quality] = field(default_factory=dict)
+    register: Mapping[str, Register] = field(default_factory=dict)
+    perplexity: Mapping[str, Perplexity] = field(default_factory=dict)
     redteam: Redteam | None = None
     review: Review | None = None
     tune: Mapping[str, Tune] = field(default_factory=dict)

@@ -5,9 +5,9 @@ from typing import Any
 
 from aurora_m.core.files import read_json, read_jsonl
 from aurora_m.core.units import format_count, format_size
-from aurora_m.data import pii
 from aurora_m.report import plots
 from aurora_m.report.markup import Group, Html, details, excerpt, figure, join, paragraph, section, table, tag
+from aurora_m.report.masks import masked, pieces
 from aurora_m.report.numbers import decimal, percent, power
 from aurora_m.report.reading import ROWS, Reading, readings, tuning_words
 from aurora_m.report.record import Record, Stage
@@ -175,7 +175,8 @@ def _left(record: Record, name: str, reasons: Sequence[Any]) -> Html:
         for sample in reason["samples"]:
             values = ", ".join(f"{key} = {_shown(value)}" for key, value in sample["values"].items())
             parts.append(tag("p", tag("code", sample["id"]), f": {values}", class_="values"))
-            parts.append(excerpt(_masked(sample["text"]), sample["values"].get("lang_id") or lang))
+            spoken = sample["values"].get("lang_id") or lang
+            parts.append(excerpt(masked(sample["text"], spoken), spoken))
     return details(f"Samples of what left {name}", *parts) if parts else Html()
 
 
@@ -193,7 +194,8 @@ def _edits(record: Record) -> Html:
     for name, artifact in record.rewritten.items():
         for sample in read_jsonl(artifact.path / "samples.jsonl"):
             where = tag("p", tag("code", sample["id"]), f": {sample['kind']}", class_="values")
-            parts += [where, excerpt(_marked(sample), record.lang_of(name))]
+            lang = record.lang_of(name)
+            parts += [where, excerpt(_marked(sample, lang), lang)]
     return join(
         tag("h3", "Edits"),
         paragraph("Changes to kept documents: personal data masked, wrongly decoded text repaired, Unicode "
@@ -204,24 +206,10 @@ def _edits(record: Record) -> Html:
     )  # fmt: skip
 
 
-def _marked(sample: Mapping[str, str]) -> Html:
-    """Before and after in one text: what went and what came."""
-    before, after = sample["before"], sample["after"]
-    shorter = min(len(before), len(after))
-    start = next((at for at in range(shorter) if before[at] != after[at]), shorter)
-    same = 0
-    while same < shorter - start and before[-1 - same] == after[-1 - same]:
-        same += 1
-    gone, come = before[start : len(before) - same], after[start : len(after) - same]
-    if sample["kind"] in pii.KINDS:
-        gone = "".join("0" if char.isdigit() else "x" if char.isalnum() else char for char in gone)
-    ahead, behind = _masked(before[:start]), _masked(before[len(before) - same :])
+def _marked(sample: Mapping[str, str], lang: str) -> Html:
+    """Before and after in one text."""
+    ahead, gone, come, behind = pieces(sample, lang)
     return join(ahead, tag("del", gone), " ", tag("ins", come), behind)
-
-
-def _masked(text: str) -> str:
-    """A piece of a document as the page may show it: a report is read by more people than the documents are."""
-    return pii.mask(text, pii.find(text, pii.KINDS))
 
 
 def making(record: Record) -> Html:

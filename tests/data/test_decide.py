@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.files import read_json, write_jsonl
 from aurora_m.core.step import Artifact, Facts, Work
-from aurora_m.data.decide import COLUMNS, _clauses, check_keep, decide
+from aurora_m.data.decide import _clauses, check_keep, decide, known_columns
 from aurora_m.data.dedup import duplicates
 from aurora_m.data.overlap import overlap
 from aurora_m.data.signals import signals
@@ -22,6 +22,11 @@ from aurora_m.data.signals import signals
 Decided = Callable[..., tuple[Facts, list[str], Any]]
 NewWork = Callable[[], Work]
 MakeDocs = Callable[..., Artifact]
+
+
+def as_taken(parts: list[Artifact]) -> dict[str, dict[str, Artifact]]:
+    """Signals, duplicates and overlap as `decide` takes them."""
+    return {"by_shard": {"signals": parts[0]}, "by_source": {"duplicates": parts[1], "overlap": parts[2]}}
 
 
 @pytest.fixture
@@ -37,9 +42,7 @@ def decided(new_work: NewWork, make_docs: MakeDocs, tmp_path: Path) -> Decided:
         duplicates(made[1], docs={"web": docs}, near=0.8, order=["web"])
         overlap(made[2], docs={"web": docs}, items=items)
         inputs = [Artifact(work.out, "0" * 64, {}) for work in made]
-        facts = decide(
-            made[3], docs=docs, signals=inputs[0], duplicates=inputs[1], overlap=inputs[2], source="web", keep=keep
-        )
+        facts = decide(made[3], docs=docs, **as_taken(inputs), source="web", keep=keep)
         kept = pq.read_table(made[3].out / "kept.parquet")["id"].to_pylist()
         return facts, kept, read_json(made[3].out / "reasons.json")
 
@@ -128,15 +131,15 @@ def test_clauses(keep: str, clauses: list[str]) -> None:
 )
 def test_wrong_conditions(keep: str, what: str, hint: str) -> None:
     with pytest.raises(RecipeError) as error:
-        check_keep(keep)
+        check_keep(keep, ())
     assert error.value.what == what
     assert hint in error.value.hint
 
 
 def test_right_conditions() -> None:
-    check_keep("lang_id IN ('fi', 'en') AND NOT (dup_kind = 'near' OR leak > 0) AND (chars - words) / 2 >= .5e1")
-    check_keep(" AND ".join(f"{name} IS NOT NULL" for name in COLUMNS))
-    check_keep("lang = 'fi' and dup_of is null")
+    check_keep("lang_id IN ('fi', 'en') AND NOT (dup_kind = 'near' OR leak > 0) AND (chars - words) / 2 >= .5e1", ())
+    check_keep(" AND ".join(f"{name} IS NOT NULL" for name in known_columns(()).columns), ())
+    check_keep("lang = 'fi' and dup_of is null", ())
 
 
 def test_columns_of_other_docs_are_refused(new_work: NewWork, make_docs: MakeDocs) -> None:
@@ -148,9 +151,7 @@ def test_columns_of_other_docs_are_refused(new_work: NewWork, make_docs: MakeDoc
     pq.write_table(pa.table({"id": ["d0", "d1"], "leak": [0, 0]}), made[2].out / "overlap/web.parquet")
     parts = [Artifact(work.out, "0" * 64, {}) for work in made]
     with pytest.raises(DataError, match="the columns are not those of these docs"):
-        decide(
-            made[3], docs=docs, signals=parts[0], duplicates=parts[1], overlap=parts[2], source="web", keep="words > 0"
-        )
+        decide(made[3], docs=docs, **as_taken(parts), source="web", keep="words > 0")
 
 
 def test_facts_are_json(decided: Decided) -> None:

@@ -1,22 +1,28 @@
 """Sources: every form is read as declared, and what cannot be read says where and why."""
 
 import gzip
+import http.server
 import json
 import sys
+import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from aurora_m.core.canon import file_digest, folder_files
 from aurora_m.core.errors import DataError
 from aurora_m.core.step import Facts, Runtime, Work
-from aurora_m.core.table import read_all
+from aurora_m.core.table import read_all, read_shards
 from aurora_m.core.uri import pin_files
-from aurora_m.data import sources
+from aurora_m.data import readers, sources
+from aurora_m.data.readers import Place
 from aurora_m.data.sources import fetch, pin
 
 Fetch = Callable[..., tuple[Facts, list[dict[str, str]]]]
@@ -34,9 +40,9 @@ def root(tmp_path: Path) -> Path:
 def fetched(new_work: Callable[[], Work], root: Path) -> Fetch:
     """Fetch a source; returns facts and rows."""
 
-    def call(uri: str, form: str = "text", **params: str) -> tuple[Facts, list[dict[str, str]]]:
+    def call(uri: str, form: str = "text", workers: int = 1, **params: str) -> tuple[Facts, list[dict[str, str]]]:
         new = new_work()
-        work = Work(new.out, new.scratch, Runtime(store=root, root=root), new.log)
+        work = Work(new.out, new.scratch, Runtime(store=root, root=root, workers=workers), new.log)
         given: dict[str, str] = {"source": "web", "lang": "en", "revision": "", "pin": pin(uri, root), **params}
         facts = fetch(work, uri=uri, form=form, **given)
         rows: list[dict[str, str]] = read_all(work.out).to_pylist()
@@ -55,7 +61,7 @@ def test_jsonl_keeps_ids_and_scalars(root: Path, fetched: Fetch) -> None:
     rows = [{"id": "a", "text": "héllo", "url": "u", "n": 3, "deep": {"x": 1}, "none": None}, {"id": 7, "text": "x"}]
     (root / "d.jsonl").write_text("\n\n".join(json.dumps(row) for row in rows))
     facts, found = fetched("file:d.jsonl", source="s", lang="fi")
-    assert facts == {"docs": 2, "bytes": 7, "skipped": 0}
+    assert facts == {"docs": 2, "bytes": 7, "skipped": {}}
     assert found == [
         {"id": "a", "text": "héllo", "source": "s", "lang": "fi", "meta": '{"n":3,"url":"u"}'},
         {"id": "d.jsonl:3", "text": "x", "source": "s", "lang": "fi", "meta": '{"id":7}'},
@@ -125,7 +131,7 @@ def test_broken_files_say_where(
 
 
 def test_a_long_line_is_refused_in_little_memory(root: Path, fetched: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "MAX_LINE_BYTES", 4 * 2**20)
+    monkeypatch.setattr(readers, "MAX_LINE_BYTES", 4 * 2**20)
     (root / "x.jsonl").write_bytes(GOOD + b'{"text": "' + b"a" * (40 * 2**20) + b'"}')
     tracemalloc.start()
     with pytest.raises(DataError, match="the line is over 4 MiB long") as error:
@@ -133,7 +139,7 @@ def test_a_long_line_is_refused_in_little_memory(root: Path, fetched: Fetch, mon
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert error.value.at == "x.jsonl, line 3"
-    assert peak_bytes < 2 * 4 * 2**20 + 3 * sources.CHUNK_BYTES
+    assert peak_bytes < 2 * 4 * 2**20 + 3 * readers.CHUNK_BYTES
     (root / "x.txt").write_bytes(b"a" * (5 * 2**20))
     with pytest.raises(DataError, match="the file is over 4 MiB long"):
         fetched("file:x.txt")
@@ -202,7 +208,7 @@ def test_the_standard_library(fetched: Fetch, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("sysconfig.get_path", lambda _: str(library))
     facts, rows = fetched("python:stdlib", lang="code")
     assert [row["id"] for row in rows] == ["a/x.py", "b.py"]
-    assert facts == {"docs": 2, "bytes": 1200, "skipped": 1}
+    assert facts == {"docs": 2, "bytes": 1200, "skipped": {"not utf-8": 1}}
     held = pin_files({name: library / name for name in ("a/x.py", "b.py", "latin.py")})
     assert pin("python:stdlib", tmp_path) == held  # the files alone, whatever Python reads them
 
@@ -236,3 +242,164 @@ def test_the_hub_fails_in_words(fetched: Fetch, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(DataError) as error:
         fetched("hf:owner/name", revision="c0ffee")
     assert (error.value.what, error.value.hint) == ("`hf:owner/name` cannot be read", "no route")
+
+
+# --- several files
+
+
+def many(root: Path, files: int) -> None:
+    """Files of 40 documents; every second has an id."""
+    for file in range(files):
+        rows = ({"id": f"{file}-{n}" if n % 2 else None, "text": f"text {file} {n} " * 9} for n in range(40))
+        (root / f"{file}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+
+def test_the_number_of_workers_changes_no_byte(
+    root: Path, new_work: Callable[[], Work], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "SHARD_BYTES", 3000)
+    many(root, 3)
+    made = []
+    for workers in (1, 2):
+        new = new_work()
+        work = Work(new.out, new.scratch, Runtime(store=root, root=root, workers=workers), new.log)
+        held = pin("file:*.jsonl", root)
+        facts = fetch(work, uri="file:*.jsonl", source="s", lang="en", pin=held, revision="", form="text")
+        made.append((facts, {name: file_digest(work.out / name) for name in folder_files(work.out)}))
+    assert made[0] == made[1]
+    tables = list(read_shards(work.out))
+    sizes = [sum(len(row["text"]) + len(row["meta"]) for row in table.to_pylist()) for table in tables]
+    assert len(tables) == 6  # two of each file: no shard holds two tasks
+    assert all(3000 <= size < 3100 for size in sizes[::2])
+    assert [row["id"] for row in read_all(work.out).to_pylist()] == [
+        f"{file}-{n}" if n % 2 else f"{file}.jsonl:{n + 1}" for file in range(3) for n in range(40)
+    ]
+
+
+def test_an_id_that_stands_in_two_files_is_told(root: Path, fetched: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "SHARD_BYTES", 3000)
+    many(root, 3)
+    with (root / "2.jsonl").open("a") as file:
+        file.write('\n\n{"id": "new", "text": "x"}\n{"id": "0-7", "text": "x"}\n{"id": "0-9", "text": "x"}\n')
+    with pytest.raises(DataError, match="the id `0-7` stands twice in the source") as error:
+        fetched("file:*.jsonl")
+    assert error.value.at == "2.jsonl, line 43"
+
+
+def test_small_files_share_a_task(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = [Place(name, ".txt", name, name, size) for name, size in zip("abcde", (3, 4, 20, 1, 2), strict=True)]
+    monkeypatch.setattr(sources, "SHARD_BYTES", 7)
+    assert ["".join(place.name for place in group) for group in sources._grouped(places)] == ["ab", "c", "de"]
+
+
+# --- far away
+
+
+@pytest.fixture
+def memory() -> Iterator[Any]:
+    """fsspec's file system in memory, with two files and one in a folder."""
+    system = fsspec.filesystem("memory")
+    for name, content in {"b.jsonl": GOOD, "a.jsonl.gz": gzip.compress(GOOD), "x/c.jsonl": GOOD}.items():
+        system.pipe(f"/far/{name}", content)
+    yield system
+    system.rm("/far", recursive=True)
+
+
+def test_files_far_away(fetched: Fetch, memory: Any) -> None:
+    facts, rows = fetched("memory://far/*.jsonl*")
+    assert [row["id"] for row in rows] == ["a.jsonl.gz:1", "a.jsonl.gz:2", "b.jsonl:1", "b.jsonl:2"]
+    assert facts == {"docs": 4, "bytes": 12, "skipped": {}}
+    assert [row["id"] for row in fetched("memory://far/**/*.jsonl")[1]][2:] == ["x/c.jsonl:1", "x/c.jsonl:2"]
+    assert [row["id"] for row in fetched("memory://far/b.jsonl")[1]] == ["b.jsonl:1", "b.jsonl:2"]
+    with memory.open("/far/p.parquet", "wb") as file:
+        pq.write_table(pa.table({"text": ["one", "two"]}), file)
+    assert [row["text"] for row in fetched("memory://far/p.parquet")[1]] == ["one", "two"]
+
+
+def test_the_pin_of_files_far_away(root: Path, fetched: Fetch, memory: Any) -> None:
+    before = pin("memory://far/*.jsonl", root)
+    assert before == pin("memory://far/*.jsonl", root)
+    memory.pipe("/far/b.jsonl", GOOD.replace(b"one", b"two"))  # another time, the same size
+    assert pin("memory://far/*.jsonl", root) != before
+    with pytest.raises(DataError, match="files changed while the run was on its way"):
+        fetched("memory://far/*.jsonl", pin=before)
+
+
+def test_far_errors(root: Path, fetched: Fetch, memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failed(uri: str) -> tuple[str, str, str]:
+        with pytest.raises(DataError) as error:
+            fetched(uri)
+        return error.value.what, error.value.at, error.value.hint
+
+    what, at, hint = failed("memory://far/*.json")
+    assert (what, at) == ("no file matches `memory://far/*.json`", "memory://far/*.json")
+    what, at, hint = failed("memory://far/none.jsonl")
+    assert what == "`memory://far/none.jsonl` cannot be listed"
+    assert hint == "look at the address, the network and your rights (/far/none.jsonl)"
+    assert failed("nowhere://far/x.jsonl")[0] == "`nowhere` is no protocol that can be read"
+    memory.pipe("/far/x.csv", b"text")
+    assert failed("memory://far/x.csv")[:2] == ("`x.csv` is no kind of file that can be read", "memory:///far/x.csv")
+    memory.pipe("/far/bad.jsonl", GOOD + b"{")
+    assert failed("memory://far/bad.jsonl")[:2] == ("this is not valid JSON", "memory:///far/bad.jsonl, line 3")
+    memory.pipe("/far/cut.jsonl.gz", gzip.compress(GOOD * 99)[:-9])
+    assert failed("memory://far/cut.jsonl.gz")[0] == "the file is cut off or is not gzip"
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    what, at, hint = failed("s3://bucket/x.jsonl")
+    assert (what, at) == ("the package that reads `s3://` is not installed", "s3://bucket/x.jsonl")
+    assert hint.startswith("pip install 'aurora-m[remote]'; ")
+
+
+class Server(http.server.SimpleHTTPRequestHandler):
+    """Files of a folder; from those whose name says so, the connection breaks half way."""
+
+    def do_GET(self) -> None:
+        if "broken" in self.path:
+            whole = Path(self.translate_path(self.path)).read_bytes()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(whole)))
+            self.end_headers()
+            self.wfile.write(whole[: len(whole) // 2])
+            return
+        super().do_GET()
+
+    def log_message(self, *_: Any) -> None:
+        """No talk."""
+
+
+@pytest.fixture
+def served(root: Path) -> Iterator[str]:
+    """The address of the recipe's folder."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Server, directory=str(root))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_files_of_a_server(root: Path, fetched: Fetch, served: str) -> None:
+    pytest.importorskip("aiohttp")
+    many(root, 2)
+    wanted = [row["id"] for row in fetched("file:*.jsonl")[1]]
+    (root / "0.jsonl.gz").write_bytes(gzip.compress((root / "0.jsonl").read_bytes()))
+    assert [row["id"] for row in fetched(f"{served}/*.jsonl")[1]] == wanted
+    _, rows = fetched(f"{served}/0.jsonl.gz?download=1")
+    assert (len(rows), rows[0]["id"]) == (40, "0.jsonl.gz:1")
+    with pytest.raises(DataError, match=r"`.*/none.jsonl` cannot be listed"):
+        fetched(f"{served}/none.jsonl")
+
+
+def test_a_connection_that_breaks_is_told(root: Path, fetched: Fetch, served: str) -> None:
+    pytest.importorskip("aiohttp")
+    (root / "broken.jsonl").write_bytes(GOOD * 100_000)
+    with pytest.raises(DataError, match=r"the network failed after \d+ bytes") as error:
+        fetched(f"{served}/broken.jsonl")
+    assert error.value.at == f"{served}/broken.jsonl"
+    assert error.value.hint.startswith("run again (")
+
+
+def test_workers_read_from_a_server(root: Path, fetched: Fetch, served: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("aiohttp")
+    monkeypatch.setattr(sources, "SHARD_BYTES", 3000)
+    many(root, 3)
+    assert fetched(f"{served}/*.jsonl", workers=2) == fetched(f"{served}/*.jsonl")

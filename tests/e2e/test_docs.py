@@ -15,7 +15,7 @@ from aurora_m import recipe
 HOUSE = Path(__file__).parents[2]
 PAGES = [HOUSE / "README.md", HOUSE / "CONTRIBUTING.md", *sorted((HOUSE / "docs").glob("*.md"))]
 TABLES = (
-    "Base", "Scratch", "Source", "Curate", "Duplicates", "Mixture", "Stage",
+    "Base", "Scratch", "Source", "Curate", "Duplicates", "Quality", "Register", "Perplexity", "Mixture", "Stage",
     "Redteam", "Review", "Tune", "Evals", "Release",
 )  # fmt: skip
 
