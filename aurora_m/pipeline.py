@@ -17,10 +17,13 @@ from aurora_m.core.errors import RecipeError
 from aurora_m.core.step import Step
 from aurora_m.core.uri import local_files, pin_files
 from aurora_m.data.code import CODE
-from aurora_m.data.decide import check_keep, names
+from aurora_m.data.decide import COLUMNS, KEYWORDS, check_keep, names
+from aurora_m.data.pii import CODE_KINDS as CODE_MASKS
 from aurora_m.data.pii import KINDS as MASKS
 from aurora_m.data.rules import expand
+from aurora_m.data.rules import table as rules_table
 from aurora_m.data.sources import pin as pin_source
+from aurora_m.data.toxic import languages as toxic_languages
 from aurora_m.evals.suites import pin_suites
 from aurora_m.recipe import Recipe, Stage, Tune, dumps, known
 
@@ -88,13 +91,16 @@ def curate(graph: Graph, recipe: Recipe, root: Path, items: Step) -> Curated:
     near, order = recipe.duplicates.near, list(docs)  # of two copies, that of the source declared first stays
     duplicates = graph.add("duplicates", "data.dedup:duplicates", {"docs": docs}, 2, near=near, order=[*order])
     overlap = graph.add("overlap", "data.overlap:overlap", {"docs": docs, "items": items})
+    check_models(recipe)
     models = learn(graph, recipe, docs)
     for name, s in recipe.source.items():
-        rules = recipe.curate[s.curate]
+        rules, at = recipe.curate[s.curate], f"curate.{s.curate}.mask"
         for kind in rules.mask:
-            known(kind, MASKS, f"curate.{s.curate}.mask", "kind to mask")
+            known(
+                kind, *((CODE_MASKS, at, "kind to mask in code") if s.lang == "code" else (MASKS, at, "kind to mask"))
+            )
         keep = expand(rules.keep, s.lang)
-        more = more_columns(recipe, s.lang, rules.boilerplate > 0)
+        more = more_columns(recipe, s.lang, rules.boilerplate > 0, rules.words)
         check_keep(keep, more.values())
         by_shard = measure(graph, recipe, root, docs, models, name, names(keep) & set(more))
         by_source: Steps = {"duplicates": duplicates, "overlap": overlap}
@@ -107,6 +113,17 @@ def curate(graph: Graph, recipe: Recipe, root: Path, items: Step) -> Curated:
     sheet: Given = {"fetched": docs, "duplicates": duplicates, "overlap": overlap, "decided": kept, "rewritten": clean}
     graph.add("datasheet", "report.datasheet:datasheet", sheet, recipe=dumps(recipe))
     return Curated(kept, clean, {name: clean[name] for name, s in recipe.source.items() if s.held_out > 0})
+
+
+def check_models(recipe: Recipe) -> None:
+    """RecipeError unless the columns of the recipe's own models have names of their own, which a `keep` can say."""
+    taken = {*(field.name for field in COLUMNS), *CODE.names, "text", "boiler", "toxic", "perplexity", *rules_table()}
+    made = [f"{name}{end}" for name in recipe.register for end in ("", "_prob", "_keep")] + [*recipe.quality]
+    for name in made:
+        right = name.isidentifier() and name.isascii() and name.upper() not in KEYWORDS
+        if not right or name in taken or made.count(name) > 1:
+            hint = "choose a name of letters, digits and `_` that no column and no rule has"
+            raise RecipeError(f"a model cannot be named `{name}`", at=f"quality or register `{name}`", hint=hint)
 
 
 def boilerplate(graph: Graph, recipe: Recipe, docs: Steps, duplicates: Step, name: str) -> Steps:
@@ -122,11 +139,11 @@ def boilerplate(graph: Graph, recipe: Recipe, docs: Steps, duplicates: Step, nam
     return {"lines": graph.steps[step]}
 
 
-def more_columns(recipe: Recipe, lang: str, boiler: bool) -> dict[str, pa.Field]:
+def more_columns(recipe: Recipe, lang: str, boiler: bool, words: str) -> dict[str, pa.Field]:
     """The columns that only some sources have: of code, and of the recipe's own models."""
     fields = [field for field in CODE if lang == "code" and field.name != "id"]
     fields += [pa.field("boiler", pa.float64())] if boiler else []
-    fields += [pa.field("toxic", pa.float64())]
+    fields += [pa.field("toxic", pa.float64())] if lang in toxic_languages() or words else []
     fields += [pa.field("perplexity", pa.float64())] if lang in recipe.perplexity else []
     fields += [pa.field(name, pa.float64()) for name in recipe.quality]
     for name in recipe.register:

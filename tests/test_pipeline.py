@@ -14,7 +14,7 @@ from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.step import Step, ordered
 from aurora_m.core.uri import SAMPLE
 from aurora_m.pipeline import GOALS, Graph, build
-from aurora_m.recipe import Base, Recipe, check, load
+from aurora_m.recipe import Base, Perplexity, Quality, Recipe, Register, check, load
 
 TINY = Path(__file__).parents[1] / "recipes" / "tiny.toml"
 PAPERS = {"card", "datasheet", "report"}  # they hold the whole recipe, so every change reaches them
@@ -80,7 +80,7 @@ def from_folder(recipe: Recipe, root: Path) -> Recipe:
 
 def test_an_unknown_kind_to_mask_is_named(tiny: Recipe) -> None:
     wrong = replace(tiny, curate={**tiny.curate, "code": replace(tiny.curate["code"], mask=("e-mail",))})
-    with pytest.raises(RecipeError, match="there is no kind to mask `e-mail`") as caught:
+    with pytest.raises(RecipeError, match="there is no kind to mask in code `e-mail`") as caught:
         build(wrong, Path())
     assert (caught.value.at, caught.value.hint) == ("curate.code.mask", "did you mean `email`?")
 
@@ -89,6 +89,40 @@ def test_every_function_is_there_and_takes_what_its_step_gives(steps: dict[str, 
     assert len(steps) > 50
     for step in steps.values():
         step.check()
+
+
+@pytest.mark.parametrize("name", ["words", "perplexity", "c4", "licence", "wiki-like", "in", "kind_prob"])
+def test_a_model_has_a_name_of_its_own(tiny: Recipe, name: str) -> None:
+    register = {"kind": Register(("en",), "register")}
+    models = {name: Quality(("en",), ("fi",))}
+    with pytest.raises(RecipeError, match=f"a model cannot be named `{name}`"):
+        build(replace(tiny, quality=models, register=register), Path())
+
+
+def test_columns_of_models_are_made_where_a_keep_names_them(tiny: Recipe) -> None:
+    keep = "good > 0.5 AND kind_keep AND perplexity < 9 AND toxic < 0.1 AND boiler < 0.5"
+    curate = {**tiny.curate, "web": replace(tiny.curate["text"], keep=keep, boilerplate=5)}
+    source = {**tiny.source, "fi": replace(tiny.source["fi"], curate="web")}
+    models = {"quality": {"good": Quality(("fi",), ("en",))}, "register": {"kind": Register(("fi",), "kind")}}
+    recipe = replace(tiny, curate=curate, source=source, perplexity={"fi": Perplexity(("fi",))}, **models)
+    steps = build(recipe, Path())
+    made = {name for name, _ in steps["decide.fi"].parents()}
+    shards = {f"by_shard.{name}" for name in ("signals", "classes", "subsample.kind", "perplexity", "toxic")}
+    assert made == {"docs", *shards, "by_source.duplicates", "by_source.overlap", "by_source.lines"}
+    assert "lines" in dict(steps["rewrite.fi"].parents())
+    assert {name for name, _ in steps["decide.en"].parents()} == {
+        "docs", "by_shard.signals", "by_source.duplicates", "by_source.overlap"
+    }  # fmt: skip
+    for name in (
+        "decide.fi",
+        "rewrite.fi",
+        "classes.fi",
+        "subsample.fi.kind",
+        "ngrams.fi",
+        "quality.good",
+        "lines.web",
+    ):
+        steps[name].check()
 
 
 def test_names_are_unique_and_every_step_is_reached_from_the_goals(

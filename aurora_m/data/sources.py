@@ -159,11 +159,13 @@ def _kind(name: str, at: str) -> str:
 def _grouped(places: Iterable[Place]) -> Iterator[list[Place]]:
     """Files that lie one after the other, some `SHARD_BYTES` together: one task, whatever the number of workers."""
     group: list[Place] = []
+    size = 0
     for place in places:
         group.append(place)
-        if sum(member.num_bytes for member in group) >= SHARD_BYTES:
+        size += place.num_bytes
+        if size >= SHARD_BYTES:
             yield group
-            group = []
+            group, size = [], 0
     if group:
         yield group
 
@@ -185,7 +187,7 @@ def _batches(place: Place, form: str) -> Iterator[Batch]:
         return
     count = 0
     for batch in READERS[place.kind](place, form):
-        count += len(batch.docs)
+        count += len(batch.docs) + sum(batch.skipped.values())  # an archive may hold no page
         yield batch
     if count == 0:
         raise DataError("the file holds no document", at=place.at, hint="delete it or leave it out of the source")

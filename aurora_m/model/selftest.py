@@ -35,11 +35,13 @@ def check_isolation(model: PreTrainedModel) -> float:
 def check_head(model: PreTrainedModel, length: int = 16) -> None:
     """Refuse to train a model whose logits are more than its last states times its head: the loss would be another."""
     model.eval()
+    head = model.get_output_embeddings()
     tokens_BT = torch.arange(length, device=next(model.parameters()).device)[None] % model.config.vocab_size
     logits_BTV = model(input_ids=tokens_BT, use_cache=False).logits
     hidden_BTD = model.base_model(tokens_BT, use_cache=False).last_hidden_state
-    off = float((hidden_BTD @ model.get_output_embeddings().weight.T - logits_BTV).abs().max())
-    if off > 1e-3 * max(1.0, float(logits_BTV.abs().max())):
+    off = float((hidden_BTD @ head.weight.T - logits_BTV).abs().max())
+    biased = getattr(head, "bias", None) is not None  # even where it is 0 now: it would never learn
+    if biased or off > 1e-3 * max(1.0, float(logits_BTV.abs().max())):
         raise TrainError(
             f"the logits are not the last states times the head: they differ by {off:.3g}",
             at=model.config.model_type,

@@ -30,9 +30,10 @@ def pieces(sample: Mapping[str, str], lang: str) -> Pieces:
     if sample["kind"] in pii.KINDS:
         gone = "".join("0" if char.isdigit() else "x" if char.isalnum() else char for char in gone)
     else:
-        gone, come = _masked(gone, lang), _masked(come, lang)
-        if same == 0:
-            gone, come = _CUT_END.sub(_CUT, gone), _CUT_END.sub(_CUT, come)
+        gone = _masked(gone, lang)
+    come = _masked(come, lang)  # behind a long secret, all that follows it came
+    if same == 0:
+        gone, come = _CUT_END.sub(_CUT, gone), _CUT_END.sub(_CUT, come)
     ahead, behind = _masked(before[:start], lang), _masked(before[len(before) - same :], lang)
     return _CUT_START.sub(_CUT, ahead), gone, come, _CUT_END.sub(_CUT, behind)
 

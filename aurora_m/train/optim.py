@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from aurora_m.core.errors import TrainError
 from aurora_m.train.muon import Muon
 
 
@@ -15,6 +16,9 @@ def optimizers(model: PreTrainedModel, kind: str, weight_decay: float, beta2: fl
     """
     named = [p for p in model.parameters() if p.requires_grad]
     inner = _inner(model) if kind == "muon" else []
+    if kind == "muon" and not inner:
+        hint = 'write optimizer = "adamw"'
+        raise TrainError("Muon finds no linear layer to train", at=str(model.config.model_type), hint=hint)
     rest = [p for p in named if not any(p is matrix for matrix in inner)]
     groups = [
         {"params": [p for p in rest if p.ndim >= 2], "weight_decay": weight_decay},

@@ -90,7 +90,7 @@ def small() -> Recipe:
         source={name: replace(source, uri=f"file:in/{name}/*") for name in ("good", "bad")},
         curate={"text": Curate("chars >= 20")},
         mixture={"base": Mixture(Count(4096), {"good": 0.5, "bad": 0.5})},
-        stage=(replace(tiny.stage[0], warmup=Count(512)),),
+        stage=(replace(tiny.stage[0], batch=Count(1024), warmup=Count(512)),),
         evals=Evals(("en",), ("en",), {"en": 0.05}),
         release=Release("base", "CC0-1.0"),
         redteam=None,
@@ -397,4 +397,4 @@ def test_a_disk_that_fills_in_training(home: Path, disk: Disk) -> None:
     assert ended.returncode == DONE, ended.stderr
     assert nothing_half(disk.seen) > finished
     assert list((disk.seen / "partial").iterdir()) == []
-    assert Store(disk.seen).named("small/base").facts["opt_steps"] == 8
+    assert Store(disk.seen).named("small/base").facts["opt_steps"] == 4

@@ -47,3 +47,11 @@ def test_a_repair_shows_what_it_repaired_but_no_personal_data_in_it() -> None:
 
 def test_a_repair_that_reaches_the_end_of_its_sample_may_be_cut() -> None:
     assert pieces(edit("line", "kept\nCall 040 1", "kept\n"), "mul") == ("kept\n", "Call …", "", "")
+
+
+def test_what_follows_a_long_secret_is_masked_too() -> None:
+    before = "key: " + "s3cr3tX" * 45  # as rewrite cuts it, within the secret
+    shown = " ".join(pieces(edit("secret", before, "key: <SECRET> owner aino@example.org lives"), "en"))
+    assert "<SECRET> owner" in shown
+    assert "aino" not in shown
+    assert "s3cr3tX" not in shown

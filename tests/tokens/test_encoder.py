@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import doc, new_work
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from aurora_m.core.step import Artifact
 from aurora_m.core.table import write_docs
@@ -80,3 +80,14 @@ def test_what_differs_is_encoded_slowly(tmp_path: Path, monkeypatch: pytest.Monk
     reference = Tokenizer.from_file(str(trained() / "tokenizer.json"))
     ids = Shards(work.out, str(facts["dtype"])).read(0, int(str(facts["tokens"]))).tolist()
     assert ids[: len(reference.encode("yksi kaksi").ids)] == reference.encode("yksi kaksi").ids
+
+
+def test_a_tokenizer_that_the_fast_encoder_does_not_know(tmp_path: Path) -> None:
+    words = Tokenizer(models.WordLevel({"<|endoftext|>": 0, "yksi": 1, "kaksi": 2, "?": 3}, unk_token="?"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    words.save(str(tmp_path / "tokenizer.json"))
+    write_docs(tmp_path / "docs", [doc("a", "kaksi yksi kolme")])
+    work = new_work(tmp_path)
+    facts = shard(work, docs=Artifact(tmp_path / "docs", "", {}), tokenizer=Artifact(tmp_path, "", {}))
+    assert facts["slow_shards"] == 1
+    assert Shards(work.out, str(facts["dtype"])).read(0, 4).tolist() == [2, 1, 3, 0]

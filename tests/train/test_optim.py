@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny import KINDS, tiny_model
 
+from aurora_m.core.errors import TrainError
 from aurora_m.train.muon import Muon
 from aurora_m.train.optim import optimizers, set_lr
 
@@ -67,12 +68,13 @@ def test_frozen_weights_are_left_out(kind: str, optimizer: str) -> None:
     assert ids == {id(p) for name, p in model.named_parameters() if name not in frozen}
 
 
-def test_muon_with_nothing_to_update_is_left_out() -> None:
+def test_muon_with_nothing_to_update_is_an_error_not_another_optimizer() -> None:
     model = tiny_model("llama")
     for name, p in model.named_parameters():
         p.requires_grad_(not INNER.search(name))
-    (adamw,) = optimizers(model, "muon", 0.1, 0.95)
-    assert len(held(adamw)) == 2 + 5  # embeddings and head, norms
+    with pytest.raises(TrainError, match="Muon finds no linear layer to train") as caught:
+        optimizers(model, "muon", 0.1, 0.95)
+    assert (caught.value.at, caught.value.hint) == ("llama", 'write optimizer = "adamw"')
 
 
 def one_update(weight: float, grad: float, lr: float, decay: float) -> tuple[float, float]:
