@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aurora_m.core.interval import wilson
 from aurora_m.data import ids, pii
 
 PLANTS: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
@@ -249,13 +250,10 @@ def planted(plan: Plan, kind: str, true: bool) -> Case:
     return Case(kind, plan.lang, text.replace("{value}", value), start, start + len(value), true, check)
 
 
-def wilson(hits: int, total: int) -> tuple[float, float]:
-    """The 95 % interval of a share."""
-    if total == 0:
-        return 0.0, 1.0
-    z, share = 1.96, hits / total
-    middle, spread = share + z * z / (2 * total), z * (share * (1 - share) / total + z * z / (4 * total * total)) ** 0.5
-    return round((middle - spread) / (1 + z * z / total), 3), round((middle + spread) / (1 + z * z / total), 3)
+def interval(hits: int, total: int) -> tuple[float, float]:
+    """The 95 % interval of a share; all there is where nothing was counted."""
+    low, high = wilson(hits, total) if total else (0.0, 1.0)
+    return round(low, 3), round(high, 3)
 
 
 def tallied(cases: list[Case]) -> tuple[Counter[tuple[str, str, str]], list[str]]:
@@ -286,9 +284,9 @@ def scored(tally: Counter[tuple[str, str, str]]) -> list[dict[str, Any]]:
         get = {what: count for (k, la, what), count in tally.items() if (k, la) == (kind, lang)}
         finds = get.get("right", 0) + get.get("wrong", 0)
         row = {"kind": kind, "lang": lang, "positives": get["true"], "near_misses": get["near"]}
-        row |= {"recall": round(get["hit"] / get["true"], 4), "recall_interval": wilson(get["hit"], get["true"])}
+        row |= {"recall": round(get["hit"] / get["true"], 4), "recall_interval": interval(get["hit"], get["true"])}
         row |= {"precision": round(get.get("right", 0) / max(finds, 1), 4)}
-        row |= {"precision_interval": wilson(get.get("right", 0), finds)}
+        row |= {"precision_interval": interval(get.get("right", 0), finds)}
         rows.append({**row, "wrong_checks": get["check"], "wrong_checks_found": get["check hit"]})
     return rows
 

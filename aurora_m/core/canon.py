@@ -25,6 +25,11 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def hash64(text: str) -> int:
+    """64 bits of a text, for draws that do not depend on the order of things."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
 def folder_files(folder: Path) -> list[str]:
     """Relative POSIX paths of all files below a folder, sorted."""
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())

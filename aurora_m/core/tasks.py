@@ -1,6 +1,7 @@
 """Shard tasks: one function over many shards, here, in a pool of processes, or on Ray; the same results from each."""
 
 import logging
+import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -99,8 +100,6 @@ def _connected(workers: int) -> "ModuleType":
         hint = "install it: pip install 'aurora-m[ray]'"
         raise RecipeError("Ray is not installed", at="--engine ray", hint=hint) from error
     if not ray.is_initialized():
-        import os
-
         here: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers}
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **here)
     module: ModuleType = ray

@@ -7,7 +7,6 @@ which the language identifier's package needs, and one would overwrite the other
 import json
 from collections import Counter
 from functools import partial
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,16 @@ from numpy.typing import NDArray
 from aurora_m.core.canon import JSON
 from aurora_m.core.errors import DataError
 from aurora_m.core.files import read_json, replacing, write_json
+from aurora_m.core.interval import wilson
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import each
 from aurora_m.data.linear import EPOCHS, Floats, held_out, pieces, probabilities, ranks, trained
+from aurora_m.data.rounding import DIGITS, mean, millionths
 
 LABELS = ("negative", "positive")  # of a quality model; the column is the probability of the second
-DIGITS = 6
 HELD_SHARE = 0.2  # of the documents that a model is measured on, drawn by the hash of the id
 MIN_DOCS = 10  # of a label, or nothing is learned of it
-Z_95 = 1.959963984540054
 
 
 def train_classifier(
@@ -79,7 +78,7 @@ def classify(work: Work, *, docs: Artifact, models: dict[str, Artifact]) -> Fact
     for rows, sums in each(work, partial(_classified, out=work.out / "classes", models=folders), paths, "classify"):
         count += rows
         totals = {name: totals[name] + sums[name] for name in models}
-    means: dict[str, JSON] = {name: round(totals[name] / 10**DIGITS / max(count, 1), DIGITS) for name in models}
+    means: dict[str, JSON] = {name: mean(totals[name], count) for name in models}
     return {"docs": count, "mean": means}
 
 
@@ -186,15 +185,8 @@ def _measured(probs: Floats, truth: NDArray[np.int64]) -> Facts:
 
 def _share(share: float, n: int) -> JSON:
     """A share with Wilson's 95 % interval (1927)."""
-    z2 = Z_95**2
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z_95 / (1 + z2 / n) * sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return {
-        "value": round(share, DIGITS),
-        "low": round(max(middle - half, 0.0), DIGITS),
-        "high": round(min(middle + half, 1.0), DIGITS),
-        "n": n,
-    }
+    low, high = wilson(share * n, n)
+    return {"value": round(share, DIGITS), "low": round(low, DIGITS), "high": round(high, DIGITS), "n": n}
 
 
 def _classified(path: Path, *, out: Path, models: dict[str, Path]) -> tuple[int, dict[str, int]]:
@@ -212,7 +204,7 @@ def _classified(path: Path, *, out: Path, models: dict[str, Path]) -> tuple[int,
         if about["registers"]:
             columns[name] = pa.array(about["labels"], pa.string()).take(pa.array(likeliest))
         columns[f"{name}_prob" if about["registers"] else name] = prob
-        sums[name] = int(np.rint(prob * 10**DIGITS).astype(np.int64).sum())
+        sums[name] = millionths(prob)
     write_table(out / path.name, pa.table(columns))
     return docs.num_rows, sums
 

@@ -20,6 +20,7 @@ from aurora_m.data import kernels, licences
 from aurora_m.data.compiled import compiled
 from aurora_m.data.languages import HEADER_BYTES, PROSE, comments, language
 from aurora_m.data.metadata import PATH, REPO, field
+from aurora_m.data.rounding import DIGITS, mean, millionths
 
 FLAGS, SHARES = ("generated", "vendored", "minified"), ("comment_share", "alnum_share", "encoded_share")
 CODE = pa.schema(
@@ -28,7 +29,6 @@ CODE = pa.schema(
     + [(name, pa.float64()) for name in SHARES]
 )
 LICENCES = pa.schema([(name, pa.string()) for name in ("repo", "folder", "file", "licence")])
-DIGITS = 6  # of every share
 LICENCE_CHARS = 65536  # of a licence file
 END_CHARS = 300  # where a map is named
 LINE_BYTES, WHITE = 110, 0.12  # minified: longer lines than these on average, and less white space than this
@@ -94,7 +94,7 @@ def _facts(counts: Counter[str]) -> Facts:
     def named(column: str) -> JSON:
         return {key.partition("=")[2]: counts[key] for key in sorted(counts) if key.startswith(f"{column}=")}
 
-    means: dict[str, JSON] = {name: round(counts[name] / 10**DIGITS / max(num, 1), DIGITS) for name in SHARES}
+    means: dict[str, JSON] = {name: mean(counts[name], num) for name in SHARES}
     flags: dict[str, JSON] = {name: counts[name] for name in FLAGS}
     return {"docs": num, "licence_kind": named("licence_kind"), "code_lang": named("code_lang"), **flags, **means}
 
@@ -131,7 +131,7 @@ def _shard(path: Path, *, out: Path, there: Path) -> Counter[str]:
     for name in ("licence_kind", "code_lang"):
         counts.update(f"{name}={value}" for value in columns[name])
     counts.update({name: int(np.sum(columns[name])) for name in FLAGS})
-    counts.update({name: int(np.rint(columns[name] * 10**DIGITS).astype(np.int64).sum()) for name in SHARES})
+    counts.update({name: millionths(columns[name]) for name in SHARES})
     return counts
 
 

@@ -1,6 +1,5 @@
 """Decide which documents stay: one expression over columns; each that leaves is counted under the clause it fails."""
 
-import hashlib
 import heapq
 import re
 from collections.abc import Iterable, Iterator
@@ -11,11 +10,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aurora_m.core.canon import JSON
+from aurora_m.core.canon import JSON, hash64
 from aurora_m.core.errors import DataError, RecipeError, did_you_mean
 from aurora_m.core.files import write_json
 from aurora_m.core.step import Artifact, Facts, Work
-from aurora_m.core.table import shards, write_table
+from aurora_m.core.table import read_rows, shards, write_table
 from aurora_m.data.dedup import DUPLICATES
 from aurora_m.data.overlap import OVERLAP
 from aurora_m.data.signals import SIGNALS
@@ -55,7 +54,7 @@ class Reason:
         """Add a document; keep it as a sample if the hash of its id is among the smallest."""
         self.docs += 1
         self.num_bytes += int(str(row["num_bytes"]))
-        rank = -int.from_bytes(hashlib.blake2b(str(row["id"]).encode(), digest_size=8).digest(), "big")
+        rank = -hash64(str(row["id"]))
         if len(self.samples) == SAMPLES and rank < self.samples[0][0]:
             return
         values: JSON = {name: row[name] for name in self.columns}
@@ -112,13 +111,14 @@ def _frames(
     docs: Artifact, by_shard: dict[str, Artifact], by_source: dict[str, Artifact], source: str, wanted: set[str]
 ) -> Iterator[pl.DataFrame]:
     """Each shard of docs with the wanted columns; of two of one name, the first that is given."""
-    whole = [_columns(given.path / name / f"{source}.parquet", wanted) for name, given in by_source.items()]
+    whole = [given.path / name / f"{source}.parquet" for name, given in by_source.items()]
     start = 0
     for path in shards(docs.path):
         table = pq.read_table(path, columns=["id", "text", "lang"])
         folders = [given.path / name.partition(".")[0] for name, given in by_shard.items()]
-        parts = [_columns(folder / path.name, wanted) for folder in folders]
-        for other in (*parts, *(columns.slice(start, table.num_rows) for columns in whole)):
+        parts = [pq.read_table(folder / path.name, columns=_known(folder / path.name, wanted)) for folder in folders]
+        parts += [read_rows(file, start, start + table.num_rows, _known(file, wanted)) for file in whole]
+        for other in parts:
             if not other["id"].equals(table["id"]):
                 raise DataError(
                     "the columns are not those of these docs",
@@ -133,8 +133,9 @@ def _frames(
         yield frame
 
 
-def _columns(path: Path, wanted: set[str]) -> pa.Table:
-    return pq.read_table(path, columns=[name for name in pq.read_schema(path).names if name in {"id", *wanted}])
+def _known(path: Path, wanted: set[str]) -> list[str]:
+    """The id and those of the wanted columns that a file has."""
+    return [name for name in pq.read_schema(path).names if name in {"id", *wanted}]
 
 
 def check_keep(keep: str, more: Iterable[pa.Field]) -> None:

@@ -7,13 +7,13 @@ held of all documents at once is two numbers each.
 import os
 import shutil
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,18 +24,17 @@ from numpy.typing import NDArray
 from aurora_m.core.canon import JSON
 from aurora_m.core.files import replacing
 from aurora_m.core.step import Artifact, Facts, Work
-from aurora_m.core.table import shards
+from aurora_m.core.table import shards, write_rows
 from aurora_m.core.tasks import each
 from aurora_m.data import kernels, minhash
 from aurora_m.data.kernels import I64, U64
+from aurora_m.data.rounding import DIGITS
 
 DUPLICATES = pa.schema(
     [("id", pa.string()), ("dup_of", pa.string()), ("dup_kind", pa.string()), ("similarity", pa.float64())]
 )
-DIGITS = 6  # of a similarity
 PART_DOCS = 2**20  # of all documents in one task of the global passes: some hundred MB
 PIECE_DOCS, PIECE_BYTES = 1024, 4 * 2**20  # of text that are hashed at a time: little memory, and warm caches
-ROWS = 2**16  # of a row group of `duplicates`
 OPEN_FILES = 128
 
 
@@ -121,30 +120,39 @@ def _sketch(task: tuple[int, Path], *, folder: Path) -> int:
     documents, sorted; `keys` [BANDS, 2, docs with shingles], keys and documents, sorted in each band; `shingles.u64`.
     """
     shard, path = task
-    place, part = folder / f"{shard:05d}", folder / f"{shard:05d}.part"
-    if not place.exists():
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        with (part / "shingles.u64").open("wb") as file:
-            arrays = _measured(path, file)
-        for name, array in arrays.items():
-            np.save(part / f"{name}.npy", array)
-        os.replace(part, place)
+    place = folder / f"{shard:05d}"
+    make_once(place, partial(_measured, path))
     return len(np.load(place / "size.npy", mmap_mode="r"))
 
 
-def _measured(path: Path, file: IO[bytes]) -> dict[str, NDArray[Any]]:
+def make_once(place: Path, arrays: Callable[[Path], dict[str, NDArray[Any]]]) -> None:
+    """Fill a folder, whole or not at all, with the arrays that `arrays` returns, unless an earlier run did.
+
+    `arrays` is given the folder while it is being filled, for files of its own.
+    """
+    if place.exists():
+        return
+    part = place.with_name(f"{place.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    for name, array in arrays(part).items():
+        np.save(part / f"{name}.npy", array)
+    os.replace(part, place)
+
+
+def _measured(path: Path, folder: Path) -> dict[str, NDArray[Any]]:
     sizes, ends, whole_keys = [np.zeros(0, np.int64)], [np.zeros(1, np.int64)], [np.empty((0, 2), np.uint64)]
     band_keys = [np.empty((0, minhash.BANDS), np.uint64)]
-    for piece in pieces(path):
-        composed = minhash.nfc(piece["text"])
-        whole_keys.append(minhash.text_keys(*kernels.text_buffers(composed), kernels.classes()))
-        words, _, bounds = kernels.words(composed)
-        shingles, bounds, bands = minhash.sketch(words, bounds, minhash.MIN_WORDS, *minhash.functions())
-        shingles.tofile(file)
-        sizes.append(np.diff(kernels.text_buffers(piece["text"])[1]))
-        ends.append(bounds[1:] + ends[-1][-1])
-        band_keys.append(bands)
+    with (folder / "shingles.u64").open("wb") as file:
+        for piece in pieces(path):
+            composed = minhash.nfc(piece["text"])
+            whole_keys.append(minhash.text_keys(*kernels.text_buffers(composed), kernels.classes()))
+            words, _, bounds = kernels.words(composed)
+            shingles, bounds, bands = minhash.sketch(words, bounds, minhash.MIN_WORDS, *minhash.functions())
+            shingles.tofile(file)
+            sizes.append(np.diff(kernels.text_buffers(piece["text"])[1]))
+            ends.append(bounds[1:] + ends[-1][-1])
+            band_keys.append(bands)
     bounds, whole = np.concatenate(ends), np.concatenate(whole_keys)
     long = np.flatnonzero(np.diff(bounds))
     bands = np.concatenate(band_keys)[long].T
@@ -370,22 +378,3 @@ def _names(paths: list[tuple[str, Path]], sketches: Sketches, texts: I64) -> pa.
             ids = pq.read_table(path, columns=["id"])["id"].take(pa.array(mine)).combine_chunks()
             names.append(pc.binary_join_element_wise(pa.scalar(source), ids, "/"))
     return pa.concat_arrays(names)
-
-
-def write_rows(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
-    """Write one Parquet file (zstd) whose bytes do not depend on how its rows are cut into tables."""
-    with replacing(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        rest = schema.empty_table()
-        for table in tables:
-            rest = pa.concat_tables([rest, table])
-            while rest.num_rows >= ROWS:
-                writer.write_table(rest.slice(0, ROWS).combine_chunks())
-                rest = rest.slice(ROWS)
-        writer.write_table(rest.combine_chunks())
-
-
-def read_rows(path: Path, first: int, last: int, columns: list[str]) -> pa.Table:
-    """Read rows first to last - 1 of what `write_rows` wrote, and little more."""
-    with pq.ParquetFile(path) as file:
-        groups = range(first // ROWS, min(-(-last // ROWS), file.num_row_groups))
-        return file.read_row_groups(list(groups), columns=columns).slice(first % ROWS, last - first)

@@ -84,14 +84,6 @@ def words(texts: pa.ChunkedArray | pa.Array) -> tuple[U64, NDArray[np.int32], I6
     return hashes[: bounds[-1]].copy(), lengths[: bounds[-1]].copy(), bounds
 
 
-def lines(texts: pa.ChunkedArray | pa.Array) -> tuple[I64, U64, NDArray[np.int32], I64]:
-    """Counts of each text [n, 6]: chars, alpha, digits, symbols, lines, chars of the longest line; then line hashes
-    of all texts in a row, the lines' lengths in bytes, and n + 1 bounds. A line of white space alone is none."""
-    data, offsets = text_buffers(texts)
-    counts, hashes, sizes, bounds = split_lines(data, offsets, classes())
-    return counts, hashes[: bounds[-1]].copy(), sizes[: bounds[-1]].copy(), bounds
-
-
 @compiled
 def mixed(value: Any) -> Any:
     value = (value ^ (value >> HALF)) * MIX_1
@@ -159,49 +151,20 @@ def split_words(data: Any, offsets: Any, classes: Any, folded: Any) -> Any:
 
 
 @compiled
-def split_lines(data: Any, offsets: Any, classes: Any) -> Any:
-    """Count the characters of each text and hash its lines; see `lines`."""
-    texts = len(offsets) - 1
-    counts = np.zeros((texts, 6), np.int64)
-    most = (offsets[texts] - offsets[0]) // 2 + texts + 1
-    hashes, sizes = np.empty(most, np.uint64), np.empty(most, np.int32)
-    bounds = np.zeros(texts + 1, np.int64)
-    lines = 0
-    for text in range(texts):
-        i = start = offsets[text]
-        end = offsets[text + 1]
-        value, chars, blank = SEED, 0, True
-        while i <= end:
-            if i == end or data[i] == 10:
-                if not blank:
-                    hashes[lines], sizes[lines] = mixed(value), i - start
-                    lines += 1
-                counts[text, 5] = max(counts[text, 5], chars)
-                value, chars, blank, start = SEED, 0, True, i + 1
-                counts[text, 0] += 1 if i < end else 0
-                i += 1
-                continue
-            point, width = decoded(data, i)
-            kind = classes[point]
-            i += width
-            chars += 1
-            blank = blank and kind == SPACE
-            value = (value ^ np.uint64(point)) * PRIME
-            counts[text, 0] += 1
-            counts[text, 1] += 1 if kind == MARK or kind >= LETTER else 0
-            counts[text, 2] += 1 if kind == DIGIT else 0
-            counts[text, 3] += 1 if kind == SYMBOL else 0
-        bounds[text + 1] = lines
-        counts[text, 4] = lines - bounds[text]
-    return counts, hashes, sizes, bounds
-
-
-@compiled
 def gram(hashes: Any, at: Any, n: Any) -> Any:
     value = SEED
     for i in range(at, at + n):
         value = mixed(value ^ hashes[i]) * PRIME
     return value
+
+
+@compiled
+def power_of_two(least: Any) -> Any:
+    """The size of a table of `least` slots or more, 4 at least."""
+    size = 4
+    while size < least:
+        size *= 2
+    return size
 
 
 @compiled
@@ -226,9 +189,7 @@ def grams(words: Any, first: Any, last: Any, n: Any) -> Any:
 @compiled
 def matches(words: Any, bounds: Any, n: Any, keys: Any) -> Any:
     """For each word, which of the distinct `keys` is the hash of the n words from it on in its text; -1 for none."""
-    size = 4
-    while size < 4 * len(keys):
-        size *= 2
+    size = power_of_two(4 * len(keys))
     table, marks, places = np.zeros(size, np.uint64), np.zeros(size, np.int64), np.zeros(size, np.int64)
     for place in range(len(keys)):
         at = slot(table, marks, ONE, keys[place])

@@ -1,9 +1,6 @@
 """Lines that stand on many pages of one site: menus, headers, footers. Found here, dropped by the rewriting step."""
 
-import hashlib
-import os
 import re
-import shutil
 from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -16,17 +13,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from aurora_m.core.canon import JSON
+from aurora_m.core.canon import JSON, hash64
 from aurora_m.core.step import Artifact, Facts, Work
-from aurora_m.core.table import shards, write_table
+from aurora_m.core.table import read_rows, shards, write_rows, write_table
 from aurora_m.core.tasks import each
 from aurora_m.data import kernels
 from aurora_m.data.compiled import compiled
-from aurora_m.data.dedup import key_range, pieces, read_rows, save, write_rows
+from aurora_m.data.dedup import key_range, make_once, pieces, save
 from aurora_m.data.kernels import DIGIT, I64, PRIME, SEED, SPACE, U64, decoded, mixed
+from aurora_m.data.rounding import DIGITS
 
 LINES = pa.schema([("id", pa.string()), ("lines", pa.list_(pa.int32())), ("boiler", pa.float64())])
-DIGITS = 6  # of a share
 PART_LINES = 2**22  # of all distinct lines of shards in one task of the global pass: some hundred MB
 BLANK = np.uint64(32)
 _HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#]*@)?([^/?#:]+)")
@@ -85,13 +82,8 @@ def _counted(task: Task, *, folder: Path) -> int:
     documents' bytes; `counts` [2, distinct]: keys, sorted, and on how many pages each stands.
     """
     shard, path, source, repeats, first = task
-    place, part = folder / f"{shard:05d}", folder / f"{shard:05d}.part"
-    if not place.exists():
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        for name, array in _measured(path, source, repeats, first).items():
-            np.save(part / f"{name}.npy", array)
-        os.replace(part, place)
+    place = folder / f"{shard:05d}"
+    make_once(place, lambda _: _measured(path, source, repeats, first))
     return int(np.load(place / "counts.npy", mmap_mode="r").shape[1])
 
 
@@ -131,7 +123,7 @@ def _site(meta: str, source: str) -> int:
 
 @lru_cache(2**16)
 def _named(site: str) -> int:
-    return int.from_bytes(hashlib.blake2b(site.encode(), digest_size=8).digest(), "big")
+    return hash64(site)
 
 
 @compiled

@@ -4,7 +4,6 @@ source  Aurora-M (arXiv 2404.00399): arXiv, patents and StackExchange rebuilt wi
         (arXiv 2305.06161, section 5.3): repository, file and stars before code
 """
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from aurora_m.core.canon import JSON
+from aurora_m.core.canon import JSON, hash64
 from aurora_m.core.errors import RecipeError
 
 BEST = 3  # answers put under a question
@@ -99,7 +98,7 @@ def field(meta: Mapping[str, JSON], *names: str) -> JSON:
 
 
 def _drawn(seed: str) -> float:
-    return int.from_bytes(hashlib.blake2b(seed.encode(), digest_size=8).digest(), "big") / 2**64
+    return hash64(seed) / 2**64
 
 
 def _bucket(stars: JSON) -> str:

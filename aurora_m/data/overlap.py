@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aurora_m.core.files import read_jsonl
 from aurora_m.core.step import Artifact, Facts, Work
-from aurora_m.core.table import shards, write_table
+from aurora_m.core.table import shards, write_rows
 from aurora_m.core.tasks import each
 from aurora_m.data import kernels
 from aurora_m.data.kernels import I64, U64
+from aurora_m.data.minhash import nfc
 
 OVERLAP = pa.schema([("id", pa.string()), ("leak", pa.int64()), ("leak_items", pa.string())])
 GRAM_WORDS = 13  # as GPT-3 (Brown et al. 2020, appendix C)
@@ -41,9 +41,8 @@ def overlap(work: Work, *, docs: dict[str, Artifact], items: Artifact) -> Facts:
         found.update(*(names.split(";") for names in table["leak_items"].to_pylist() if names))
     held: Facts = {}
     for source, parts in tables.items():
-        whole = pa.concat_tables(parts)
-        write_table(work.out / "overlap" / f"{source}.parquet", whole.combine_chunks())
-        held[source] = int(np.count_nonzero(whole["leak"]))
+        write_rows(work.out / "overlap" / f"{source}.parquet", parts, OVERLAP)
+        held[source] = sum(int(np.count_nonzero(part["leak"])) for part in parts)
     return {"items": len(ids), "items_too_short": too_short, "items_found": len(found), "docs": held}
 
 
@@ -58,14 +57,14 @@ def _wanted(items: Path) -> tuple[list[str], Grams, int]:
 def _leaks(path: Path, *, items: Path) -> pa.Table:
     """The overlap of one shard, as `OVERLAP`."""
     table = pq.read_table(path, columns=["id", "text"])
-    held = _held(table["text"], _wanted(items)[1])
+    held = _held(table["text"].combine_chunks(), _wanted(items)[1])
     columns = [table["id"], [len(names) for names in held], [";".join(sorted(names)) for names in held]]
     return pa.table(columns, schema=OVERLAP)
 
 
 def _grams(ids: list[str], texts: pa.Array) -> tuple[Grams, int]:
     """What to look for, by number of words; and how many items are too short."""
-    words, _, bounds = kernels.words(pc.utf8_normalize(texts, form="NFC"))
+    words, _, bounds = kernels.words(nfc(texts))
     held: dict[int, dict[int, list[str]]] = {}
     too_short = 0
     for item, (first, last) in enumerate(pairwise(bounds)):
@@ -78,9 +77,9 @@ def _grams(ids: list[str], texts: pa.Array) -> tuple[Grams, int]:
     return {size: (np.array(list(of), np.uint64), list(of.values())) for size, of in sorted(held.items())}, too_short
 
 
-def _held(texts: pa.ChunkedArray, grams: Grams) -> list[set[str]]:
+def _held(texts: pa.Array, grams: Grams) -> list[set[str]]:
     """The items that each text holds."""
-    words, _, bounds = kernels.words(pc.utf8_normalize(texts, form="NFC"))
+    words, _, bounds = kernels.words(nfc(texts))
     held: list[set[str]] = [set() for _ in range(len(texts))]
     for size, (keys, owners) in grams.items():
         places: I64 = kernels.matches(words, bounds, size, keys)

@@ -24,9 +24,9 @@ from aurora_m.core.tasks import each
 from aurora_m.data.compiled import compiled
 from aurora_m.data.kernels import DIGIT, PRIME, SEED, SPACE, classes, decoded, folded, mixed, text_buffers
 from aurora_m.data.linear import held_out, pieces, ranks
+from aurora_m.data.rounding import DIGITS, mean, millionths
 
 PERPLEXITY = pa.schema([("id", pa.string()), ("perplexity", pa.float64())])
-DIGITS = 6
 ORDER = 6  # characters in the longest n-gram
 TABLE_BITS = 22
 ROOT = 2**TABLE_BITS  # the cell of the empty context, after all others
@@ -93,7 +93,7 @@ def perplexity(work: Work, *, docs: Artifact, model: Artifact) -> Facts:
     task = partial(_measure_shard, out=work.out / "perplexity", model=model.path)
     for count, summed, number in each(work, task, paths, "perplexity"):
         rows, total, judged = rows + count, total + summed, judged + number
-    return {"docs": rows, "perplexity": round(total / 10**DIGITS / max(judged, 1), DIGITS)}
+    return {"docs": rows, "perplexity": mean(total, judged)}
 
 
 def _size(texts: pa.ChunkedArray) -> int:
@@ -139,7 +139,7 @@ def _measure_shard(path: Path, *, out: Path, model: Path) -> tuple[int, int, int
     values = _perplexities(_costs(docs["text"], packed))
     column = pa.array(values, from_pandas=True)  # NaN is null
     write_table(out / path.name, pa.table({"id": docs["id"], "perplexity": column}, schema=PERPLEXITY))
-    return len(values), int(np.nansum(np.rint(values * 10**DIGITS))), len(values) - column.null_count
+    return len(values), millionths(values[~np.isnan(values)]), len(values) - column.null_count
 
 
 @compiled

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from aurora_m.data.compiled import compiled
-from aurora_m.data.kernels import PRIME, SEED, mixed
+from aurora_m.data.kernels import PRIME, SEED, mixed, power_of_two
 from aurora_m.data.scan import WIDE
 
 DUP_LINES, DUP_LINE_CHARS, PARAS, DUP_PARAS, DUP_PARA_CHARS, TOP, DUP = 0, 1, 2, 3, 4, 5, 8
@@ -32,9 +32,7 @@ def _slot(table: Any, size: Any, key: Any) -> Any:
 @compiled
 def _emptied(table: Any, count: Any) -> Any:
     """Empty the part of a table for `count` keys: a small text's stays in the processor's cache. Returns its size."""
-    size = 4
-    while size < 2 * count:
-        size *= 2
+    size = power_of_two(2 * count)
     table[:size] = 0
     return size
 

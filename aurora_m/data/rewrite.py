@@ -1,6 +1,5 @@
 """Rewrite the kept documents: drop boilerplate, repair, compose (NFC), mask personal data; and hold some out."""
 
-import hashlib
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,10 +16,10 @@ import re2
 from ftfy.badness import is_bad
 from numpy.typing import NDArray
 
-from aurora_m.core.canon import JSON
+from aurora_m.core.canon import JSON, hash64
 from aurora_m.core.files import write_jsonl
 from aurora_m.core.step import Artifact, Facts, Work
-from aurora_m.core.table import DOCS, shards, write_table
+from aurora_m.core.table import DOCS, read_rows, shards, write_table
 from aurora_m.core.tasks import each
 from aurora_m.data import pii
 from aurora_m.data.lines import drop_lines
@@ -139,14 +138,16 @@ class Task(NamedTuple):
 
 def _tasks(docs: Artifact, ids: pa.Array, held: NDArray[np.bool_], lines: Artifact | None, source: str) -> list[Task]:
     tasks: list[Task] = []
-    dropped = pq.read_table(lines.path / "lines" / f"{source}.parquet")["lines"] if lines else None
     first = at = 0
     for path in shards(docs.path):
         names = pq.read_table(path, columns=["id"])["id"].combine_chunks()
         rows = np.flatnonzero(np.asarray(pc.is_in(names, value_set=ids.slice(at, len(names)))))
         assert names.take(pa.array(rows)).equals(ids.slice(at, len(rows))), "the kept ids are not in the docs' order"
-        numbers = dropped.take(pa.array(rows + first)).to_pylist() if dropped is not None else []
-        tasks.append(Task(path, rows, held[at : at + len(rows)], numbers))
+        dropped: list[list[int]] = []
+        if lines:
+            found = lines.path / "lines" / f"{source}.parquet"
+            dropped = read_rows(found, first, first + len(names), ["lines"])["lines"].take(pa.array(rows)).to_pylist()
+        tasks.append(Task(path, rows, held[at : at + len(rows)], dropped))
         first, at = first + len(names), at + len(rows)
     assert at == len(ids), "a kept id is not among the docs"
     return tasks
@@ -178,8 +179,7 @@ def _shard(task: Task, *, out: Path, mask: list[str]) -> tuple[Edits, list[int]]
 
 def _held(ids: list[str], share: float, seed: int) -> NDArray[np.bool_]:
     """Which of the ids are held out."""
-    drawn = [int.from_bytes(hashlib.blake2b(f"{seed} {name}".encode(), digest_size=8).digest(), "big") for name in ids]
-    ranks = np.array(drawn, np.uint64)
+    ranks = np.array([hash64(f"{seed} {name}") for name in ids], np.uint64)
     held = ranks < np.uint64(min(int(share * 2**64), 2**64 - 1))
     if share > 0 and len(ids) >= 2:
         held[ranks.argmin()] = True
@@ -196,10 +196,15 @@ def _composed(text: str) -> str:
 
 
 def _difference(kind: str, before: str, after: str) -> Edit:
-    """The change from the first to the last character that differs."""
+    start, same = shared_ends(before, after)
+    return Edit(kind, start, len(before) - same, after[start : len(after) - same])
+
+
+def shared_ends(before: str, after: str) -> tuple[int, int]:
+    """How many characters two texts share at their start, and then at their end."""
     shorter = min(len(before), len(after))
     start = next((i for i in range(shorter) if before[i] != after[i]), shorter)
     same = 0
     while same < shorter - start and before[-1 - same] == after[-1 - same]:
         same += 1
-    return Edit(kind, start, len(before) - same, after[start : len(after) - same])
+    return start, same

@@ -18,6 +18,7 @@ from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import each
 from aurora_m.data import kernels, pii, repeats, scan
 from aurora_m.data.compiled import compiled
+from aurora_m.data.rounding import DIGITS, mean, millionths
 
 # Column: what is counted, and of what it is the share or mean (scan.py, repeats.py).
 NUMBERS: Mapping[str, int] = {
@@ -61,7 +62,6 @@ SIGNALS = pa.schema(
     + [("lang_id", pa.string()), ("lang_prob", pa.float64())]
 )
 MEASURES = [field.name for field in SIGNALS if not pa.types.is_string(field.type)]
-DIGITS = 6  # of every share and mean: sums of them are exact, whatever the shards
 LANG_CHARS = 1000
 LISTS = ("stop_words", "flagged_words", "policy")
 
@@ -82,7 +82,7 @@ def signals(work: Work, *, docs: Artifact, lang: str, flagged: Sequence[str] = (
     for rows, sums in each(work, shard, paths, "signals"):
         count += rows
         totals = {name: totals[name] + sums[name] for name in MEASURES}
-    means: dict[str, JSON] = {name: round(totals[name] / 10**DIGITS / max(count, 1), DIGITS) for name in MEASURES}
+    means: dict[str, JSON] = {name: mean(totals[name], count) for name in MEASURES}
     return {"docs": count, **means}
 
 
@@ -92,8 +92,7 @@ def _shard(path: Path, *, out: Path, lang: str, flagged: tuple[str, ...]) -> tup
     columns = {"id": docs["id"], **measures(docs["text"], lang, flagged), **_languages(docs["text"], lang)}
     columns |= pii.counts(docs["text"], docs["lang"].to_pylist())
     write_table(out / path.name, pa.table(columns, schema=SIGNALS))
-    scaled = {name: np.rint(np.asarray(columns[name], np.float64) * 10**DIGITS) for name in MEASURES}
-    return docs.num_rows, {name: int(values.astype(np.int64).sum()) for name, values in scaled.items()}
+    return docs.num_rows, {name: millionths(columns[name]) for name in MEASURES}
 
 
 def measures(texts: pa.ChunkedArray, lang: str = "", flagged: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -114,9 +113,7 @@ def _measured(data: Any, offsets: Any, traits: Any, phrases: Any) -> Any:
     texts, most = len(offsets) - 1, np.int64(1)
     for text in range(texts):
         most = max(most, offsets[text + 1] - offsets[text] + 2)
-    size = 4
-    while size < 2 * most:
-        size *= 2
+    size = kernels.power_of_two(2 * most)
     counts = np.zeros((texts, scan.COUNTS + repeats.REPEATS + 1), np.int64)
     table = np.empty(size, np.uint64)
     pieces = np.empty(most, np.uint64), np.empty(most, np.int32), np.empty(most, np.uint8), np.empty(most, np.int32)
@@ -170,9 +167,7 @@ def _pieces(text: str) -> NDArray[np.uint64]:
 
 
 def _tables(found: list[tuple[NDArray[np.uint64], int]]) -> tuple[NDArray[Any], ...]:
-    size = 4
-    while size < 4 * len(found):
-        size *= 2
+    size = kernels.power_of_two(4 * len(found))
     keys, used, heads = np.zeros(size, np.uint64), np.zeros(size, np.int64), np.full(size, -1, np.int64)
     nexts = np.full(len(found), -1, np.int64)
     for number, (pieces, _) in enumerate(found):

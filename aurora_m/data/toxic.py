@@ -21,11 +21,11 @@ from aurora_m.core.tasks import each
 from aurora_m.core.uri import check_pin, local_files
 from aurora_m.data import kernels
 from aurora_m.data.compiled import compiled
-from aurora_m.data.kernels import I64, ONE, U64, slot
+from aurora_m.data.kernels import I64, ONE, U64, power_of_two, slot
+from aurora_m.data.rounding import DIGITS, mean, millionths
 
 TOXIC = pa.schema([("id", pa.string()), ("toxic", pa.float64())])
 WORDS = Path(__file__).with_name("words")
-DIGITS = 6
 TONES = "\u0300\u0301\u0303\u0309\u0323"  # of Vietnamese: older systems write them after a composed letter
 
 
@@ -54,7 +54,7 @@ def toxic(work: Work, *, docs: Artifact, lang: str, words: str, pin: str) -> Fac
     task = partial(_shard, out=work.out / "toxic", terms=terms)
     for count, held, summed in each(work, task, shards(docs.path), "toxic"):
         rows, hits, total = rows + count, hits + held, total + summed
-    return {"docs": rows, "terms": num_terms, "hits": hits, "toxic": round(total / 10**DIGITS / max(rows, 1), DIGITS)}
+    return {"docs": rows, "terms": num_terms, "hits": hits, "toxic": mean(total, rows)}
 
 
 def languages() -> list[str]:
@@ -110,15 +110,13 @@ def _shard(path: Path, *, out: Path, terms: Terms) -> tuple[int, int, int]:
     docs = pq.read_table(path, columns=["id", "text"])
     found = shares(docs["text"], terms)
     write_table(out / path.name, pa.table({"id": docs["id"], "toxic": found}, schema=TOXIC))
-    return len(found), int(np.count_nonzero(found)), int(np.rint(found * 10**DIGITS).astype(np.int64).sum())
+    return len(found), int(np.count_nonzero(found)), millionths(found)
 
 
 @compiled
 def mark(hashes: Any, bounds: Any, terms: Any, term_bounds: Any) -> Any:
     """For each word, whether it is inside a term, none of which reaches into the next text."""
-    size = 4
-    while size < 4 * len(term_bounds):
-        size *= 2
+    size = power_of_two(4 * len(term_bounds))
     keys, marks, firsts = np.zeros(size, np.uint64), np.zeros(size, np.int64), np.zeros(size, np.int64)
     for term in range(len(term_bounds) - 2, -1, -1):  # backwards: the first of those that begin alike stands last
         key = terms[term_bounds[term]]

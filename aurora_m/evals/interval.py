@@ -1,23 +1,13 @@
-"""How sure a number is: Wilson's interval for shares, the bootstrap for rates, exact tests for pairs."""
+"""How sure a number is: the bootstrap for rates, exact tests for pairs."""
 
 from collections.abc import Sequence
-from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aurora_m.core.canon import digest
 
-Z_95 = 1.959963984540054
 CHUNK_COUNTS = 2**22  # resampled counts held at a time, 32 MiB
-
-
-def wilson(hits: float, n: int) -> tuple[float, float]:
-    """95 % interval of a share, Wilson's score method (1927): right near 0 and 1, where the plain one is not."""
-    share, z2 = hits / n, Z_95**2
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z_95 / (1 + z2 / n) * sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def resample(rows_NC: NDArray[np.float64], name: str, resamples: int) -> NDArray[np.float64]:

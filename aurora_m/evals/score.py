@@ -12,8 +12,9 @@ import numpy as np
 from aurora_m.core.canon import JSON
 from aurora_m.core.errors import DataError
 from aurora_m.core.files import read_jsonl, write_jsonl
+from aurora_m.core.interval import wilson
 from aurora_m.core.step import Artifact, Facts, Work
-from aurora_m.evals.interval import middle_95, resample, wilson
+from aurora_m.evals.interval import middle_95, resample
 from aurora_m.evals.safety import refuses
 from aurora_m.evals.sandbox import Result, Sandbox, probe
 from aurora_m.evals.suites import read_items

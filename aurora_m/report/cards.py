@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aurora_m.core.files import read_json
+from aurora_m.core.interval import wilson
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.core.units import format_count
-from aurora_m.evals.interval import wilson
 from aurora_m.recipe import Recipe, loads
 from aurora_m.report.forgetting import FILE
 from aurora_m.report.reading import readings, tuning_words

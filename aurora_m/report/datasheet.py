@@ -24,9 +24,8 @@ from aurora_m.report.blocks import (
     as_html,
     as_markdown,
 )
-from aurora_m.report.markup import Group, Html, join, section, tag
+from aurora_m.report.markup import Group, document, section, tag
 from aurora_m.report.numbers import percent
-from aurora_m.report.page import STYLE
 from aurora_m.report.record import name_of, title_of
 
 MOST_CLAUSES = 7  # told apart in the plot; the table has all
@@ -361,15 +360,8 @@ def _page(sheet: Sheet, parts: dict[str, list[Block]]) -> str:
         tag("p", summary(sheet), class_="verdict-line"),
         tag("nav", tag("ol", *links), aria_label="Contents"),
     )
-    head = join(
-        Html('<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'),
-        Html('<meta name="color-scheme" content="light dark">\n'),
-        tag("title", f"{sheet.recipe.name}: datasheet"),
-        Html(f"\n<style>\n{STYLE.read_text(encoding='utf-8')}</style>\n"),
-    )
     sections = [section(name.lower(), name, *map(as_html, blocks)) for name, blocks in parts.items()]
-    body = tag("body", "\n", header, "\n", tag("main", *sections), "\n")
-    return join(Html("<!doctype html>\n"), tag("html", tag("head", head), "\n", body, lang="en"), "\n")
+    return document(f"{sheet.recipe.name}: datasheet", header, sections)
 
 
 def _codes(names: Iterable[str]) -> list[str]:

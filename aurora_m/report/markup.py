@@ -3,9 +3,11 @@
 import html
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from aurora_m.report.numbers import SPACE, Estimate
 
+STYLE = Path(__file__).with_name("page.css")
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ufffe\uffff\ud800-\udfff]")  # what no page may hold
 SIGNS = {"lost": "▼", "gained": "▲", "equivalent": "=", "cannot tell": "?"}
 
@@ -33,6 +35,18 @@ def tag(name: str, *children: str, **attributes: str) -> Html:
     """One element; `class_` means `class`, `aria_label` means `aria-label`."""
     given = "".join(f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"' for key, value in attributes.items())
     return Html(f"<{name}{given}>{join(*children)}</{name}>")
+
+
+def document(title: str, header: str, sections: Sequence[str]) -> Html:
+    """A whole page, which needs no other file, no network and no script."""
+    head = join(
+        Html('<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'),
+        Html('<meta name="color-scheme" content="light dark">\n'),
+        tag("title", title),
+        Html(f"\n<style>\n{STYLE.read_text(encoding='utf-8')}</style>\n"),
+    )
+    body = tag("body", "\n", header, "\n", tag("main", *sections), "\n")
+    return join(Html("<!doctype html>\n"), tag("html", tag("head", head), "\n", body, lang="en"), "\n")
 
 
 def section(name: str, title: str, *children: str) -> Html:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 
 from aurora_m.data import pii
+from aurora_m.data.rewrite import shared_ends
 
 Pieces = tuple[str, str, str, str]  # what stood ahead of an edit, what went, what came, what stood behind it
 
@@ -21,11 +22,7 @@ def masked(text: str, lang: str) -> str:
 def pieces(sample: Mapping[str, str], lang: str) -> Pieces:
     """An edit of rewrite's `samples.jsonl` in pieces; of masked data, letters are shown as x and digits as 0."""
     before, after = sample["before"], sample["after"]
-    shorter = min(len(before), len(after))
-    start = next((at for at in range(shorter) if before[at] != after[at]), shorter)
-    same = 0
-    while same < shorter - start and before[-1 - same] == after[-1 - same]:
-        same += 1
+    start, same = shared_ends(before, after)
     gone, come = before[start : len(before) - same], after[start : len(after) - same]
     if sample["kind"] in pii.KINDS:
         gone = "".join("0" if char.isdigit() else "x" if char.isalnum() else char for char in gone)

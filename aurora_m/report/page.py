@@ -1,18 +1,17 @@
 """The report: one page, complete in one file, that says first what came of a run and then how."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from aurora_m.core.files import replacing
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.core.units import format_count
 from aurora_m.evals.compare import Change
 from aurora_m.report import making, results
-from aurora_m.report.markup import Html, badge, between, join, tag
+from aurora_m.report.markup import Html, badge, between, document, tag
 from aurora_m.report.numbers import SPACE, percent, signed
 from aurora_m.report.record import Pooled, Record, name_of, read_record, size_of, title_of
 
-PAGE, STYLE = "report.html", Path(__file__).with_name("page.css")
+PAGE = "report.html"
 SECTIONS: dict[str, tuple[str, Callable[[Record], Html]]] = {
     "forgetting": ("Forgetting", results.forgetting),
     "languages": ("Languages along the chain", results.languages),
@@ -163,11 +162,4 @@ def _whole(record: Record, sections: Sequence[Html]) -> Html:
         key_figures(record),
         tag("nav", tag("ol", *links), aria_label="Contents"),
     )
-    head = join(
-        Html('<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'),
-        Html('<meta name="color-scheme" content="light dark">\n'),
-        tag("title", f"{name}: report"),
-        Html(f"\n<style>\n{STYLE.read_text(encoding='utf-8')}</style>\n"),
-    )
-    body = tag("body", "\n", header, "\n", tag("main", *sections), "\n")
-    return join(Html("<!doctype html>\n"), tag("html", tag("head", head), "\n", body, lang="en"), "\n")
+    return document(f"{name}: report", header, sections)

@@ -8,9 +8,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from aurora_m.core.files import read_json, read_jsonl
+from aurora_m.core.interval import wilson
 from aurora_m.core.step import Artifact, Facts
 from aurora_m.evals.compare import Change
-from aurora_m.evals.interval import middle_95, resample, wilson
+from aurora_m.evals.interval import middle_95, resample
 from aurora_m.evals.score import RESAMPLES
 from aurora_m.evals.suites import read_items
 from aurora_m.evals.task import Item

@@ -20,7 +20,7 @@ from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.core.table import shards
 from aurora_m.core.tasks import each
 from aurora_m.tokens.encoder import Encoder
-from aurora_m.tokens.tokenizer import end_id, open_tokenizer
+from aurora_m.tokens.tokenizer import end_id
 
 BATCH = 1024  # documents encoded at once
 
@@ -31,7 +31,7 @@ def shard(work: Work, *, docs: Artifact, tokenizer: Artifact) -> Facts:
     returns  tokens (end tokens counted), docs, bytes of text, bytes a token, and `slow_shards`: those on a sample of
              which the fast encoder differed from Hugging Face's, so that the latter encoded them
     """
-    size = open_tokenizer(tokenizer.path).get_vocab_size()
+    size = _encoder(tokenizer.path).slow.get_vocab_size()
     dtype = "uint16" if size <= 2**16 else "uint32"
     encoded = partial(_shard, out=work.out, tokenizer=tokenizer.path, dtype=dtype)
     counts = [*each(work, encoded, shards(docs.path), "tokens")]
@@ -51,7 +51,7 @@ def _shard(path: Path, *, out: Path, tokenizer: Path, dtype: str) -> tuple[int, 
     encoder = _encoder(tokenizer)
     end = end_id(encoder.slow)
     table = pq.read_table(path, columns=["id", "text"])
-    fast = encoder.agrees(table["text"].to_pylist()) if len(table) else True
+    fast = encoder.agrees(table["text"])
     offsets = [np.zeros(1, np.int64)]
     with replacing(out / "tokens" / f"{path.stem}.bin") as file:
         for start in range(0, len(table), BATCH):

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from aurora_m.core import table
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.data import dedup, kernels
 from aurora_m.data.dedup import duplicates
@@ -169,12 +170,12 @@ def test_shards_parts_and_row_groups(new_work: NewWork, make_docs: MakeDocs, mon
         monkeypatch.setattr(dedup, "PIECE_DOCS", piece_docs)
         monkeypatch.setattr(dedup, "PIECE_BYTES", 99 * piece_docs)
         monkeypatch.setattr(dedup, "OPEN_FILES", open_files)
-        monkeypatch.setattr(dedup, "ROWS", 16)
+        monkeypatch.setattr(table, "ROWS", 16)
         work = new_work()
         facts = duplicates(work, docs={"web": make_docs(texts, shards)}, near=0.85, order=["web"])
         results.append((facts, written(work)))
     assert results[0] == results[1] == results[2]
-    assert dedup.read_rows(work.out / "duplicates/web.parquet", 14, 51, ["id"])["id"].to_pylist() == [
+    assert table.read_rows(work.out / "duplicates/web.parquet", 14, 51, ["id"])["id"].to_pylist() == [
         f"d{i}" for i in range(14, 51)
     ]
 

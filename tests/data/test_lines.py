@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from aurora_m.core import table
 from aurora_m.core.files import shard_name
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.core.table import DOCS, write_table
@@ -96,7 +97,7 @@ def test_as_plain_python(tmp_path_factory: pytest.TempPathFactory, texts: list[l
     folder = tmp_path_factory.mktemp("lines")
     pages = [("http://a.org", "\n".join([*text, f"page {i}"])) for i, text in enumerate(texts)]
     task = (0, pages_of(folder, pages).path / "docs" / shard_name(0, 1, "parquet"), "s", folder / "dup", 0)
-    dedup.write_rows(folder / "dup", [pa.table({**dict.fromkeys(dedup.DUPLICATES.names, pa.nulls(len(pages)))},
+    table.write_rows(folder / "dup", [pa.table({**dict.fromkeys(dedup.DUPLICATES.names, pa.nulls(len(pages)))},
                                                schema=dedup.DUPLICATES)], dedup.DUPLICATES)  # fmt: skip
     assert module._counted(task, folder=folder / "counted") > 0
     keys = module._boilerplate(0, parts=1, shards=1, min_docs=MIN_DOCS, folder=folder)
@@ -115,7 +116,7 @@ def test_shards_workers_and_parts_change_no_byte(
     results = []
     for shards, part, rows in ((1, 2**20, 16), (7, 2**20, 16), (3, 4, 16)):
         monkeypatch.setattr(module, "PART_LINES", part)
-        monkeypatch.setattr(dedup, "ROWS", rows)
+        monkeypatch.setattr(table, "ROWS", rows)
         facts, _, work = found(new_work, {"web": pages_of(tmp_path / f"{shards}", pages, shards)})
         results.append((facts, (work.out / "lines/web.parquet").read_bytes()))
     assert results[0] == results[1] == results[2]

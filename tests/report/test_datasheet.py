@@ -3,7 +3,6 @@
 import json
 import re
 from dataclasses import asdict, replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from aurora_m.recipe import Source, load
 from aurora_m.report.accounts import SCHEMA, Account, Sheet, Size, account, added, check
 from aurora_m.report.datasheet import SECTIONS, datasheet
 from aurora_m.report.numbers import SPACE
+from tests.report.closed import check_closed
 from tests.report.small_run import EVIL, RECIPE, build_fixture
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -225,21 +225,7 @@ def test_all_text_is_escaped_and_nothing_is_fetched(whole: Whole) -> None:
 
 
 def test_elements_are_closed_in_order(whole: Whole) -> None:
-    depth: list[str] = []
-
-    class Check(HTMLParser):
-        def handle_starttag(self, tag: str, attrs: Any) -> None:
-            if tag != "meta":
-                depth.append(tag)
-
-        def handle_startendtag(self, tag: str, attrs: Any) -> None:
-            pass
-
-        def handle_endtag(self, tag: str) -> None:
-            assert depth.pop() == tag
-
-    Check().feed(whole["html"])
-    assert depth == []
+    check_closed(whole["html"])
 
 
 def test_the_same_artifacts_give_the_same_bytes_in_any_order(whole: Whole, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +16,7 @@ from aurora_m.report.markup import escape
 from aurora_m.report.numbers import SPACE
 from aurora_m.report.page import SECTIONS, page, verdict
 from aurora_m.report.record import read_record
+from tests.report.closed import check_closed
 from tests.report.small_run import MODELS, PROMPTS, RECIPE, REPLIES, build_fixture
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -265,21 +265,7 @@ def test_every_id_is_used_once_and_every_link_leads_somewhere(text: str) -> None
 
 
 def test_elements_are_closed_in_order(text: str) -> None:
-    depth: list[str] = []
-
-    class Check(HTMLParser):
-        def handle_starttag(self, tag: str, attrs: Any) -> None:
-            if tag != "meta":
-                depth.append(tag)
-
-        def handle_startendtag(self, tag: str, attrs: Any) -> None:
-            pass
-
-        def handle_endtag(self, tag: str) -> None:
-            assert depth.pop() == tag
-
-    Check().feed(text)
-    assert depth == []
+    check_closed(text)
 
 
 def test_the_same_artifacts_give_the_same_bytes(whole: tuple[str, Any], tmp_path: Path, new_work: Any) -> None:

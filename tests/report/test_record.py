@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from aurora_m.evals.interval import wilson
+from aurora_m.core.interval import wilson
 from aurora_m.recipe import load
 from aurora_m.report.record import automated_words, chain, name_of, read_record, size_of, title_of
 from tests.report.small_run import RECIPE, build_fixture
