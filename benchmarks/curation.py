@@ -74,8 +74,10 @@ def options() -> argparse.Namespace:
     parser.add_argument("--slice-mb", type=float, default=6, help="size of the peers' input, in millions of bytes")
     parser.add_argument("--peers", type=Path, default=Path("peers"), help="folder of the peers' virtual environments")
     parser.add_argument("--tokenizer", type=Path, required=True, help="a tokenizer.json")
-    parser.add_argument("--large", type=Path, help="a larger folder of input.py, for peak memory")
-    parser.add_argument("--workers", type=int, default=0, help="run Aurora also with so many workers on as many cores")
+    parser.add_argument("--large", type=Path, help="a larger folder of input.py, for peak memory and workers")
+    parser.add_argument(
+        "--workers", type=int, default=0, help="run Aurora on --large also with so many workers and cores"
+    )
     parser.add_argument("--core", type=int, default=0)
     parser.add_argument("--keep", default="", help="keep expression of texts, instead of run_aurora.py's")
     parser.add_argument("--keep-code", default="", help="keep expression of code")
@@ -193,7 +195,7 @@ def middle(runs: list[Result], size: dict[str, int]) -> Result:
 
 
 def aurora(args: argparse.Namespace, work: Path, small: Path) -> Result:
-    """All runs of Aurora: the slice with no compiled kernels, the slice, the whole, more workers, a larger input."""
+    """All runs of Aurora: the slice with no compiled kernels, the slice, the whole, more of it, and more workers."""
     cache = {"XDG_CACHE_HOME": str(work / "cache")}
     made: Result = {}
     cores = {args.core}
@@ -225,10 +227,11 @@ def aurora(args: argparse.Namespace, work: Path, small: Path) -> Result:
         store = work / f"aurora-{args.input.name}" / "run"
         made |= run_aurora.outcome(store)
         made["caught"] = caught(store, args.input)
-    if args.workers > 1:
-        made["workers"] = {"n": args.workers, **middle(runs(args.input, args.runs, args.workers), size)}
     if args.large:
-        made["large"] = middle(runs(args.large, 1), size_of(args.large))
+        large = size_of(args.large)
+        made["large"] = middle(runs(args.large, 1), large)
+        if args.workers > 1:
+            made["large_workers"] = {"n": args.workers, **middle(runs(args.large, 1, args.workers), large)}
     return made
 
 
@@ -335,7 +338,7 @@ def report(result: Result) -> list[str]:
     ]  # fmt: skip
     notes: list[str] = []
     for system, about in result["systems"].items():
-        for part in ("slice_cold", "slice", "whole", "workers", "large"):
+        for part in ("slice_cold", "slice", "whole", "large", "large_workers"):
             run = about.get(part, {})
             if "mb_s" in run:
                 times = result["ratios"].get(system, {})
@@ -351,6 +354,10 @@ def report(result: Result) -> list[str]:
                 notes.append(f"- {system}, {part}: {run['error']}")
         notes += [f"- {system}: {note}" for note in about.get("notes", [])]
         notes += [f"- {system}: {about['error']}"] if "error" in about else []
+    mine = result["systems"].get("aurora", {})
+    if "wall_s" in mine.get("large_workers", {}):
+        times = mine["large"]["wall_s"] / mine["large_workers"]["wall_s"]
+        notes.append(f"- aurora: {mine['large_workers']['n']} workers take {times:.2f} times less time than one")
     lines += ["", *notes]
     found = result["systems"].get("aurora", {}).get("caught")
     if found:

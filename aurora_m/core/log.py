@@ -1,7 +1,6 @@
 """What a run says: events as JSON lines, and live progress on stderr."""
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from aurora_m.core.units import format_count, format_duration
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+METRICS = "metrics.jsonl"  # of a running stage, in a folder of its name below `Log.runs`
 PLAIN_EVERY_S = 10.0  # between lines where stderr is no terminal
 
 
@@ -25,6 +25,7 @@ class Log:
 
     events: Path | None = None
     quiet: bool = False
+    runs: Path | None = None  # where running stages tell their numbers
     _progress: "Progress | None" = field(default=None, repr=False)
 
     def event(self, kind: str, **fields: JSON) -> None:
@@ -111,9 +112,3 @@ def peak_memory_bytes() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def cpu_seconds() -> float:
-    """Processor time of this process and its finished children."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system

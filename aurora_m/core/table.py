@@ -18,7 +18,8 @@ DOCS = pa.schema(
     ]
 )
 ROWS = 2**16  # of a row group of what `write_rows` writes
-SHARD_BYTES = 64 * 2**20  # of text in one shard: a few seconds of work, some hundred MB of memory
+HEAD = "head"  # a column of text to put before a document, in which the names of special tokens are these tokens
+SHARD_BYTES = 16 * 2**20  # of text in one shard: a second of work, a hundred MB of memory
 
 
 def write_table(path: Path, table: pa.Table) -> None:

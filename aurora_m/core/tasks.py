@@ -3,8 +3,9 @@
 import logging
 import os
 import pickle
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,6 +21,9 @@ Result = TypeVar("Result")
 
 RETRIES = 3  # of a task whose process was killed, by the system for want of memory or by a person
 AHEAD = 2  # tasks handed out for each worker: results wait in memory until it is their turn
+
+_pools: dict[int, ProcessPoolExecutor] = {}  # by number of workers
+_spent_s: list[float] = []  # processor time of the tasks that these did
 
 
 def each(
@@ -44,38 +48,70 @@ def _here(work: Work, fn: Callable[[Task], Result], tasks: Sequence[Task]) -> It
 
 
 def _pool(work: Work, fn: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
-    workers = min(work.runtime.workers, len(tasks))
+    workers = work.runtime.workers
     killed = 0
     done = 0
     while done < len(tasks):
         try:
-            # Spawned, not forked: a fork in a process with compiled kernels and Arrow's threads can hang.
-            with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-                for result in _in_order(pool, fn, tasks[done:], AHEAD * workers):
-                    done += 1
-                    killed = 0
-                    yield result
+            for result in _in_order(_workers(workers), fn, tasks[done:], AHEAD * workers):
+                done += 1
+                killed = 0
+                yield result
         except BrokenProcessPool as error:
+            dismiss()
             killed += 1
             if killed > RETRIES:
                 what, hint = f"a worker process was killed {killed} times on the same task", "run with fewer --workers"
                 raise StoreError(what, at=f"task {done + 1} of {len(tasks)}", hint=f"{hint}: memory") from error
 
 
+def _workers(count: int) -> ProcessPoolExecutor:
+    """Processes that stay for the next step: each takes seconds to start and to load its kernels."""
+    if count not in _pools:
+        # Spawned, not forked: a fork in a process with compiled kernels and Arrow's threads can hang.
+        _pools[count] = ProcessPoolExecutor(count, get_context("spawn"))
+    return _pools[count]
+
+
+def dismiss() -> None:
+    """End the processes that shard tasks ran in, if there are any: they hold memory, and training needs it."""
+    while _pools:
+        _pools.popitem()[1].shutdown(cancel_futures=True)
+    _spent_s.clear()  # the system counts them now
+
+
+def cpu_seconds() -> float:
+    """Processor time of this process, of its finished children, and of shard tasks in those that are still there."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system + sum(_spent_s)
+
+
+def _timed(fn: Callable[[Task], Result], task: Task) -> tuple[Result, float]:
+    started_s = time.process_time()
+    return fn(task), time.process_time() - started_s
+
+
 def _in_order(
     pool: ProcessPoolExecutor, fn: Callable[[Task], Result], tasks: Sequence[Task], ahead: int
 ) -> Iterator[Result]:
-    waiting: list[Future[Result]] = []
+    waiting: list[Future[tuple[Result, float]]] = []
     try:
         for task in tasks:
-            waiting.append(pool.submit(fn, task))
+            waiting.append(pool.submit(_timed, fn, task))
             if len(waiting) == ahead:
-                yield waiting.pop(0).result()
+                yield _taken(waiting.pop(0))
         while waiting:
-            yield waiting.pop(0).result()
+            yield _taken(waiting.pop(0))
     finally:
         for future in waiting:
             future.cancel()
+        wait(waiting)  # what runs still writes
+
+
+def _taken(future: "Future[tuple[Result, float]]") -> Result:
+    result, spent_s = future.result()
+    _spent_s.append(spent_s)
+    return result
 
 
 def _ray(work: Work, fn: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:

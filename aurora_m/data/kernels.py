@@ -5,8 +5,10 @@ give the two-character pieces of their runs instead. Case is folded before hashi
 """
 
 import unicodedata
+from collections.abc import Iterator
 from functools import cache
-from typing import Any, TypeAlias
+from itertools import chain
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -32,38 +34,40 @@ HALF = np.uint64(33)
 ONE, FIVE = np.int64(1), np.int64(5)  # literals compile callees anew
 
 
+def assigned() -> Iterator[str]:
+    """The characters of `ASSIGNED`, in order."""
+    return chain.from_iterable(map(chr, range(first, last)) for first, last in ASSIGNED)
+
+
 @cache
-def classes() -> NDArray[np.uint8]:
-    """The class of every code point, from Python's Unicode tables."""
-    unspaced = np.zeros(0x110000, np.bool_)
-    for first, last in UNSPACED_RANGES:
-        unspaced[first : last + 1] = True
-    table = np.full(0x110000, SYMBOL, np.uint8)
-    for first, last in ASSIGNED:
-        table[first:last] = [_class(chr(point), bool(unspaced[point])) for point in range(first, last)]
+def categories() -> NDArray[np.bytes_]:
+    """The general category of every code point, two bytes; those outside `ASSIGNED` are all `Cn`."""
+    table, names = np.full(0x110000, b"Cn"), "".join(map(unicodedata.category, assigned())).encode()
+    table[np.concatenate([np.arange(*span) for span in ASSIGNED])] = np.frombuffer(names, "S2")
     return table
 
 
-def _class(char: str, unspaced: bool) -> int:
-    category = unicodedata.category(char)
-    if unspaced and (category[0] in "LM" or category == "Nl"):
-        return UNSPACED
-    if category[0] == "M" or char in JOINERS:
-        return MARK
-    if char.isspace():
-        return SPACE
-    if category[0] == "P" and char not in UNCOMMON:
-        return PUNCTUATION
-    return {"L": LETTER, "N": DIGIT}.get(category[0], SYMBOL)
+@cache
+def classes() -> NDArray[np.uint8]:
+    """The class of every code point, from Python's Unicode tables."""
+    kinds = np.full(128, SYMBOL, np.uint8)  # by the first letter of the category
+    kinds[list(b"PMNL")] = PUNCTUATION, MARK, DIGIT, LETTER
+    table = kinds[categories().view(np.uint8)[::2]]
+    for chars, kind in ((UNCOMMON, SYMBOL), (JOINERS, MARK), (filter(str.isspace, assigned()), SPACE)):
+        table[list(map(ord, chars))] = kind
+    for first, last in UNSPACED_RANGES:
+        part = table[first : last + 1]
+        part[(part == LETTER) | (part == MARK) | (categories()[first : last + 1] == b"Nl")] = UNSPACED
+    return table
 
 
 @cache
 def folded() -> NDArray[np.uint32]:
     """The lower case of every code point whose lower case is one code point; others stay."""
     table = np.arange(0x110000, dtype=np.uint32)
-    for first, last in ASSIGNED:
-        lower = (chr(point).lower() for point in range(first, last))
-        table[first:last] = [ord(low) if len(low) == 1 else point for point, low in enumerate(lower, first)]
+    for capital in filter(str.istitle, assigned()):
+        if len(lower := capital.lower()) == 1:
+            table[ord(capital)] = ord(lower)
     return table
 
 
@@ -81,7 +85,23 @@ def words(texts: pa.ChunkedArray | pa.Array) -> tuple[U64, NDArray[np.int32], I6
     """Word hashes of all texts in a row, their lengths in characters, and n + 1 bounds of the texts."""
     data, offsets = text_buffers(texts)
     hashes, lengths, bounds = split_words(data, offsets, classes(), folded())
-    return hashes[: bounds[-1]].copy(), lengths[: bounds[-1]].copy(), bounds
+    return hashes, lengths, bounds
+
+
+class Pieces(NamedTuple):
+    """Runs of words to look for: what `matches` asks of them."""
+
+    sizes: I64  # each number of words once, least first
+    heads: U64  # two bits for the first words of each (Bloom 1970)
+    keys: U64  # an open-addressing table of the hashes of the pieces
+    used: I64
+    places: I64
+
+
+def pieces(words: U64, firsts: I64, sizes: I64) -> Pieces:
+    """The pieces words[first : first + size], numbered as they come; the first of equal ones counts."""
+    different = np.unique(sizes) if len(sizes) else np.ones(1, np.int64)
+    return Pieces(different, *_index(words, firsts, sizes, different[0]))
 
 
 @compiled
@@ -114,40 +134,36 @@ def split_words(data: Any, offsets: Any, classes: Any, folded: Any) -> Any:
     bounds = np.zeros(texts + 1, np.int64)
     count = 0
     for text in range(texts):
-        i, run, length, value, before = offsets[text], 0, 0, SEED, SEED
-        while i <= offsets[text + 1]:
-            kind = 0
-            point = np.int64(0)
-            if i < offsets[text + 1]:
-                point, width = decoded(data, i)
-                kind = classes[point]
-                i += width
+        i, end = offsets[text], offsets[text + 1]
+        while i < end:
+            point, width = decoded(data, i)
+            kind, value, length = classes[point], (SEED ^ np.uint64(folded[point])) * PRIME, 1
+            i += width
+            if DIGIT <= kind <= LETTER:
+                while i < end:
+                    point, width = decoded(data, i)
+                    if not MARK <= classes[point] <= LETTER:
+                        break
+                    value, length = (value ^ np.uint64(folded[point])) * PRIME, length + 1
+                    i += width
+            elif kind == UNSPACED:
+                while i < end:
+                    point, width = decoded(data, i)
+                    if classes[point] == UNSPACED:
+                        char = np.uint64(folded[point])
+                        hashes[count], lengths[count] = mixed((value ^ char) * PRIME), 2
+                        value, length, count = (SEED ^ char) * PRIME, 2, count + 1
+                    elif classes[point] != MARK:
+                        break
+                    i += width
+                if length > 1:
+                    continue
             else:
-                i += 1  # past the end: closes the last run
-            if kind == MARK and run > 0:
-                kind = LETTER if run == LETTER else MARK
-            elif kind == MARK:
-                kind = SYMBOL
-            elif kind == DIGIT:
-                kind = LETTER
-            now = run if kind == MARK else (kind if kind >= LETTER else 0)
-            if now != run:
-                if run == LETTER or (run == UNSPACED and length == 1):
-                    hashes[count], lengths[count] = mixed(value), length
-                    count += 1
-                run, length, value = now, 0, SEED
-            if kind < LETTER:
                 continue
-            char = np.uint64(folded[point])
-            if run == LETTER or length == 0:
-                value = (value ^ char) * PRIME
-            else:
-                hashes[count], lengths[count] = mixed((((SEED ^ before) * PRIME) ^ char) * PRIME), 2
-                count += 1
-            before = char
-            length += 1
+            hashes[count], lengths[count] = mixed(value), length
+            count += 1
         bounds[text + 1] = count
-    return hashes, lengths, bounds
+    return hashes[:count], lengths[:count], bounds
 
 
 @compiled
@@ -187,18 +203,67 @@ def grams(words: Any, first: Any, last: Any, n: Any) -> Any:
 
 
 @compiled
-def matches(words: Any, bounds: Any, n: Any, keys: Any) -> Any:
-    """For each word, which of the distinct `keys` is the hash of the n words from it on in its text; -1 for none."""
-    size = power_of_two(4 * len(keys))
-    table, marks, places = np.zeros(size, np.uint64), np.zeros(size, np.int64), np.zeros(size, np.int64)
-    for place in range(len(keys)):
-        at = slot(table, marks, ONE, keys[place])
-        table[at], marks[at], places[at] = keys[place], 1, place
-    found = np.empty(len(words), np.int64)
-    found[:] = -1
+def _head(words: Any, first: Any, n: Any) -> Any:
+    """A hash of n words that rolls along a text: a polynomial in PRIME."""
+    value = np.uint64(0)
+    for i in range(first, first + n):
+        value = value * PRIME + words[i]
+    return value
+
+
+@compiled
+def _bit(heads: Any, value: Any) -> Any:
+    """Where the bit of a value is in a filter: its word and a mask."""
+    at = value & np.uint64(64 * len(heads) - 1)
+    return at >> np.uint64(6), np.uint64(1) << (at & np.uint64(63))
+
+
+@compiled
+def _index(words: Any, firsts: Any, sizes: Any, least: Any) -> Any:
+    heads = np.zeros(power_of_two(len(firsts) // 2), np.uint64)  # 32 bits a piece: 4 of 1000 other words pass
+    slots = power_of_two(2 * len(firsts))
+    keys, used, places = np.zeros(slots, np.uint64), np.zeros(slots, np.int64), np.zeros(slots, np.int64)
+    for place in range(len(firsts)):
+        value = _head(words, firsts[place], least)
+        for part in (value, value >> HALF):
+            at, mask = _bit(heads, part)
+            heads[at] |= mask
+        key = gram(words, firsts[place], sizes[place])
+        at = slot(keys, used, ONE, key)
+        if used[at] == 0:
+            keys[at], used[at], places[at] = key, 1, place
+    return heads, keys, used, places
+
+
+@compiled
+def matches(words: Any, bounds: Any, pieces: Any) -> Any:
+    """Where a piece stands in a text: [hits, 2], the word it begins at, in order, and its number; the shorter first.
+
+    Only where a filter knows the first words (as many as the shortest piece has) is each size looked at.
+    """
+    sizes, heads, keys, used, places = pieces
+    found, count, least, leaving = np.empty((16, 2), np.int64), 0, sizes[0], np.uint64(1)
+    for _ in range(1, least):
+        leaving *= PRIME
     for text in range(len(bounds) - 1):
-        for i in range(bounds[text], bounds[text + 1] - n + 1):
-            at = slot(table, marks, ONE, gram(words, i, n))
-            if marks[at] == 1:
-                found[i] = places[at]
-    return found
+        last = bounds[text + 1]
+        if bounds[text] + least > last:
+            continue
+        value = _head(words, bounds[text], least - 1)
+        for i in range(bounds[text], last - least + 1):
+            value = value * PRIME + words[i + least - 1]
+            (one, mask), (other, other_mask) = _bit(heads, value), _bit(heads, value >> HALF)
+            value -= words[i] * leaving
+            if heads[one] & mask == 0 or heads[other] & other_mask == 0:
+                continue
+            for n in sizes:
+                if i + n > last:
+                    break
+                at = slot(keys, used, ONE, gram(words, i, n))
+                if used[at] == 0:
+                    continue
+                if count == len(found):
+                    found = np.concatenate((found, found))
+                found[count, 0], found[count, 1] = i, places[at]
+                count += 1
+    return found[:count]

@@ -6,7 +6,6 @@ source  SPDX licence list and expressions (spdx.dev, ISO/IEC 5962); ids in capit
 import re
 from collections.abc import Iterable
 from functools import cache
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -111,28 +110,24 @@ def stated(texts: pa.Array | pa.ChunkedArray) -> list[str]:
 
 
 @cache
-def _keys() -> tuple[tuple[int, Any, list[list[str]]], ...]:
-    """For each length in words: hashes of the phrases so long, and what each is evidence of."""
+def _pieces() -> tuple[kernels.Pieces, list[list[str]]]:
+    """The phrases, and what each is evidence of."""
     meanings: dict[str, list[str]] = {}
     for meaning, phrases in PHRASES.items():
         for phrase in phrases:
             meanings.setdefault(phrase, []).append(meaning)
-    keys = []
-    for length in sorted({len(phrase.split()) for phrase in meanings}):
-        here = [phrase for phrase in meanings if len(phrase.split()) == length]
-        hashes, _, bounds = kernels.words(pa.array(here, pa.large_string()))
-        assert list(np.diff(bounds)) == [length] * len(here), "a phrase is not the words it is written with"
-        keys.append((length, kernels.grams(hashes, 0, len(hashes), length)[::length], [meanings[p] for p in here]))
-    return tuple(keys)
+    words, _, bounds = kernels.words(pa.array(list(meanings), pa.large_string()))
+    lengths = [len(phrase.split()) for phrase in meanings]
+    assert np.diff(bounds).tolist() == lengths, "a phrase is not the words it is written with"
+    return kernels.pieces(words, bounds[:-1], np.diff(bounds)), list(meanings.values())
 
 
 def _evidence(texts: pa.Array | pa.ChunkedArray) -> dict[int, list[str]]:
     """What the words of each text are evidence of, in order; only texts with any."""
-    hashes, _, bounds = kernels.words(texts)
-    hits: list[tuple[int, str]] = []
-    for length, keys, meanings in _keys():
-        found = kernels.matches(hashes, bounds, length, keys)
-        hits += [(at, meaning) for at in np.flatnonzero(found >= 0).tolist() for meaning in meanings[found[at]]]
+    words, _, bounds = kernels.words(texts)
+    pieces, meanings = _pieces()
+    found = kernels.matches(words, bounds, pieces).tolist()
+    hits = [(at, meaning) for at, piece in found for meaning in meanings[piece]]
     hits.sort()
     rows = np.searchsorted(bounds, [at for at, _ in hits], "right") - 1
     evidence: dict[int, list[str]] = {}

@@ -79,17 +79,21 @@ def append_metadata(text: str, meta: Mapping[str, JSON], shape: str) -> str:
     return "\n\n".join(parts)
 
 
-def with_repo(text: str, meta: Mapping[str, JSON], share: float = 1.0) -> str:
-    """Code with `<reponame>..<filename>..<gh_stars>..` and a line end before it; what `meta` does not know is left out.
+def repo_head(meta: Mapping[str, JSON], share: float = 1.0) -> str:
+    """`<reponame>..<filename>..<gh_stars>..` and a line end, to stand before code; what `meta` lacks is left out.
 
     Stars are given as one of five buckets: 0, 1-10, 10-100, 100-1000, 1000+. Each mark is put with the probability
-    `share`, by a hash of repository, file and mark, so that a model also learns to do without; StarCoder took 0.2.
+    `share`, by a hash of repository, file and mark, so that a model also learns to do without; StarCoder took 0.2. The
+    marks will be read as special tokens, so a name that holds `<` is left out.
+
+    source  Li et al. 2023 (arXiv 2305.06161), section 5.1
     """
     repo, path, stars = field(meta, *REPO), field(meta, *PATH), field(meta, *STAR_COUNT)
     named = {"<reponame>": _text(repo), "<filename>": _text(path), "<gh_stars>": _bucket(stars)}
     seed = f"{named['<reponame>']}\n{named['<filename>']}\n"
-    put = "".join(mark + name for mark, name in named.items() if name and _drawn(seed + mark) < share)
-    return f"{put}\n{text}" if put else text
+    known = {mark: name for mark, name in named.items() if name and "<" not in name}
+    put = "".join(mark + name for mark, name in known.items() if _drawn(seed + mark) < share)
+    return put and f"{put}\n"
 
 
 def field(meta: Mapping[str, JSON], *names: str) -> JSON:

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from aurora_m.data import kernels
 from aurora_m.data.compiled import compiled
-from aurora_m.data.kernels import ASSIGNED, FIVE, PRIME, SEED, SPACE, decoded, gram, mixed
+from aurora_m.data.kernels import FIVE, PRIME, SEED, SPACE, decoded, gram, mixed
 
 BANDS = 16  # of 7 rows: finds a pair with Jaccard 0.7 with probability 0.74, 0.8 with 0.977, 0.9 with 0.99998
 BAND_ROWS = 7
@@ -29,18 +28,17 @@ LOOSE = 0x300  # no code point below joins an earlier one or is written otherwis
 def composing() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """For every code point the part it can take in composition (bits) and its canonical combining class."""
     parts, order = np.zeros(0x110000, np.uint8), np.zeros(0x110000, np.uint8)
-    for begin, end in ASSIGNED:
-        for point in range(begin, end):
-            char = chr(point)
-            order[point] = unicodedata.combining(char)
-            pieces = unicodedata.decomposition(char).split()
-            if not pieces or pieces[0].startswith("<"):
-                continue
-            if not unicodedata.is_normalized("NFC", char):
-                parts[point] |= NEVER
-            elif len(pieces) == 2:
-                parts[int(pieces[0], 16)] |= FIRST
-                parts[int(pieces[1], 16)] |= SECOND
+    for char in filter(unicodedata.combining, kernels.assigned()):
+        order[ord(char)] = unicodedata.combining(char)
+    for char in filter(unicodedata.decomposition, kernels.assigned()):
+        pieces = unicodedata.decomposition(char).split()
+        if pieces[0].startswith("<"):
+            continue
+        if not unicodedata.is_normalized("NFC", char):
+            parts[ord(char)] |= NEVER
+        elif len(pieces) == 2:
+            parts[int(pieces[0], 16)] |= FIRST
+            parts[int(pieces[1], 16)] |= SECOND
     parts[0x1100:0x1113] |= FIRST  # Hangul is composed by rule: leading consonant, vowel, trailing consonant
     parts[0x1161:0x1176] |= SECOND
     parts[0x11A8:0x11C3] |= SECOND
@@ -49,13 +47,25 @@ def composing() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 
 def nfc(texts: pa.Array) -> pa.Array:
-    """Compose the texts that may need it; the same array if none does."""
-    certain = settled(*kernels.text_buffers(texts), *composing())
-    loose = np.flatnonzero(~certain)
-    if not len(loose):
+    """Compose the pieces of texts that may need it; the same array if none does."""
+    data, offsets = kernels.text_buffers(texts)
+    spans = loose(data, offsets, *composing())
+    if not len(spans):
         return texts
-    composed = [unicodedata.normalize("NFC", text) for text in texts.take(pa.array(loose)).to_pylist()]
-    return pc.replace_with_mask(texts, pa.array(~certain), pa.array(composed, texts.type))
+    view, at = data.data, int(offsets[0])
+    known: dict[bytes, bytes] = {}
+    parts: list[bytes | memoryview] = []
+    longer = np.zeros(len(spans) + 1, np.int64)
+    for row, (first, last) in enumerate(spans.tolist(), 1):
+        piece = bytes(view[first:last])
+        if piece not in known:
+            known[piece] = unicodedata.normalize("NFC", piece.decode()).encode()
+        parts += [view[at:first], known[piece]]
+        longer[row], at = len(known[piece]) - len(piece), last
+    parts.append(view[at : int(offsets[-1])])
+    moved = offsets - offsets[0] + np.cumsum(longer)[np.searchsorted(spans[:, 1], offsets, "right")]
+    composed = pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(moved), pa.py_buffer(b"".join(parts)))
+    return composed.cast(texts.type)
 
 
 @cache
@@ -69,32 +79,50 @@ def functions() -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
 
 
 @compiled
-def settled(data: Any, offsets: Any, parts: Any, order: Any) -> Any:
-    """Which texts are NFC for certain (Unicode annex 15, quick check): one that is not may still be.
+def loose(data: Any, offsets: Any, parts: Any, order: Any) -> Any:
+    """The pieces of texts that may not be NFC: [pieces, 2], the first byte of each and its end."""
+    spans, count = np.empty((16, 2), np.int64), 0
+    for text in range(len(offsets) - 1):
+        end = offsets[text + 1]
+        first, last = _loose(data, offsets[text], end, parts, order)
+        while first < end:
+            if count == len(spans):
+                spans = np.concatenate((spans, spans))
+            spans[count, 0], spans[count, 1] = first, last
+            count += 1
+            first, last = _loose(data, last, end, parts, order)
+    return spans[:count]
 
-    A text is when nothing in it is always written otherwise, marks stand in the order of their classes, and no code
-    point follows one that it could join.
+
+@compiled
+def _loose(data: Any, i: Any, end: Any, parts: Any, order: Any) -> Any:
+    """The first piece of data[i:end] that may not be NFC (Unicode annex 15, quick check); an empty one if none.
+
+    A piece begins where nothing composes with what stands before, and ends where the next one begins. It is NFC when
+    nothing in it is always written otherwise, marks stand in the order of their classes, and no code point follows one
+    that it could join.
     """
-    certain = np.ones(len(offsets) - 1, np.bool_)
-    for text in range(len(certain)):
-        i, end, starter, rank = offsets[text], offsets[text + 1], np.int64(-1), np.int64(0)
-        while i < end:
-            if data[i] < 0xCC:  # the first byte of code points below LOOSE, or a later one of them
-                starter = i if data[i] < 0x80 or data[i] >= 0xC0 else starter
-                rank = np.int64(0)
-                i += 1
-                continue
-            point, width = decoded(data, i)
-            part, now = parts[point], np.int64(order[point])
-            if part | now > FIRST:
-                joins = part & SECOND and starter >= 0 and parts[decoded(data, starter)[0]] & FIRST
-                if part & NEVER or (now and now < rank) or joins:
-                    certain[text] = False
-                    break
-            rank = now
-            starter = starter if now else i
-            i += width
-    return certain
+    first, starter, rank, doubt = i, np.int64(-1), np.int64(0), False
+    while i < end:
+        if data[i] < 0xCC and not doubt:  # the first byte of code points below LOOSE, or a later one of them
+            starter = i if data[i] < 0x80 or data[i] >= 0xC0 else starter
+            first, rank = starter, np.int64(0)
+            i += 1
+            continue
+        point, width = decoded(data, i)
+        part, now = parts[point], np.int64(order[point])
+        if part <= FIRST and now == 0:
+            if doubt:
+                return first, i
+            first = i
+        else:
+            joins = part & SECOND and starter >= 0 and parts[decoded(data, starter)[0]] & FIRST
+            if part & NEVER or (now and now < rank) or joins:
+                doubt = True
+        rank = now
+        starter = starter if now else i
+        i += width
+    return (first, i) if doubt else (i, i)
 
 
 @compiled

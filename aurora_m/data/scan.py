@@ -6,7 +6,6 @@ a run, with marks inside (`3.14`, `AT&T`, `example.com/a-b`), cut at hyphens and
 two-character pieces of their runs, as in kernels.py. A word is a piece with a letter or a digit. Case is folded.
 """
 
-import unicodedata
 from functools import cache
 from typing import Any
 
@@ -39,6 +38,7 @@ COUNTS = SCRIPT + 1 + len(SCRIPTS)  # the first script is: none of these
 CAPITAL, STOP, CLOSER, EDGE, ICON = (np.int64(1 << bit) for bit in (27, 28, 29, 30, 31))
 STOPS_OF_SENTENCES = ".!?。！？．｡।॥؟۔։።၊။។៕‼⁇⁈⁉‽"
 CLOSING_QUOTES = "」』"  # Japanese speech ends with them, without a full stop
+INSIDE_WORDS, SYMBOLS_AT_EDGES = "-/@\\.", "<>=`´"
 # Of each piece.
 HAS_LETTER, HAS_WORD, WIDE, ENDS, FIRST, HAS_CAPITAL = (1 << bit for bit in range(6))
 # Of each phrase; the bits above tell the first eight stop words apart.
@@ -64,18 +64,19 @@ def traits() -> NDArray[np.uint32]:
     table: NDArray[Any] = lower | kinds.astype(np.uint32) << np.uint32(21) | script << np.uint32(24)
     table[lower != np.arange(0x110000)] |= np.uint32(CAPITAL)
     for start, end in kernels.ASSIGNED:
-        for point in start + np.flatnonzero(kinds[start:end] < SPACE):
-            table[point] |= np.uint32(_at_edges(chr(point)))
-    for chars, flag in ((STOPS_OF_SENTENCES, STOP), (CLOSING_QUOTES, CLOSER)):
+        table[start:end] |= _at_edges(kernels.categories()[start:end], kinds[start:end])
+    for chars, flag in ((SYMBOLS_AT_EDGES, EDGE), (STOPS_OF_SENTENCES, STOP), (CLOSING_QUOTES, CLOSER)):
         table[[ord(char) for char in chars]] |= np.uint32(flag)
+    table[[ord(char) for char in INSIDE_WORDS]] &= ~np.uint32(EDGE)
     return table
 
 
-def _at_edges(char: str) -> int:
-    """EDGE if spaCy strips the mark from the edge of a word, ICON if it also cuts words there."""
-    category = unicodedata.category(char)
-    edge = (category[0] == "P" and char not in "-/@\\.") or category in ("Sc", "So") or char in "<>=`´"
-    return (int(EDGE) if edge else 0) | (int(ICON) if category == "So" else 0)
+def _at_edges(categories: NDArray[np.bytes_], kinds: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """EDGE for the marks that spaCy strips from the edge of a word, ICON for those where it also cuts words."""
+    icon = categories == b"So"
+    edge = icon | (categories == b"Sc") | (categories.astype("S1") == b"P")
+    bits: NDArray[np.uint32] = edge * np.uint32(EDGE) | icon * np.uint32(ICON)
+    return np.where(kinds < SPACE, bits, np.uint32(0))
 
 
 @compiled

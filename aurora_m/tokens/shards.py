@@ -5,24 +5,27 @@ tokens/00000-of-00002.idx   int64: where each document begins, and the length of
 ids/00000-of-00002.jsonl    the id of each document, a line each
 """
 
-import bisect
+import json
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
-from itertools import accumulate
+from itertools import accumulate, islice
 from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from aurora_m.core.files import read_jsonl, replacing, write_jsonl
+from aurora_m.core.files import replacing, write_jsonl
 from aurora_m.core.step import Artifact, Facts, Work
-from aurora_m.core.table import shards
+from aurora_m.core.table import HEAD, shards
 from aurora_m.core.tasks import each
 from aurora_m.tokens.encoder import Encoder
 from aurora_m.tokens.tokenizer import end_id
 
 BATCH = 1024  # documents encoded at once
+OPEN = 4096  # files of a kind mapped at once: a process may not map without end
 
 
 def shard(work: Work, *, docs: Artifact, tokenizer: Artifact) -> Facts:
@@ -50,13 +53,16 @@ def _shard(path: Path, *, out: Path, tokenizer: Path, dtype: str) -> tuple[int, 
     """Encode one shard; returns tokens, docs, bytes, and whether it took the slow encoder."""
     encoder = _encoder(tokenizer)
     end = end_id(encoder.slow)
-    table = pq.read_table(path, columns=["id", "text"])
+    table = pq.read_table(path)
+    heads = table[HEAD].to_pylist() if HEAD in table.column_names else []
     fast = encoder.agrees(table["text"])
     offsets = [np.zeros(1, np.int64)]
     with replacing(out / "tokens" / f"{path.stem}.bin") as file:
         for start in range(0, len(table), BATCH):
             texts = table["text"].slice(start, BATCH).to_pylist()
             ids, bounds = encoder.encode(texts) if fast else encoder.encode_slowly(texts)
+            if heads:
+                ids, bounds = _led(ids, bounds, encoder.heads(heads[start : start + BATCH]))
             file.write(np.insert(ids, bounds[1:], end).astype(dtype).tobytes())
             offsets.append(offsets[-1][-1] + bounds[1:] + np.arange(1, len(bounds)))
     with replacing(out / "tokens" / f"{path.stem}.idx") as file:
@@ -66,6 +72,13 @@ def _shard(path: Path, *, out: Path, tokenizer: Path, dtype: str) -> tuple[int, 
     return int(offsets[-1][-1]), len(table), num_bytes, int(not fast)
 
 
+def _led(ids: np.ndarray, bounds: np.ndarray, heads: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Put token ids before each document."""
+    sizes = [len(head) for head in heads]
+    put = np.array([token for head in heads for token in head], ids.dtype)
+    return np.insert(ids, np.repeat(bounds[:-1], sizes), put), bounds + np.cumsum([0, *sizes])
+
+
 @lru_cache(maxsize=1)
 def _encoder(folder: Path) -> Encoder:
     return Encoder(folder)
@@ -73,7 +86,7 @@ def _encoder(folder: Path) -> Encoder:
 
 @dataclass(frozen=True)
 class Shards:
-    """All token shards of one source, read as one array."""
+    """All token shards of one source, read as one array. Opening them reads the sizes of the files, and no more."""
 
     folder: Path
     dtype: str
@@ -84,45 +97,90 @@ class Shards:
         return cls(artifact.path, str(artifact.facts["dtype"]))
 
     @cached_property
-    def _files(self) -> list[np.ndarray]:
-        paths = sorted((self.folder / "tokens").glob("*.bin"))
-        return [np.memmap(path, self.dtype, "r") if path.stat().st_size else np.empty(0, self.dtype) for path in paths]
+    def _names(self) -> list[str]:
+        return sorted(path.stem for path in (self.folder / "tokens").glob("*.bin"))
 
     @cached_property
     def _starts(self) -> list[int]:
-        """Where each file begins in the whole."""
-        return [0, *accumulate(len(file) for file in self._files)]
+        """Where each file begins in the whole, in tokens."""
+        return self._sums("bin", np.dtype(self.dtype).itemsize, 0)
 
     @cached_property
-    def doc_starts(self) -> np.ndarray:
-        """Where each document begins in the whole, and where the last one ends: int64[docs + 1]."""
-        parts = []
-        for path, start in zip(sorted((self.folder / "tokens").glob("*.idx")), self._starts, strict=False):
-            parts.append(np.fromfile(path, np.int64)[:-1] + start)
-        return np.concatenate([*parts, [self._starts[-1]]])
+    def _docs(self) -> list[int]:
+        """How many documents stand before each file."""
+        return self._sums("idx", 8, 1)
+
+    def _sums(self, suffix: str, width: int, less: int) -> list[int]:
+        paths = [self.folder / "tokens" / f"{name}.{suffix}" for name in self._names]
+        return [0, *accumulate(path.stat().st_size // width - less for path in paths)]
+
+    @cached_property
+    def _tokens(self) -> Callable[[int], np.ndarray]:
+        """The tokens of a file, by its number."""
+        return lru_cache(OPEN)(lambda number: self._mapped(number, "bin", self.dtype))
+
+    @cached_property
+    def _offsets(self) -> Callable[[int], np.ndarray]:
+        """Where the documents of a file begin in it, and its length."""
+        return lru_cache(OPEN)(lambda number: self._mapped(number, "idx", "int64"))
+
+    def _mapped(self, number: int, suffix: str, dtype: str) -> np.ndarray:
+        path = self.folder / "tokens" / f"{self._names[number]}.{suffix}"
+        return np.asarray(np.memmap(path, dtype, "r")) if path.stat().st_size else np.empty(0, dtype)
 
     def __len__(self) -> int:
         return self._starts[-1]
+
+    @property
+    def num_docs(self) -> int:
+        """How many documents there are."""
+        return self._docs[-1]
 
     def read(self, start: int, length: int) -> np.ndarray:
         """Tokens `start` to `start + length` of the whole, as int64. IndexError outside it."""
         if start < 0 or start + length > len(self):
             raise IndexError(f"tokens {start} to {start + length} of {len(self)}")
-        parts = []
-        number = bisect.bisect_right(self._starts, start) - 1
-        while length > 0:
-            offset = start - self._starts[number]
-            part = self._files[number][offset : offset + length]
-            parts.append(part)
-            start, length, number = start + len(part), length - len(part), number + 1
-        return np.concatenate(parts).astype(np.int64) if parts else np.empty(0, np.int64)
+        number = bisect_right(self._starts, start) - 1
+        if number + 1 < len(self._starts) and start + length <= self._starts[number + 1]:  # as nearly always
+            begin = start - self._starts[number]
+            return self._tokens(number)[begin : begin + length].astype(np.int64)
+        parts = [self._tokens(number)[a:b] for number, a, b in _parts(self._starts, start, start + length)]
+        return np.concatenate([np.empty(0, self.dtype), *parts]).astype(np.int64)
 
-    def docs_between(self, start: int, stop: int) -> tuple[int, int]:
-        """The documents that have a token in [start, stop): first, and one past the last."""
-        first = int(np.searchsorted(self.doc_starts, start, "right")) - 1
-        return first, int(np.searchsorted(self.doc_starts, stop, "left"))
+    def bounds(self, first: int, last: int) -> np.ndarray:
+        """Where documents `first` to `last` of the whole begin, and where the last of them ends: int64[docs + 1]."""
+        parts = [np.zeros(0, np.int64)]
+        for number, a, b in _parts(self._docs, first, last):
+            parts.append(self._offsets(number)[a : b + (b == last - self._docs[number])] + self._starts[number])
+        return np.concatenate(parts)
+
+    def docs_between(self, start: int, stop: int) -> tuple[int, np.ndarray]:
+        """The documents that have a token in [start, stop): the number of the first, and their `bounds`."""
+        number = bisect_right(self._starts, start) - 1
+        begin, offsets = self._starts[number], self._offsets(number)
+        first = int(offsets.searchsorted(start - begin, "right")) - 1
+        if stop <= self._starts[number + 1]:  # as nearly always: no search for another file
+            last = int(offsets.searchsorted(stop - begin, "left"))
+            return self._docs[number] + first, offsets[first : last + 1] + begin
+        *_, (end, _, b) = _parts(self._starts, start, stop)
+        last = self._docs[end] + int(self._offsets(end).searchsorted(b, "left"))
+        return self._docs[number] + first, self.bounds(self._docs[number] + first, last)
 
     def doc_ids(self, first: int, last: int) -> list[str]:
-        """The ids of documents `first` to `last`, by reading the id files."""
-        names = [name for path in sorted((self.folder / "ids").glob("*.jsonl")) for name in read_jsonl(path)]
-        return names[first:last]
+        """The ids of documents `first` to `last`, from the id files that hold them."""
+        found = []
+        for number, a, b in _parts(self._docs, first, last):
+            with (self.folder / "ids" / f"{self._names[number]}.jsonl").open("rb") as lines:
+                found += [json.loads(line) for line in islice(lines, a, b)]
+        return found
+
+
+def _parts(starts: list[int], start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+    """The files that hold [start, stop) of the whole, each with the part of it that they hold."""
+    number = bisect_right(starts, start) - 1
+    while start < stop:
+        begin, end = starts[number], min(stop, starts[number + 1])
+        if start < end:
+            yield number, start - begin, end - begin
+            start = end
+        number += 1

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from aurora_m.core.errors import AuroraError, DataError, RecipeError, StoreError
 from aurora_m.core.log import Log
 from aurora_m.core.step import Runtime, Work
-from aurora_m.core.tasks import RETRIES, each
+from aurora_m.core.tasks import RETRIES, cpu_seconds, dismiss, each
 
 
 def work_with(folder: Path, workers: int = 1, engine: str = "local") -> Work:
@@ -85,3 +86,30 @@ def test_without_ray_the_error_says_how_to_get_it(tmp_path: Path, monkeypatch: p
     with pytest.raises(RecipeError, match="Ray is not installed") as caught:
         list(each(work_with(tmp_path, 1, "ray"), wrong, [1], "wrong"))
     assert "aurora-m[ray]" in caught.value.hint
+
+
+def test_time_of_this_process() -> None:
+    before = cpu_seconds()
+    held = bytes(2**20)
+    while cpu_seconds() - before < 0.02:
+        held = held[::-1]
+
+
+def busy(task: int) -> int:
+    end_s = time.process_time() + 0.1
+    while time.process_time() < end_s:
+        pass
+    return os.getpid()
+
+
+def test_workers_stay_and_their_time_counts(tmp_path: Path) -> None:
+    dismiss()
+    before_s = cpu_seconds()
+    first, second = (set(each(work_with(tmp_path, 2), busy, range(6), "busy")) for _ in range(2))
+    assert first == second
+    assert os.getpid() not in first
+    there_s = cpu_seconds() - before_s
+    assert there_s >= 12 * 0.1
+    dismiss()
+    assert cpu_seconds() - before_s >= there_s  # now the system counts them, and their start
+    assert set(each(work_with(tmp_path, 2), busy, range(4), "busy")).isdisjoint(first)

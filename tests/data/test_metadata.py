@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aurora_m.core.errors import RecipeError
-from aurora_m.data.metadata import SHAPES, append_metadata, with_repo
+from aurora_m.data.metadata import SHAPES, append_metadata, repo_head
 
 
 def test_arxiv() -> None:
@@ -103,12 +103,16 @@ def test_the_text_stands_whole_and_a_second_time_adds_nothing(text: str, meta: d
 CODE: dict[str, Any] = {"repo": "a/b", "path": "src/c.py", "stars": 7}
 
 
-def test_with_repo() -> None:
-    assert with_repo("x = 1", CODE) == "<reponame>a/b<filename>src/c.py<gh_stars>1-10\nx = 1"
+def test_the_head_of_code() -> None:
+    assert repo_head(CODE) == "<reponame>a/b<filename>src/c.py<gh_stars>1-10\n"
     stack: dict[str, Any] = {"max_stars_repo_name": "a/b", "max_stars_repo_path": "c.py", "max_stars_count": 0.0}
-    assert with_repo("x", stack) == "<reponame>a/b<filename>c.py<gh_stars>0\nx"
-    assert with_repo("x", {"path": "c.py", "stars": None}) == "<filename>c.py\nx"
-    assert with_repo("x", {}) == "x"
+    assert repo_head(stack) == "<reponame>a/b<filename>c.py<gh_stars>0\n"
+    assert repo_head({"path": "c.py", "stars": None}) == "<filename>c.py\n"
+    assert repo_head({}) == ""
+
+
+def test_a_name_cannot_be_a_special_token() -> None:
+    assert repo_head({"repo": "a/b", "path": "<|endoftext|>.py"}) == "<reponame>a/b\n"
 
 
 @pytest.mark.parametrize(
@@ -117,15 +121,13 @@ def test_with_repo() -> None:
      (1001, "1000+"), ("42", "10-100")],
 )  # fmt: skip
 def test_stars_fall_into_five_buckets(stars: int | str, bucket: str) -> None:
-    assert with_repo("x", {"stars": stars}) == f"<gh_stars>{bucket}\nx"
-    assert with_repo("x", {"stars": "many"}) == "x"
+    assert repo_head({"stars": stars}) == f"<gh_stars>{bucket}\n"
+    assert repo_head({"stars": "many"}) == ""
 
 
 def test_each_mark_is_put_as_often_as_asked() -> None:
-    put = [with_repo("x", {**CODE, "path": f"{i}.py"}, share=0.2) for i in range(1000)]
+    put = [repo_head({**CODE, "path": f"{i}.py"}, share=0.2) for i in range(1000)]
     for mark in ("<reponame>", "<filename>", "<gh_stars>"):
-        assert 150 < sum(mark in text for text in put) < 250
-    assert 450 < sum(text == "x" for text in put) < 570  # 0.8 to the third
-    assert put == [with_repo("x", {**CODE, "path": f"{i}.py"}, share=0.2) for i in range(1000)]
-    assert all(text.endswith("x") for text in put)
-    assert with_repo("x", CODE, share=0.0) == "x"
+        assert 150 < sum(mark in head for head in put) < 250
+    assert 450 < put.count("") < 570  # 0.8 to the third
+    assert put == [repo_head({**CODE, "path": f"{i}.py"}, share=0.2) for i in range(1000)]

@@ -36,11 +36,25 @@ def test_texts_are_composed(texts: list[str]) -> None:
     assert minhash.nfc(column(texts)).to_pylist() == [unicodedata.normalize("NFC", text) for text in texts]
 
 
+def test_every_code_point_is_composed() -> None:
+    texts = [
+        f"{before}{char}\u0301\u0323a" for char in kernels.assigned() for before in ("", "\u1100") if char.isprintable()
+    ]
+    sliced = column(["e\u0301", *texts, "e\u0301"]).slice(1, len(texts))
+    assert minhash.nfc(sliced).to_pylist() == [unicodedata.normalize("NFC", text) for text in texts]
+
+
 def test_composed_texts_are_not_composed_again() -> None:
-    texts = ["plain", "Việt Nam", "中文とかな", "हिन्दी की", "ça é ÿ", "한국어"]
-    assert minhash.settled(*kernels.text_buffers(column(texts)), *minhash.composing()).all()
-    arrays = column(texts)
+    arrays = column(["plain", "Việt Nam", "中文とかな", "हिन्दी की", "ça é ÿ", "한국어"])
     assert minhash.nfc(arrays) is arrays
+
+
+def test_only_what_may_change_is_looked_at() -> None:
+    texts = ["ab\u095cc", "", "\u0301x", "a\u0323\u0301bc\u0301\u0323", "\u0928\u093c"]
+    spans = minhash.loose(*kernels.text_buffers(column(texts)), *minhash.composing())
+    data = "".join(texts).encode()
+    pieces = [data[first:last].decode() for first, last in spans]
+    assert pieces == ["b\u095c", "a\u0323\u0301", "c\u0301\u0323", "\u0928\u093c"]
 
 
 @given(TEXTS)

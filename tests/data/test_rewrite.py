@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+from ftfy.badness import is_bad
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +16,7 @@ from aurora_m.core.files import read_jsonl
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.core.table import read_all, write_table
 from aurora_m.data.pii import KINDS, find, mask
-from aurora_m.data.rewrite import rewrite
+from aurora_m.data.rewrite import _BAD, rewrite, shared_ends
 
 Rewritten = Callable[..., tuple[Facts, dict[str, str], dict[str, str], list[Any]]]
 
@@ -124,6 +126,23 @@ def test_boilerplate_lines_are_dropped_and_counted(rewritten: Rewritten, tmp_pat
     assert docs == {"d0": "News of <EMAIL> today", "d1": "Menu of the day"}
     assert (facts["edits"], facts["emptied"]) == ({"email": 1, "line": 3}, 1)
     assert [sample["kind"] for sample in samples] == ["email", "line", "line"]
+
+
+@settings(deadline=None)
+@given(st.lists(st.text(st.sampled_from("abcä”…\x85Ã©â€™ ЂвСГÐ°¤_\n1½‚Äô②\u3000\u00a0"))))
+def test_ftfy_tests_no_fewer_texts_than_its_own_test(texts: list[str]) -> None:
+    column = pa.array(texts, pa.large_string())
+    assert pc.match_substring_regex(column, _BAD).to_pylist() == [is_bad(text) for text in texts]
+
+
+@given(st.text("ab", max_size=12), st.text("ab", max_size=12))
+def test_shared_ends_equal_a_slow_reference(before: str, after: str) -> None:
+    start = same = 0
+    while start < min(len(before), len(after)) and before[start] == after[start]:
+        start += 1
+    while same < min(len(before), len(after)) - start and before[-1 - same] == after[-1 - same]:
+        same += 1
+    assert shared_ends(before, after) == (start, same)
 
 
 @pytest.mark.parametrize("shards", [1, 4])

@@ -9,7 +9,7 @@ import pytest
 
 from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import read_all, shards
-from aurora_m.data.signals import MEASURES, SHARES, SIGNALS, language, measures, signals
+from aurora_m.data.signals import MEASURES, SHARES, SIGNALS, measures, signals
 
 PIECES = ["foo", "Foo ", "bar baz ", "\n", "漢字", "かな", "नमस्ते ", "tiếng Việt ", "#", "1", "สวัสดี", " ", "。", "{x}"]
 
@@ -60,9 +60,10 @@ def test_slices_and_chunks_of_a_column_measure_alike() -> None:
         (" 123 !?\n", "und"),
     ],
 )
-def test_languages(text: str, lang: str) -> None:
-    assert language(text)[0] == lang
-    assert language(text * 50)[0] == lang
+def test_languages(work: Work, make_docs: Callable[..., Artifact], text: str, lang: str) -> None:
+    docs = make_docs([text, text * 50])
+    signals(work, docs=docs, lang="en")
+    assert read_all(work.out, "signals")["lang_id"].to_pylist() == [lang, lang]
 
 
 def test_shards_and_workers_change_nothing(new_work: Callable[[], Work], make_docs: Callable[..., Artifact]) -> None:

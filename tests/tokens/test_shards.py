@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from tiny import doc, new_work, tiny_shards, tiny_tokenizer
 from tokenizers import Tokenizer
 
+from aurora_m.core.errors import RecipeError
 from aurora_m.core.step import Artifact
-from aurora_m.core.table import DOCS, write_docs, write_table
+from aurora_m.core.table import DOCS, HEAD, write_docs, write_table
 from aurora_m.tokens.shards import BATCH, Shards, shard
-from aurora_m.tokens.tokenizer import open_tokenizer
+from aurora_m.tokens.tokenizer import EOS, FIM, open_tokenizer
 
 FILES = st.lists(st.lists(st.lists(st.integers(0, 65535), min_size=1, max_size=9), max_size=4), min_size=1, max_size=4)
 
@@ -31,13 +32,15 @@ def test_files_read_as_one_array(files: list[list[list[int]]], dtype: str, data:
     with tempfile.TemporaryDirectory() as folder:
         shards = Shards.of(tiny_shards(Path(folder), files, dtype))
         assert len(shards) == len(whole)
-        assert shards.doc_starts.tolist() == begins
+        assert shards.num_docs == len(docs)
         read = shards.read(start, stop - start)
         assert read.dtype == np.int64
         assert read.tolist() == whole[start:stop]
         if start < stop:
-            first, last = shards.docs_between(start, stop)
-            assert (first, last) == (bisect.bisect_right(begins, start) - 1, bisect.bisect_left(begins, stop))
+            first, bounds = shards.docs_between(start, stop)
+            last = bisect.bisect_left(begins, stop)
+            assert first == bisect.bisect_right(begins, start) - 1
+            assert bounds.tolist() == shards.bounds(first, last).tolist() == begins[first : last + 1]
             assert shards.doc_ids(first, last) == [f"d{n}" for n in range(first, last)]
 
 
@@ -74,7 +77,7 @@ def test_every_document_is_followed_by_the_end_token(tmp_path: Path) -> None:
     expected = [token for text in texts for token in [*encoder.encode(text).ids, 0]]
     assert shards.read(0, len(shards)).tolist() == expected
     assert shards.doc_ids(0, len(names)) == [names[number] for number in order]
-    starts = shards.doc_starts
+    starts = shards.bounds(0, len(names))
     assert encoder.decode(shards.read(starts[5], starts[6] - starts[5] - 1).tolist()) == texts[5]
     num_bytes = sum(len(text.encode()) for text in texts)
     assert facts == {
@@ -114,3 +117,31 @@ def test_no_documents_are_no_tokens(tmp_path: Path) -> None:
     facts = shard(work, docs=Artifact(tmp_path / "docs", "", {}), tokenizer=tiny_tokenizer(tmp_path))
     assert (facts["tokens"], facts["docs"], facts["bytes_a_token"]) == (0, 0, 0.0)
     assert len(Shards(work.out, "uint16")) == 0
+
+
+def test_heads_are_special_tokens_and_texts_are_not(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer(tmp_path)
+    name = FIM[0]
+    docs = [doc("a", f"the {name} cat"), doc("b", "dog"), doc("c", "mat")]
+    heads = ["", f"{name}a/b\n", f"{name}\n"]
+    table = pa.Table.from_pylist(docs, schema=DOCS).append_column(HEAD, pa.array(heads, pa.large_string()))
+    write_table(tmp_path / "docs/docs/00000-of-00001.parquet", table)
+    work = new_work(tmp_path / "work")
+    facts = shard(work, docs=Artifact(tmp_path / "docs", "", {}), tokenizer=tokenizer)
+    found = Shards.of(Artifact(work.out, "", facts))
+    tokens, encoder = found.read(0, len(found)).tolist(), open_tokenizer(tokenizer.path)
+    mark, end = encoder.token_to_id(name), encoder.token_to_id(EOS)
+    plain = [
+        encoder.encode(text, add_special_tokens=False).ids for text in (docs[0]["text"], "a/b\n", "dog", "\n", "mat")
+    ]
+    assert tokens == [*plain[0], end, mark, *plain[1], *plain[2], end, mark, *plain[3], *plain[4], end]
+    assert mark not in plain[0]
+    assert facts["tokens"] == len(tokens)
+
+
+def test_a_tokenizer_without_a_mark(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist([doc("a", "x = 1")], schema=DOCS)
+    table = table.append_column(HEAD, pa.array(["<nosuchmark>a/b\n"], pa.large_string()))
+    write_table(tmp_path / "docs/docs/00000-of-00001.parquet", table)
+    with pytest.raises(RecipeError, match="no token `<nosuchmark>`"):
+        shard(new_work(tmp_path / "work"), docs=Artifact(tmp_path / "docs", "", {}), tokenizer=tiny_tokenizer(tmp_path))
