@@ -12,7 +12,7 @@ test: .venv/test  ## check style and types, and run all tests
 	$(BIN)/ruff format --check aurora_m tests benchmarks
 	$(BIN)/ruff check aurora_m tests benchmarks
 	$(BIN)/mypy
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadgroup
 
 install: .venv/install
 

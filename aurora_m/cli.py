@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import importlib.util
 import json
 import os
 import re
@@ -9,11 +10,13 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aurora_m import __version__
+from aurora_m import __version__, launch, ranks
 from aurora_m.core.errors import AuroraError, RecipeError
+from aurora_m.foresight import devices
 
 if TYPE_CHECKING:
     from aurora_m.core.step import Runtime, Step
@@ -28,6 +31,7 @@ DEVICES = ("auto", "cpu", "cuda")
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0 done, 1 failed, 2 the recipe or command is wrong, 3 waiting for people."""
     args = parser().parse_args(argv)
+    args.words = sys.argv[1:] if argv is None else argv
     verb: Callable[[argparse.Namespace], None] = args.verb
     try:
         verb(args)
@@ -125,11 +129,11 @@ def parser() -> argparse.ArgumentParser:
 
     new = add("new", new_recipe, "write a recipe to start from")
     new.add_argument("path", type=Path, help="the file to write, for example my.toml")
-    for name, verb, about in (
-        ("plan", show_plan, "say what would run, and why"),
-        ("run", run_recipe, "make everything that is not there yet"),
+    for name, verb, about, *more in (
+        ("plan", show_plan, "say what would run, why, and what training costs", devices.options(), ranks.options()),
+        ("run", run_recipe, "make everything that is not there yet", launch.options(), _training(), ranks.options()),
     ):
-        made = add(name, verb, about, where)
+        made = add(name, verb, about, where, *more)
         made.add_argument("recipe", type=Path)
         made.add_argument("--to", metavar="STEP", help="stop at this step")
     show = add("show", show_artifact, "show an artifact, or list the names")
@@ -145,8 +149,23 @@ def parser() -> argparse.ArgumentParser:
     chat.add_argument("--prompt", help="one question; without it, one a line from stdin")
     chat.add_argument("--max-new-tokens", type=int, default=96)
     chat.add_argument("--temperature", type=float, default=0.0)
+    watch = add("watch", watch_run, "show live how a run goes, from another shell")
+    watch.add_argument("name", nargs="?", help="a recipe, or a name such as tiny or tiny/cap; without it, the last run")
+    watch.add_argument("--once", action="store_true", help="show it once")
+    which = add("which-data", tell_which_data, "tell which documents an optimizer step of a stage reads")
+    which.add_argument("recipe", type=Path)
+    which.add_argument("stage", help="its name, such as cap")
+    which.add_argument("--step", type=int, required=True, metavar="N", help="optimizer step, from 1")
     add("gc", collect_garbage, "delete what no name reaches")
     return top
+
+
+def _training() -> argparse.ArgumentParser:
+    """The options of training steps that change nothing of what is made."""
+    made = argparse.ArgumentParser(add_help=False)
+    made.add_argument("--tensorboard", type=Path, metavar="DIR", help="write TensorBoard's files there")
+    made.add_argument("--go-on", action="store_true", help="go on where a stage over its forgetting budget waits")
+    return made
 
 
 def new_recipe(args: argparse.Namespace) -> None:
@@ -164,27 +183,38 @@ def new_recipe(args: argparse.Namespace) -> None:
 
 
 def show_plan(args: argparse.Namespace) -> None:
-    """Print every step with its state and the reason."""
+    """Print every step with its state and the reason, and what training will cost."""
     from aurora_m.core.run import plan
     from aurora_m.core.store import Store
+    from aurora_m.foresight.estimate import estimates
     from aurora_m.show import plan_lines, plan_rows
 
     _, goals = _graph(args)
     rows = plan(goals, Store(Path(args.store)))
+    machines = devices.machines_of(args, ranks.asked(args))
+    costs = estimates(rows, machines, args.recipe.resolve().parent)
     if args.json:
-        print(json.dumps(plan_rows(rows), ensure_ascii=False))
+        print(json.dumps(plan_rows(rows, costs), ensure_ascii=False))
     else:
         to = ("--to", args.to) if args.to else ()
-        print("\n".join(plan_lines(rows, _command(args, "run", args.recipe, *to))))
+        print("\n".join(plan_lines(rows, _command(args, "run", args.recipe, *to), costs, machines)))
 
 
 def run_recipe(args: argparse.Namespace) -> None:
     """Make the goals and say where they are."""
     from aurora_m.core.log import Log
-    from aurora_m.core.run import run
+    from aurora_m.core.run import check_files, run
 
+    ranks.follow(partial(_runtime, args), args.device)
     recipe, goals = _graph(args)
-    artifacts = run(goals, _runtime(args), Log(), recipe.name)
+    if args.launch:
+        check_files(goals)
+        path = launch.write_batch_file(args, recipe.name)
+        told = f"wrote {path}; next: sbatch {shlex.quote(str(path))}"
+        print(json.dumps({"batch_file": str(path)}) if args.json else told)
+        return
+    with ranks.leading(_runtime(args), recipe) as runtime:
+        artifacts = run(goals, runtime, Log(), recipe.name)
     made: dict[str, Any] = {
         goal.name: {"path": str(a.path), "digest": a.digest, "facts": a.facts}
         for goal, a in zip(goals, artifacts, strict=True)
@@ -257,6 +287,27 @@ def chat_with(args: argparse.Namespace) -> None:
             )
 
 
+def watch_run(args: argparse.Namespace) -> None:
+    """Show a run live, or once."""
+    from aurora_m.core.store import Store
+    from aurora_m.watch import watch
+
+    watch(Store(Path(args.store)), args.name, args.once, args.json)
+
+
+def tell_which_data(args: argparse.Namespace) -> None:
+    """Print the documents of an optimizer step."""
+    from aurora_m.core.store import Store
+    from aurora_m.pipeline import build
+    from aurora_m.recipe import load
+    from aurora_m.which import lines, which_data
+
+    recipe = load(args.recipe)
+    steps = build(recipe, args.recipe.resolve().parent)
+    found = which_data(recipe, steps, Store(Path(args.store)), args.stage, args.step)
+    print(json.dumps(found, ensure_ascii=False) if args.json else "\n".join(lines(found)))
+
+
 def collect_garbage(args: argparse.Namespace) -> None:
     """Delete unreachable artifacts and say what was freed."""
     from aurora_m.core.store import Store
@@ -313,7 +364,13 @@ def _runtime(args: argparse.Namespace) -> "Runtime":
         raise RecipeError(f"there is no device `{args.device}`", at="--device", hint=f"choose {', '.join(DEVICES)}")
     if args.engine not in ENGINES:
         raise RecipeError(f"there is no engine `{args.engine}`", at="--engine", hint=f"choose {', '.join(ENGINES)}")
-    return Runtime(Path(args.store), root, args.workers, args.engine, args.threads, args.device, args.micro_batch)
+    board = getattr(args, "tensorboard", None)
+    if board and not importlib.util.find_spec("tensorboard"):
+        hint = "install the extra: pip install 'aurora-m[tensorboard]'"
+        raise RecipeError("tensorboard is not installed", at="--tensorboard", hint=hint)
+    go_on = getattr(args, "go_on", False)
+    size = (args.workers, args.engine, args.threads, args.device, args.micro_batch)
+    return Runtime(Path(args.store), root, *size, tensorboard=board, go_on=go_on, **ranks.asked(args))
 
 
 if __name__ == "__main__":

@@ -6,14 +6,16 @@ weights ──mixture──┴─> base ─> cap ─> cat ─> safe          eac
 safety rows ─review by people─> reviewed ───────┘          scores ─forgetting─> changes ─> report, card ─> release
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import pyarrow as pa
 
 from aurora_m.core.canon import JSON
-from aurora_m.core.errors import RecipeError
+from aurora_m.core.errors import Missing, RecipeError
 from aurora_m.core.step import Step
 from aurora_m.core.uri import local_files, pin_files
 from aurora_m.data.code import CODE
@@ -25,12 +27,17 @@ from aurora_m.data.rules import table as rules_table
 from aurora_m.data.sources import pin as pin_source
 from aurora_m.data.toxic import languages as toxic_languages
 from aurora_m.evals.suites import pin_suites
-from aurora_m.recipe import Recipe, Stage, Tune, dumps, known
+from aurora_m.model.base import base_files, check_rows
+from aurora_m.recipe import Extend, Recipe, Stage, Training, Tune, dumps, known
+from aurora_m.tokens.fertility import PARALLEL
+from aurora_m.tokens.megatron import pair_files
+from aurora_m.train.budget import MOST
 
-GOALS = ("report", "datasheet", "release")
+GOALS = ("fertility", "report", "datasheet", "release")
 
 Steps = dict[str, Step]
 Given = Mapping[str, Step | Mapping[str, Step]]
+Param: TypeAlias = "JSON | Missing"
 
 
 @dataclass(frozen=True)
@@ -39,12 +46,14 @@ class Graph:
 
     steps: Steps = field(default_factory=dict)
 
-    def add(self, name: str, fn: str, inputs: Given | None = None, version: int = 1, /, **params: JSON) -> Step:
+    def add(self, name: str, fn: str, inputs: Given | None = None, version: int = 1, /, **params: Param) -> Step:
         """Add one step. RecipeError if a stage or tuning took the name of another step."""
         if name in self.steps:
             hint = "choose another name for the stage or tuning"
             raise RecipeError(f"two steps are named `{name}`", at=f"`{name}`", hint=hint)
-        self.steps[name] = Step(name, fn, inputs or {}, params, version)
+        given = {key: "" if isinstance(value, Missing) else value for key, value in params.items()}
+        lacks = next((value for value in params.values() if isinstance(value, Missing)), None)
+        self.steps[name] = Step(name, fn, inputs or {}, given, version, lacks)
         return self.steps[name]
 
 
@@ -71,12 +80,26 @@ def build(recipe: Recipe, root: Path) -> Steps:
     graph = Graph()
     suites = list(recipe.evals.suites)
     safety = recipe.redteam.rows if recipe.redteam else "sample:safety/*"
-    asked: dict[str, JSON] = {"suites": [*suites], "safety": safety, "pin": pin_suites(suites, safety, root)}
+    pin = pinned(lambda: pin_suites(suites, safety, root))
+    asked: dict[str, Param] = {"suites": [*suites], "safety": safety, "pin": pin}
     items = graph.add("items", "evals.suites:collect", **asked)
     curated = curate(graph, recipe, root, items)
     trained = train(graph, recipe, root, curated)
     release(graph, recipe, items, curated, trained)
     return graph.steps
+
+
+def pinned(pin: Callable[[], str]) -> str | Missing:
+    """What a pin is, or the file that is not there to be pinned: then its step can be planned, and cannot run."""
+    try:
+        return pin()
+    except Missing as missing:
+        return missing
+
+
+def pin_local(uri: str, root: Path) -> str | Missing:
+    """The pin of local files."""
+    return pinned(lambda: pin_files(local_files(uri, root)))
 
 
 def curate(graph: Graph, recipe: Recipe, root: Path, items: Step) -> Curated:
@@ -85,7 +108,8 @@ def curate(graph: Graph, recipe: Recipe, root: Path, items: Step) -> Curated:
     kept: Steps = {}
     clean: Steps = {}
     for name, s in recipe.source.items():
-        place: dict[str, JSON] = {"uri": s.uri, "pin": pin_source(s.uri, root), "revision": s.revision}
+        pin = pinned(partial(pin_source, s.uri, root))
+        place: dict[str, Param] = {"uri": s.uri, "pin": pin, "revision": s.revision}
         about: dict[str, JSON] = {"source": name, "lang": s.lang, "form": s.form}
         docs[name] = graph.add(f"fetch.{name}", "data.sources:fetch", {}, 2, **place, **about)
     near, order = recipe.duplicates.near, list(docs)  # of two copies, that of the source declared first stays
@@ -108,6 +132,7 @@ def curate(graph: Graph, recipe: Recipe, root: Path, items: Step) -> Curated:
         columns: Given = {"docs": docs[name], "by_shard": by_shard, "by_source": {**by_source, **found}}
         kept[name] = graph.add(f"decide.{name}", "data.decide:decide", columns, source=name, keep=keep)
         edits: dict[str, JSON] = {"mask": [*rules.mask], "held_out": s.held_out, "seed": recipe.seed}
+        edits |= {"repo_marks": rules.repo_marks} if rules.repo_marks and s.lang == "code" else {}
         both = {"docs": docs[name], "kept": kept[name], **found}
         clean[name] = graph.add(f"rewrite.{name}", "data.rewrite:rewrite", both, 2, source=name, **edits)
     sheet: Given = {"fetched": docs, "duplicates": duplicates, "overlap": overlap, "decided": kept, "rewritten": clean}
@@ -181,7 +206,7 @@ def measure(graph: Graph, recipe: Recipe, root: Path, docs: Steps, models: Steps
         found["perplexity"] = graph.add(f"perplexity.{name}", "data.perplexity:perplexity", asked)
     if "toxic" in used:
         words = recipe.curate[recipe.source[name].curate].words
-        listed: dict[str, JSON] = {"words": words, "pin": pin_files(local_files(words, root)) if words else ""}
+        listed: dict[str, Param] = {"words": words, "pin": pin_local(words, root) if words else ""}
         found["toxic"] = graph.add(f"toxic.{name}", "data.toxic:toxic", read, lang=lang, **listed)
     judges = {model: step for model, step in models.items() if used & {model, f"{model}_prob", f"{model}_keep"}}
     if judges:
@@ -200,51 +225,106 @@ def train(graph: Graph, recipe: Recipe, root: Path, curated: Curated) -> Trained
     models: Steps = {}
     mixtures: Steps = {}
     tokenizer = start(graph, recipe, root, curated, models)
+    base, tokenizers = models.get("base"), {"base": tokenizer}
+    if recipe.base.extend:
+        tokenizer = tokenizers["extended"] = extend(graph, recipe, recipe.base.extend, curated, models, tokenizer)
+    compare(graph, recipe, root, curated, tokenizers)
     trainings: list[Stage | Tune] = [*recipe.stage, *recipe.tune.values()]
-    used = sorted({name for training in trainings for name in recipe.shares(training)})
-    shards = {}
-    for name in used:
-        text = {"docs": curated.clean[name], "tokenizer": tokenizer}
-        shards[name] = graph.add(f"shards.{name}", "tokens.shards:shard", text, 2)
+    read = {mixture for training in trainings for mixture in recipe.mixtures(training)}
+    used = sorted({name for mixture in read for name in recipe.mixture[mixture].reads()})
+    shards = {name: tokens(graph, recipe, root, curated, tokenizer, name) for name in used}
     for stage in recipe.stage:
         begin: Given = {"start": models[stage.start], "tokenizer": tokenizer, "held": curated.held}
-        read = mix(graph, recipe, stage.name, stage, shards, mixtures)
-        models[stage.name] = graph.add(
-            stage.name, "train.stage:train", {**begin, **read}, **settings(stage, recipe.seed)
-        )
+        rows = mix(graph, recipe, stage.name, stage, shards, mixtures)
+        rows |= hold(graph, recipe, stage.name, stage, shards)
+        rows |= limit(graph, recipe, stage.name, stage, models, shards)
+        how = settings(stage.name, stage, recipe)
+        models[stage.name] = graph.add(stage.name, "train.stage:train", {**begin, **rows}, 2, name=stage.name, how=how)
     reviewed: Steps = {}
     if recipe.redteam and recipe.review:
-        pins = [pin_files(local_files(uri, root)) for uri in (recipe.redteam.rows, recipe.review.decisions)]
-        asked: dict[str, JSON] = {"rows": recipe.redteam.rows, "rows_pin": pins[0], "decisions_pin": pins[1]}
+        pins = [pin_local(uri, root) for uri in (recipe.redteam.rows, recipe.review.decisions)]
+        asked: dict[str, Param] = {"rows": recipe.redteam.rows, "rows_pin": pins[0], "decisions_pin": pins[1]}
         who: dict[str, JSON] = {"decisions": recipe.review.decisions, "reviewers": recipe.review.reviewers}
         reviewed["reviewed"] = graph.add("reviewed", "review.ledger:gate", **asked, **who)
     for name, tune in recipe.tune.items():
         begin = {"start": models[tune.start], "tokenizer": tokenizer, "held": curated.held, **reviewed}
-        how = {**settings(tune, recipe.seed), "name": name, "epochs": tune.epochs, "row_tokens": tune.row_tokens}
-        read = mix(graph, recipe, name, tune, shards, mixtures) if tune.replay else {}
-        models[name] = graph.add(name, "tune.sft:sft", {**begin, **read}, replay=tune.replay, **how)
-    return Trained({name: models[name] for name in recipe.models()}, mixtures, reviewed)
+        size: dict[str, JSON] = {"epochs": tune.epochs, "row_tokens": tune.row_tokens, "replay": tune.replay}
+        how = settings(name, tune, recipe)
+        rows = mix(graph, recipe, name, tune, shards, mixtures) if tune.replay else {}
+        rows |= hold(graph, recipe, name, tune, shards)
+        rows |= limit(graph, recipe, name, tune, models, shards)
+        models[name] = graph.add(name, "tune.sft:sft", {**begin, **rows}, 2, name=name, how=how, **size)
+    made = {name: models[name] for name in recipe.models()}
+    return Trained({**made, "base": base or made["base"]}, mixtures, reviewed)  # the base as it came
+
+
+def tokens(graph: Graph, recipe: Recipe, root: Path, curated: Curated, tokenizer: Step, name: str) -> Step:
+    """Add the token shards of a source: encoded, or, where they come tokenized, imported."""
+    if name in recipe.shards:
+        uri = recipe.shards[name].uri
+        where: dict[str, Param] = {"uri": uri, "pin": pinned(lambda: pin_files(pair_files(uri, root)))}
+        return graph.add(f"shards.{name}", "tokens.megatron:import_shards", {"tokenizer": tokenizer}, **where)
+    text = {"docs": curated.clean[name], "tokenizer": tokenizer}
+    return graph.add(f"shards.{name}", "tokens.shards:shard", text, 2)
+
+
+def extend(graph: Graph, recipe: Recipe, how: Extend, curated: Curated, models: Steps, tokenizer: Step) -> Step:
+    """Add new tokens to the base that training starts from; returns the tokenizer that has them."""
+    learned: Given = {"tokenizer": tokenizer, "docs": {name: curated.clean[name] for name in how.sources}}
+    more = graph.add("vocabulary", "tokens.extend:extend_tokenizer", learned, tokens=how.tokens)
+    grown: Given = {"model": models["base"], "tokenizer": more}
+    models["base"] = graph.add("extend", "model.embed:extend", grown, init=how.init, seed=recipe.seed)
+    return more
+
+
+def compare(graph: Graph, recipe: Recipe, root: Path, curated: Curated, tokenizers: Steps) -> None:
+    """Measure what each language costs under each tokenizer."""
+    read: Given = {"tokenizers": tokenizers, "docs": curated.clean}
+    langs: JSON = {name: source.lang for name, source in recipe.source.items()}
+    graph.add("fertility", "tokens.fertility:fertility", read, langs=langs, pin=pin_local(PARALLEL, root))
 
 
 def mix(
     graph: Graph, recipe: Recipe, name: str, training: Stage | Tune, shards: Steps, mixtures: Steps
 ) -> dict[str, Step | Mapping[str, Step]]:
     """Add the mixture that a training step reads; returns the inputs that the stream is made from."""
-    mixture, shares = recipe.mixture[training.mixture], recipe.shares(training)
-    mine = {source: shards[source] for source in shares}
-    split: dict[str, JSON] = {"shares": {**shares}, "unit": mixture.unit, "fim": {**mixture.fim}}
-    size: dict[str, JSON] = {"tokens": mixture.tokens, "row_tokens": training.row_tokens}
-    wanted: dict[str, JSON] = {"name": training.mixture, "max_epochs": mixture.max_epochs, **split, **size}
-    mixtures[name] = graph.add(f"mixture.{name}", "tokens.mixture:mix", {"shards": mine}, **wanted)
+    mixtures[name], mine = _mixed(graph, recipe, name, training.mixture, training.row_tokens, shards)
     return {"mixture": mixtures[name], "shards": mine}
+
+
+def hold(
+    graph: Graph, recipe: Recipe, name: str, training: Stage | Tune, shards: Steps
+) -> dict[str, Step | Mapping[str, Step]]:
+    """Add the mixture that a training step's anchor reads, if it reads one; returns the inputs that it is made from."""
+    if not (training.anchor and training.anchor.mixture):
+        return {}
+    old, mine = _mixed(graph, recipe, f"{name}.anchor", training.anchor.mixture, training.row_tokens, shards)
+    return {"old_mixture": old, "old_shards": mine}
+
+
+def _mixed(graph: Graph, recipe: Recipe, name: str, which: str, row_tokens: int, shards: Steps) -> tuple[Step, Steps]:
+    mixture = recipe.mixture[which]
+    mine = {source: shards[source] for source in mixture.reads()}
+    split: dict[str, JSON] = {"shares": {**mixture.shares()}, "unit": mixture.unit, "fim": {**mixture.fim}}
+    if mixture.sources:
+        split |= {"sources": [*mixture.sources], "alpha": mixture.alpha}
+    size: dict[str, JSON] = {"tokens": mixture.tokens, "max_epochs": mixture.max_epochs}
+    rows: dict[str, JSON] = {"row_tokens": row_tokens, "packing": mixture.packing}
+    wanted: dict[str, JSON] = {"name": which, **split, **size, **rows}
+    return graph.add(f"mixture.{name}", "tokens.mixture:mix", {"shards": mine}, 2, **wanted), mine
 
 
 def start(graph: Graph, recipe: Recipe, root: Path, curated: Curated, models: Steps) -> Step:
     """Add the model that the first stage starts from; returns the tokenizer."""
     base = recipe.base
     if base.scratch is None:
-        pin = pin_files(local_files(f"{base.model}/*", root)) if base.model.startswith("file:") else ""
-        models["base"] = graph.add("base", "model.load:fetch_base", model=base.model, revision=base.revision, pin=pin)
+        pin = pinned(lambda: pin_files(base_files(base.model, root))) if base.model.startswith("file:") else ""
+        rows = {f"stage[{n}] `{stage.name}`.row_tokens": stage.row_tokens for n, stage in enumerate(recipe.stage)}
+        rows |= {f"tune.{name}.row_tokens": tune.row_tokens for name, tune in recipe.tune.items()}
+        check_rows(base.model, root, rows)
+        said: dict[str, Param] = {"shape": asdict(base.shape)} if base.shape else {}
+        where: dict[str, Param] = {"model": base.model, "revision": base.revision, "pin": pin}
+        models["base"] = graph.add("base", "model.load:fetch_base", **where, **said)
         return graph.add("tokenizer", "tokens.tokenizer:take_tokenizer", {"model": models["base"]})
     learn = {name: curated.clean[name] for name in base.scratch.tokenizer_sources}
     train_it = "tokens.tokenizer:train_tokenizer"
@@ -254,10 +334,32 @@ def start(graph: Graph, recipe: Recipe, root: Path, curated: Curated, models: St
     return tokenizer
 
 
-def settings(training: Stage | Tune, seed: int) -> dict[str, JSON]:
-    """The parameters that all training steps share."""
-    left_out = {"start", "mixture", "replay", "row_tokens", "epochs"}
-    return {**{key: value for key, value in asdict(training).items() if key not in left_out}, "seed": seed}
+def limit(
+    graph: Graph, recipe: Recipe, name: str, training: Stage | Tune, models: Steps, shards: Steps
+) -> dict[str, Step | Mapping[str, Step]]:
+    """What a forgetting budget needs: the base, and the replay that it may add, whose mixture is added here."""
+    if not training.max_old_rise:
+        return {}
+    if training.over_budget != "raise":
+        return {"base": models["base"]}
+    which = training.mixture
+    only = replace(recipe, mixture={which: recipe.mixture[which].more_replay(MOST)})
+    more, mine = _mixed(graph, only, f"{name}.more", which, training.row_tokens, shards)
+    return {"base": models["base"], "more_mixture": more, "more_shards": mine}
+
+
+def settings(name: str, training: Stage | Tune, recipe: Recipe) -> dict[str, JSON]:
+    """How a training step learns: what `recipe.Training` says, without what makes inputs of their own.
+
+    Beside it the seed, the old languages if there is a budget for them, and whether another step takes its optimizer
+    state.
+    """
+    own = {f.name for f in fields(Training)} - {"start", "row_tokens"}
+    said = {**{key: value for key, value in asdict(training).items() if key in own}, "seed": recipe.seed}
+    others = [*recipe.stage, *recipe.tune.values()]
+    kept = any(other.start == name and other.optimizer_state == "reuse" for other in others)
+    old = {"old": [*recipe.evals.old]} if training.max_old_rise else {}
+    return {**said, **old, **({"keep_optimizer": True} if kept else {})}
 
 
 def release(graph: Graph, recipe: Recipe, items: Step, curated: Curated, trained: Trained) -> None:

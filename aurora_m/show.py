@@ -14,26 +14,34 @@ from aurora_m.core.run import Row
 from aurora_m.core.step import Artifact
 from aurora_m.core.store import MANIFEST, Store
 from aurora_m.core.units import format_count, format_duration, format_size
+from aurora_m.foresight.devices import KINDS, Machines
+from aurora_m.foresight.estimate import Estimate
 
 CELL = 160  # characters of a value on one line
 
+Costs = Mapping[str, Estimate | str]
+NO_COSTS: Costs = {}
+MACHINE = Machines()
 
-def plan_rows(rows: list[Row]) -> list[JSON]:
-    """A plan for machines."""
-    return [
-        {
+
+def plan_rows(rows: list[Row], costs: Costs = NO_COSTS) -> list[JSON]:
+    """A plan for machines; a training step that is not done has an `estimate`."""
+    told: list[JSON] = []
+    for row in rows:
+        about: dict[str, JSON] = {
             "step": row.step.name,
             "state": row.state,
             "why": row.why,
             "last_s": row.last_s,
             "digest": row.artifact.digest if row.artifact else None,
         }
-        for row in rows
-    ]
+        cost = costs.get(row.step.name)
+        told.append({**about, "estimate": cost if isinstance(cost, str) else cost.to_json()} if cost else about)
+    return told
 
 
-def plan_lines(rows: list[Row], command: str) -> list[str]:
-    """A plan for people: state, step, size, time, and why; then the sums, and the command that comes next."""
+def plan_lines(rows: list[Row], command: str, costs: Costs = NO_COSTS, machines: Machines = MACHINE) -> list[str]:
+    """A plan for people: state, step, size, time, and why; what training costs; the sums; the command that is next."""
     cells = [(row.state, row.step.name, _size(row), _time(row), row.why) for row in rows]
     state, name, size, time = (max(len(cell[column]) for cell in cells) for column in range(4))
     lines = [
@@ -46,7 +54,39 @@ def plan_lines(rows: list[Row], command: str) -> list[str]:
     last = [row.last_s for row in rows if row.state != "have"]
     guess = "" if None in last else f", about {format_duration(sum(s or 0.0 for s in last))} as last time"
     sums = f" {count['run']} to run now, {count['wait']} wait, {count['have']} done{guess}"
-    return [*lines, sums, f" next: {command}"]
+    return [*lines, *_cost_lines(costs, machines), sums, f" next: {command}"]
+
+
+def _cost_lines(costs: Costs, machines: Machines) -> list[str]:
+    """What training costs, a line a step; nothing where nothing is trained."""
+    if not costs:
+        return []
+    kind = KINDS[machines.kind]
+    speed = f"{machines.flop_s / 1e12:.3g} TFLOP/s each ({(machines.mfu or kind.mfu):.0%} of the peak)"
+    lines = [f" training, estimated on {machines.devices} x {machines.kind} at {speed}"]
+    cells = [_cost_cells(name, cost) for name, cost in costs.items()]
+    columns = range(max(map(len, cells)))
+    wide = [max((len(cell[column]) for cell in cells if len(cell) > column + 1), default=0) for column in columns]
+    lines += ["  " + "  ".join(text.ljust(w) for text, w in zip(cell, wide, strict=False)).rstrip() for cell in cells]
+    known = [cost.seconds for cost in costs.values() if not isinstance(cost, str) and cost.seconds is not None]
+    return [*lines, f"  together {format_duration(sum(known))}"] if len(known) > 1 else lines
+
+
+def _cost_cells(name: str, cost: Estimate | str) -> list[str]:
+    if isinstance(cost, str):
+        return [name, cost]
+    size = f"{format_size(cost.memory_bytes)} a device" + ("" if cost.fits else ": does not fit")
+    if cost.flop is None or cost.attention_flop is None or cost.seconds is None:
+        return [name, f"{format_count(cost.parameters)} parameters", size, "as long as its rows are many"]
+    return [
+        name,
+        f"{format_count(cost.parameters)} parameters",
+        size,
+        format_duration(cost.seconds),
+        f"{cost.flop:.3g} FLOP (attention: {cost.attention_flop / cost.flop:.0%} more)",
+        f"{format_count(cost.tokens or 0)} tokens",
+        f"{cost.opt_steps or 0:,} optimizer steps",
+    ]
 
 
 def _size(row: Row) -> str:

@@ -26,7 +26,7 @@ from aurora_m.recipe import Source, dumps, load
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "recipes" / "tiny.toml"
-VERBS = ("new", "plan", "run", "show", "diff", "chat", "gc")
+VERBS = ("new", "plan", "run", "show", "diff", "chat", "which-data", "gc")
 WRONG, WAITING = 2, 3
 HELP_S = 0.3
 
@@ -200,7 +200,11 @@ def test_new_in_a_folder_that_is_not_there(aurora: Call) -> None:
 def test_the_plan_of_a_fresh_store(aurora: Call, tmp_path: Path) -> None:
     code, out, err = aurora("plan", TINY)
     *lines, sums, following = out.splitlines()
+    lines, costs = lines[:-6], lines[-6:]
     assert (code, err) == (DONE, "")
+    assert costs[0] == " training, estimated on 1 x cpu at 0.0384 TFLOP/s each (40% of the peak)"
+    assert [line.split()[0] for line in costs[1:]] == ["base", "cap", "cat", "safe", "together"]
+    assert costs[1].endswith("  199,680 tokens  195 optimizer steps")
     assert lines[0].split() == ["run", "fetch.en", "-", "never", "run"]
     assert len({line.index(" -  ") for line in lines}) == 1
     states = [line.split()[0] for line in lines]
@@ -215,6 +219,23 @@ def test_the_plan_for_machines(aurora: Call, filled: Path) -> None:
     assert code == DONE
     assert [(row["step"], row["state"]) for row in rows] == [("fetch.fi", "have"), ("signals.fi", "have")]
     assert all(len(row["digest"]) == 64 for row in rows)
+
+
+def test_what_training_costs_on_other_machines(aurora: Call) -> None:
+    words = ("plan", TINY, "--to", "cap", "--devices", "2", "--device-kind", "mi250x", "--mfu", "0.5")
+    words += ("--checkpoint-activations", "blocks")
+    code, out, _ = aurora(*words, "--json")
+    rows = {row["step"]: row.get("estimate") for row in json.loads(out)}
+    assert code == DONE
+    assert [name for name, cost in rows.items() if cost] == ["base", "cap"]
+    assert rows["cap"]["flop"] == 6 * rows["cap"]["parameters"] * rows["cap"]["tokens"]
+    assert rows["cap"]["seconds"] == rows["cap"]["flop"] / (2 * 383e12 * 0.5)
+    assert rows["cap"]["memory"]["weights"] == rows["cap"]["parameters"] * 4 // 2
+    assert rows["cap"]["memory"]["activations"] == 2 * 256 * 2 * 128 * 3
+    assert " training, estimated on 2 x mi250x at 192 TFLOP/s each (50% of the peak)\n" in aurora(*words)[1]
+    code, out, err = aurora("plan", TINY, "--device-kind", "h20")
+    assert (code, out) == (WRONG, "")
+    assert told(err) == ("there is no kind of device `h20`", "--device-kind", "did you mean `h200`?")
 
 
 def test_the_command_that_comes_next_can_be_typed(
@@ -258,15 +279,15 @@ def test_a_recipe_that_is_not_there(aurora: Call) -> None:
 
 def test_a_glob_that_matches_nothing(aurora: Call, tmp_path: Path) -> None:
     write(tmp_path / "my.toml", source=finnish("file:texts/*.jsonl"))
-    for verb in ("plan", "run"):
-        code, out, err = aurora(verb, "my.toml")
-        assert (code, out) == (FAILED, "")
-        assert told(err) == (
-            "no file matches `texts/*.jsonl`",
-            str(tmp_path),
-            "paths are relative to the folder of the recipe",
-        )
+    what = "no file matches `texts/*.jsonl`"
+    code, out, err = aurora("run", "my.toml")
+    assert (code, out) == (FAILED, "")
+    assert told(err) == (what, str(tmp_path), "paths are relative to the folder of the recipe")
     assert not (tmp_path / "store").exists()
+    code, out, _ = aurora("plan", "my.toml", "--json")
+    rows = {row["step"]: (row["state"], row["why"]) for row in json.loads(out)}
+    assert (code, rows["fetch.fi"], rows["fetch.en"]) == (DONE, ("wait", what), ("run", "never run"))
+    assert rows["signals.fi"] == ("wait", "needs fetch.fi")
 
 
 # --- run

@@ -17,7 +17,7 @@ LEVELS = (
     {"train", "evals", "redteam"},
     {"tune", "foresight", "report"},
     {"pipeline"},
-    {"chat", "show"},
+    {"chat", "show", "launch", "ranks", "watch", "which"},
     {"cli"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}

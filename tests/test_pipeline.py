@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,13 @@ import pytest
 
 from aurora_m.core.canon import JSON
 from aurora_m.core.errors import DataError, RecipeError
+from aurora_m.core.run import Row
 from aurora_m.core.step import Step, ordered
+from aurora_m.core.typed import Count
 from aurora_m.core.uri import SAMPLE
+from aurora_m.foresight.estimate import shape_at
 from aurora_m.pipeline import GOALS, Graph, build
-from aurora_m.recipe import Base, Perplexity, Quality, Recipe, Register, check, load
+from aurora_m.recipe import Anchor, Base, Extend, Perplexity, Quality, Recipe, Register, Shape, Shards, check, load
 
 TINY = Path(__file__).parents[1] / "recipes" / "tiny.toml"
 PAPERS = {"card", "datasheet", "report"}  # they hold the whole recipe, so every change reaches them
@@ -76,6 +79,17 @@ def from_folder(recipe: Recipe, root: Path) -> Recipe:
 
 
 # --- the graph
+
+
+def test_a_balanced_mixture_names_its_sources(tiny: Recipe) -> None:
+    asked: dict[str, Any] = {"weights": {}, "sources": ("vi", "hi"), "alpha": 0.3, "packing": "best_fit"}
+    steps = build(with_mixture(tiny, "cap", **asked), Path())
+    step = steps["mixture.cap"]
+    assert {name for name, _ in step.parents()} == {f"shards.{name}" for name in ("en", "code", "hi", "vi")}
+    assert step.params["shares"] == {"en": 0.2, "code": 0.2}
+    assert (step.params["sources"], step.params["alpha"], step.params["packing"]) == (["vi", "hi"], 0.3, "best_fit")
+    assert {name for name, _ in steps["cap"].parents()} >= {f"shards.{name}" for name in ("en", "code", "hi", "vi")}
+    step.check()
 
 
 def test_an_unknown_kind_to_mask_is_named(tiny: Recipe) -> None:
@@ -168,9 +182,87 @@ def test_a_base_from_a_folder_instead_of_one_from_scratch(tiny: Recipe, tmp_path
 def test_a_base_folder_that_is_not_there(tiny: Recipe, tmp_path: Path) -> None:
     recipe = from_folder(tiny, tmp_path)
     shutil.rmtree(tmp_path / "model")
-    with pytest.raises(DataError) as caught:
-        build(recipe, tmp_path)
-    assert (caught.value.what, caught.value.at) == ("no file matches `model/*`", str(tmp_path))
+    steps = build(recipe, tmp_path)
+    assert {name for name, step in steps.items() if step.lacks} == {"base"}
+    lacks = steps["base"].lacks
+    assert lacks
+    assert (lacks.what, lacks.at) == ("no file matches `model/*`", str(tmp_path))
+    assert steps["base"].params["pin"] == ""
+
+
+def test_files_that_are_not_there_are_lacked_by_the_steps_that_read_them(tiny: Recipe, tmp_path: Path) -> None:
+    assert tiny.redteam
+    assert tiny.review
+    recipe = with_source(tiny, "fi", uri="file:fi/*.jsonl")
+    recipe = replace(recipe, redteam=replace(tiny.redteam, rows="file:safety.jsonl"))
+    recipe = replace(recipe, evals=replace(tiny.evals, suites=("en", "file:mine.jsonl")))
+    steps = build(recipe, tmp_path)
+    assert {name for name, step in steps.items() if step.lacks} == {"fetch.fi", "reviewed", "items"}
+    for name in ("fi/a.jsonl", "safety.jsonl", "mine.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    assert not any(step.lacks for step in build(recipe, tmp_path).values())
+    with pytest.raises(DataError, match="there is no sample"):
+        build(with_source(tiny, "fi", uri="sample:texts/xx"), tmp_path)
+
+
+def test_the_shape_of_a_base_is_checked_where_it_is_fetched(tiny: Recipe, tmp_path: Path) -> None:
+    recipe = from_folder(tiny, tmp_path)
+    shape = Shape("llama", 2, 64, 4, 2, Count(512), Count(99))
+    known = replace(recipe, base=replace(recipe.base, shape=shape))
+    check(known)
+    before, after = graph_of(recipe, tmp_path), graph_of(known, tmp_path)
+    assert {name for name in after if after[name] != before[name]} == {"base", *PAPERS}
+    step = build(known, tmp_path)["base"]
+    step.check()
+    assert step.params["shape"] == {**asdict(shape)}
+
+
+def test_an_anchor_reads_a_mixture_of_its_own(tiny: Recipe, steps: dict[str, Step]) -> None:
+    anchor = Anchor(kl=0.1, mixture="base", batch=Count(1024))
+    held = build(with_stage(tiny, "cap", anchor=anchor), Path())
+    reached = changed({n: own(s) for n, s in steps.items()}, {n: own(s) for n, s in held.items()})
+    assert reached == {"cap", "mixture.cap.anchor"}
+    inputs = dict(held["cap"].parents())
+    assert inputs["old_mixture"] is held["mixture.cap.anchor"]
+    assert {name for name in inputs if name.startswith("old_shards.")} == {"old_shards.en", "old_shards.code"}
+    held["cap"].check()
+    tune = replace(tiny.tune["safe"], replay=0.0, mixture="", anchor=anchor)
+    held = build(replace(tiny, tune={"safe": tune}), Path())
+    assert {"old_mixture", "old_shards.en"} <= {name for name, _ in held["safe"].parents()}
+    assert "mixture.safe" not in held
+    held["safe"].check()
+
+
+def test_a_state_is_kept_only_by_the_step_whose_state_is_reused(tiny: Recipe, steps: dict[str, Step]) -> None:
+    def keeps(made: dict[str, Step]) -> set[str]:
+        return {name for name in tiny.models() if made[name].params["how"].get("keep_optimizer")}  # type: ignore[union-attr]
+
+    assert keeps(steps) == set()
+    reusing = with_stage(tiny, "cat", optimizer_state="reuse")
+    check(reusing)
+    assert keeps(build(reusing, Path())) == {"cap"}
+    safe = replace(tiny, tune={"safe": replace(tiny.tune["safe"], optimizer_state="reuse")})
+    check(safe)
+    assert keeps(build(safe, Path())) == {"cat"}
+
+
+@pytest.mark.parametrize("action", ["warn", "pause", "raise"])
+def test_a_budget_reads_the_base_and_may_read_more_replay(tiny: Recipe, steps: dict[str, Step], action: str) -> None:
+    limited = with_stage(tiny, "cat", max_old_rise=0.05, over_budget=action)
+    check(limited)
+    made = build(limited, Path())
+    made["cat"].check()
+    assert made["cat"].inputs["base"] is made["base"]
+    assert made["cat"].params["how"]["old"] == ["en", "code"]  # type: ignore[index,call-overload]
+    assert "old" not in made["cap"].params["how"]  # type: ignore[operator]
+    more = {"mixture.cat.more"} if action == "raise" else set()
+    assert set(made) - set(steps) == more
+    for name in more:
+        assert made["cat"].inputs["more_mixture"] is made[name]
+        about = made[name].params
+        assert (about["tokens"], about["shares"]) == (round(56_000 * (0.4 + 0.3)), {"en": 0.5, "code": 0.5})
+        assert about["fim"] == {"code": 0.3}
 
 
 def test_a_keep_that_is_no_condition_stops_the_build(tiny: Recipe) -> None:
@@ -235,7 +327,7 @@ REACH: dict[str, tuple[Callable[[Recipe], Recipe], set[str]]] = {
     ),
     "a licence": (lambda r: replace(r, release=replace(r.release, license="another")), {"release"}),
     "the released model": (lambda r: replace(r, release=replace(r.release, model="cat")), {"release"}),
-    "a source's language": (lambda r: with_source(r, "vi", lang="mul"), {"fetch.vi", "signals.vi"}),
+    "a source's language": (lambda r: with_source(r, "vi", lang="mul"), {"fetch.vi", "signals.vi", "fertility"}),
 }
 
 
@@ -268,3 +360,90 @@ def test_where_a_recipe_lies_is_in_no_step(tiny: Recipe, tmp_path: Path) -> None
         assert str(Path.home()) not in text
         assert '"/' not in text
     assert graphs[0] == graphs[1]
+
+
+# --- tokens and bases
+
+
+def with_new_tokens(recipe: Recipe, init: str = "subtokens") -> Recipe:
+    """The same recipe with tokens of Finnish added to its base."""
+    extend = Extend(Count(100), ("fi",), init)  # type: ignore[arg-type]
+    return replace(recipe, base=replace(recipe.base, extend=extend))
+
+
+def test_new_tokens_stand_between_the_base_and_what_trains(tiny: Recipe, tmp_path: Path) -> None:
+    plain = from_folder(tiny, tmp_path)
+    recipe = with_new_tokens(plain)
+    check(recipe)
+    steps = build(recipe, tmp_path)
+    for step in steps.values():
+        step.check()
+    parents = {name: dict(step.parents()) for name, step in steps.items()}
+    assert {name: parent.name for name, parent in parents["vocabulary"].items()} == {
+        "tokenizer": "tokenizer",
+        "docs.fi": "rewrite.fi",
+    }
+    assert (parents["extend"]["model"].name, parents["extend"]["tokenizer"].name) == ("base", "vocabulary")
+    assert parents["cap"]["start"].name == "extend"
+    for name in ("cap", "cat", "safe", *(name for name in steps if name.startswith("shards."))):
+        assert parents[name]["tokenizer"].name == "vocabulary"
+    assert parents["answer.base"]["model"].name == "base"  # the base as it came is what models are compared with
+    assert parents["report"]["models.base"].name == "base"
+    compared = {name: step.name for name, step in parents["fertility"].items() if name.startswith("tokenizers")}
+    assert compared == {"tokenizers.base": "tokenizer", "tokenizers.extended": "vocabulary"}
+    assert {step.name for step in ordered([steps[name] for name in GOALS])} == set(steps)
+    assert changed(graph_of(recipe, tmp_path), graph_of(with_new_tokens(plain, "mean"), tmp_path)) == {"extend"}
+
+
+def test_tokens_that_come_ready_are_imported_and_not_curated(tiny: Recipe, tmp_path: Path) -> None:
+    for suffix in (".bin", ".idx"):
+        (tmp_path / f"pre{suffix}").write_bytes(b"")
+    shards = {"pre": Shards("megatron:pre", "fi", "CC0-1.0")}
+    recipe = replace(with_mixture(from_folder(tiny, tmp_path), "cap", weights={"pre": 0.5, "fi": 0.5}), shards=shards)
+    check(recipe)
+    steps = build(recipe, tmp_path)
+    steps["shards.pre"].check()
+    assert steps["shards.pre"].fn == "tokens.megatron:import_shards"
+    assert dict(steps["cap"].parents())["shards.pre"] is steps["shards.pre"]
+    assert [name for name in steps if name.endswith(".pre")] == ["shards.pre"]
+    before = graph_of(recipe, tmp_path)
+    (tmp_path / "pre.bin").write_bytes(b"another")
+    assert {name for name, about in graph_of(recipe, tmp_path).items() if about != before[name]} == {"shards.pre"}
+    (tmp_path / "pre.bin").unlink()
+    with pytest.raises(DataError, match="an index has no token file"):
+        build(recipe, tmp_path)
+
+
+def test_a_base_of_one_file(tiny: Recipe, tmp_path: Path) -> None:
+    recipe = replace(from_folder(tiny, tmp_path), base=Base(model="file:model.gguf"))
+    check(recipe)
+    assert {name for name, step in build(recipe, tmp_path).items() if step.lacks} == {"base"}
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    before = graph_of(recipe, tmp_path)
+    (tmp_path / "model.gguf").write_bytes(b"GGUG")
+    assert {name for name, about in graph_of(recipe, tmp_path).items() if about != before[name]} == {"base"}
+
+
+@pytest.mark.parametrize("key", ["max_position_embeddings", "n_positions"])
+def test_rows_longer_than_the_base_can_read_stop_the_build(tiny: Recipe, tmp_path: Path, key: str) -> None:
+    recipe = from_folder(tiny, tmp_path)
+    (tmp_path / "model/config.json").write_text(json.dumps({key: 512}))
+    build(recipe, tmp_path)  # rows of 256 to train on, of 512 to tune on
+    (tmp_path / "model/config.json").write_text(json.dumps({key: 511}))
+    with pytest.raises(RecipeError) as caught:
+        build(recipe, tmp_path)
+    assert caught.value.what == "rows of 512 tokens do not fit the base's 511 positions"
+    assert caught.value.at == "tune.safe.row_tokens"
+    (tmp_path / "model/config.json").write_text(json.dumps({key: 255}))
+    with pytest.raises(RecipeError, match="rows of 256 tokens do not fit the base's 255 positions") as caught:
+        build(recipe, tmp_path)
+    assert caught.value.at == "stage[0] `cap`.row_tokens"
+
+
+def test_new_tokens_are_in_what_training_is_estimated_to_cost(tiny: Recipe, tmp_path: Path) -> None:
+    recipe = with_new_tokens(from_folder(tiny, tmp_path))
+    said = Shape("llama", 2, 64, 4, 2, Count(512), Count(1000))
+    steps = build(replace(recipe, base=replace(recipe.base, shape=said)), tmp_path)
+    rows = {name: Row(step, "run", "") for name, step in steps.items()}
+    shapes = [shape_at(steps[name], rows, tmp_path) for name in ("base", "extend", "cap")]
+    assert [shape.vocab for shape in shapes if not isinstance(shape, str)] == [1000, 1100, 1100]

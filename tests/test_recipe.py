@@ -14,15 +14,20 @@ from aurora_m.core.errors import RecipeError
 from aurora_m.core.typed import Count
 from aurora_m.recipe import (
     NAME,
+    Anchor,
     Base,
     Curate,
     Evals,
+    Extend,
+    Lora,
     Mixture,
     Recipe,
     Redteam,
     Release,
     Review,
     Scratch,
+    Shape,
+    Shards,
     Source,
     Stage,
     Tune,
@@ -112,6 +117,7 @@ margins = { en = 0.05 }
 model = "safe"
 license = "CC0-1.0"
 """
+SIZES: Any = {"row_tokens": Count(256), "batch": Count(1024)}
 BUILT = Recipe(
     "small",
     17,
@@ -126,14 +132,33 @@ BUILT = Recipe(
         "cap": Mixture(Count(300_000), {"fi": 1.0}, "tokens", 0.25, {"en": 1.0}, fim={"en": 0.3}),
     },
     (
-        Stage("base", "scratch", "old", Count(256), Count(1024), 3e-3, 3e-4, Count(10_000)),
-        Stage("cap", "base", "cap", Count(256), Count(1024), 1e-3, 0.0, Count(0), "wsd"),
+        Stage(name="base", start="scratch", mixture="old", **SIZES, peak_lr=3e-3, end_lr=3e-4, warmup=Count(10_000)),
+        Stage(
+            name="cap",
+            start="base",
+            mixture="cap",
+            **SIZES,
+            peak_lr=1e-3,
+            end_lr=0.0,
+            warmup=Count(0),
+            schedule="wsd",
+        ),
     ),
     Evals(("en", "safety"), ("en",), {"en": 0.05}),
     Release("safe", "CC0-1.0"),
     redteam=Redteam("sample:safety/*"),
     review=Review("sample:reviews/decisions"),
-    tune={"safe": Tune("cap", 3, Count(512), Count(1024), 1e-3, 1e-4, Count(4000))},
+    tune={
+        "safe": Tune(
+            start="cap",
+            epochs=3,
+            row_tokens=Count(512),
+            batch=Count(1024),
+            peak_lr=1e-3,
+            end_lr=1e-4,
+            warmup=Count(4000),
+        )
+    },
 )
 FROM_HUB = SMALL[: SMALL.index("[base.scratch]")] + (
     '[base]\nmodel = "hf:owner/name"\nrevision = "' + "0a" * 20 + '"\n\n' + SMALL[SMALL.index("[source]") :]
@@ -151,7 +176,7 @@ def test_python_builds_the_same() -> None:
 def test_the_recipes_that_ship(path: Path) -> None:
     recipe = load(path)
     assert loads(dumps(recipe)) == recipe
-    assert recipe.models() == ["base", "cap", "cat", "safe"]
+    assert recipe.models() == ["base", "cap", "cat", *recipe.tune]
     for training in (*recipe.stage, *recipe.tune.values()):
         shares = recipe.shares(training)
         assert not shares or sum(shares.values()) == pytest.approx(1)
@@ -165,6 +190,9 @@ def test_shares_and_models() -> None:
     both = Mixture(Count(1), {"a": 0.5, "b": 0.5}, replay=0.2, replay_weights={"a": 0.5, "c": 0.5, "d": 0.0})
     assert both.shares() == pytest.approx({"a": 0.5, "b": 0.4, "c": 0.1})
     assert replace(both, replay=0.0).shares() == {"a": 0.5, "b": 0.5}
+    balanced = Mixture(Count(1), replay=0.25, replay_weights={"c": 1.0}, sources=("b", "a"))
+    assert balanced.shares() == {"c": 0.25}
+    assert balanced.reads() == ["c", "b", "a"]
     hub = loads(FROM_HUB)
     assert hub.models() == ["base", "cap", "safe"]
     assert loads(dumps(hub)) == hub
@@ -197,6 +225,9 @@ def variations(draw: st.DrawFn) -> Recipe:
         peak_lr=peak,
         end_lr=peak * draw(st.floats(0, 1)),
         schedule=draw(st.sampled_from(["cosine", "wsd", "constant"])),
+        ema=draw(st.floats(0, 0.999)),
+        guard=draw(st.sampled_from(["stop", "skip", "rewind"])),
+        marks=draw(st.integers(1, 50)),
         decay_share=draw(st.floats(0, 1)),
         optimizer=draw(st.sampled_from(["adamw", "muon"])),
     )
@@ -263,6 +294,31 @@ WRONG: dict[str, tuple[str, str, str, str, str]] = {  # replace this, by that: w
     "weights that do not add up": (
         "weights = { en = 1 }", "weights = { en = 0.6, fi = 0.3 }", "the weights add up to 0.9, not to 1",
         "mixture.old.weights", "change the weights so that they add up to 1"),
+    "neither weights nor sources": (
+        "weights = { en = 1 }\n", "", "a mixture needs either `weights` or `sources`", "mixture.old",
+        "declare shares, or name sources to be balanced"),
+    "weights and sources": (
+        "weights = { en = 1 }", 'weights = { en = 1 }\nsources = ["en"]',
+        "a mixture needs either `weights` or `sources`", "mixture.old",
+        "declare shares, or name sources to be balanced"),
+    "unknown source to balance": (
+        "weights = { en = 1 }", 'sources = ["eng"]', "there is no source `eng`", "mixture.old.sources",
+        "did you mean `en`?"),
+    "a source balanced twice": (
+        "weights = { en = 1 }", 'sources = ["en", "en"]', "`en` is named twice", "mixture.old.sources",
+        "name it once"),
+    "a source balanced and replayed": (
+        "weights = { fi = 1.0 }", 'sources = ["fi", "en"]', "`en` is also replayed", "mixture.cap.sources",
+        "name it in one of the two, or write `weights`"),
+    "a power above 1": (
+        "weights = { en = 1 }", 'sources = ["en"]\nalpha = 1.5', "`1.5` is not a share", "mixture.old.alpha",
+        "write a number from 0 to 1"),
+    "a power of nothing": (
+        "weights = { en = 1 }", "weights = { en = 1 }\nalpha = 0.3", "nothing is balanced", "mixture.old.alpha",
+        "write it with `sources`"),
+    "an unknown packing": (
+        "weights = { en = 1 }", 'weights = { en = 1 }\npacking = "best-fit"', "`best-fit` is not a choice here",
+        "mixture.old.packing", "did you mean `best_fit`?"),
     "replay without weights": (
         "replay_weights = { en = 1.0 }", "", "the weights add up to 0, not to 1", "mixture.cap.replay_weights",
         "change the weights so that they add up to 1"),
@@ -360,6 +416,64 @@ WRONG: dict[str, tuple[str, str, str, str, str]] = {  # replace this, by that: w
     "a margin below 0": (
         "margins = { en = 0.05 }", "margins = { en = -0.05 }", "`-0.05` is out of range", "evals.margins.en",
         "write 0 or more"),
+    "adapters beside blocks": (
+        "epochs = 3", "epochs = 3\nexpand = 1\nlora = { rank = 8 }", "`lora` and `expand` each say what learns",
+        "tune.safe.lora", "leave one of them out: with `lora` nothing but the adapters learns"),
+    "adapters beside weights": (
+        "warmup = 0", 'warmup = 0\ntrain = ["*"]\nlora = { rank = 8 }', "`lora` and `train` each say what learns",
+        "stage[1] `cap`.lora", "leave one of them out: with `lora` nothing but the adapters learns"),
+    "adapters without a rank": (
+        "warmup = 0", "warmup = 0\nlora = { alpha = 8 }", "`rank` is missing", "stage[1].lora",
+        "add `rank` (an integer)"),
+    "an anchor of nothing": (
+        "warmup = 0", "warmup = 0\nanchor = {}", "the anchor holds nothing", "stage[1] `cap`.anchor",
+        "set `kl` or `l2` above 0"),
+    "an anchor from scratch": (
+        'start = "scratch"', 'start = "scratch"\nanchor = { l2 = 0.1 }',
+        "a start from scratch is nothing to hold on to", "stage[0] `base`.anchor", "leave the anchor out"),
+    "an anchor on an unknown mixture": (
+        "warmup = 0", 'warmup = 0\nanchor = { kl = 0.1, mixture = "odd", batch = 256 }',
+        "there is no mixture `odd`", "stage[1] `cap`.anchor.mixture", "did you mean `old`?"),
+    "an anchor of no whole rows": (
+        "warmup = 0", 'warmup = 0\nanchor = { kl = 0.1, mixture = "old", batch = 300 }',
+        "a batch of 300 tokens is no whole number of rows of 256", "stage[1] `cap`.anchor.batch",
+        "make `batch` a multiple of `row_tokens`"),
+    "an anchor larger than its mixture": (
+        "warmup = 0", 'warmup = 0\nanchor = { kl = 0.1, mixture = "old", batch = 460_800 }',
+        "the mixture does not fill one batch", "stage[1] `cap`.anchor.batch",
+        "make `batch` smaller or the mixture's `tokens` larger"),
+    "text for an anchor that reads none": (
+        "epochs = 3", 'epochs = 3\nanchor = { l2 = 0.1, mixture = "old" }', "the anchor's text is not read",
+        "tune.safe.anchor", "set `kl` above 0, or leave out `mixture` and `batch`"),
+    "a distance of adapters": (
+        "warmup = 0", "warmup = 0\nlora = { rank = 8 }\nanchor = { l2 = 0.1 }",
+        "`l2` holds weights that `lora` does not move", "stage[1] `cap`.anchor.l2",
+        "leave `l2` out: adapters start from nothing"),
+    "an infinite schedule without its constant": (
+        'schedule = "wsd"', 'schedule = "infinite"', "an infinite schedule holds 0", "stage[1] `cap`.constant_lr",
+        "end_lr <= constant_lr <= peak_lr, and constant_lr above 0"),
+    "annealing to nothing": (
+        'schedule = "wsd"', 'schedule = "infinite"\nconstant_lr = 1e-4', "it cannot anneal to 0",
+        "stage[1] `cap`.end_lr", "set `end_lr` above 0, or decay_share = 0 for no annealing"),
+    "another curve that goes on": (
+        'schedule = "wsd"', "continues = true", "the curve goes on from `base`, whose `peak_lr` is 0.003",
+        "stage[1] `cap`.peak_lr", "write the same in both"),
+    "a choice of two": (
+        'schedule = "wsd"', 'continues = "yes"', "`yes` is a string, not true or false", "stage[1].continues",
+        "write true or false"),
+    "the state of another optimizer": (
+        'schedule = "wsd"', 'optimizer_state = "reuse"\noptimizer = "muon"',
+        "`base` leaves no optimizer state that fits", "stage[1] `cap`.optimizer_state",
+        "use the same `optimizer` and `train` in both, and neither `expand` nor `lora`; or start fresh"),
+    "an action without a budget": (
+        'schedule = "wsd"', 'over_budget = "pause"', "there is no budget to be over", "stage[1] `cap`.over_budget",
+        "set `max_old_rise`, or leave it out"),
+    "a budget of the base itself": (
+        'warmup = "10K"', 'warmup = "10K"\nmax_old_rise = 0.1', "a base is compared with itself",
+        "stage[0] `base`.max_old_rise", "leave the budget out"),
+    "more replay for a tuning": (
+        "epochs = 3", 'epochs = 3\nmax_old_rise = 0.1\nover_budget = "raise"', "there is no replay to raise",
+        "tune.safe.over_budget", "give the stage's mixture some `replay`; a tuning can `warn` or `pause`"),
     "a hub source not pinned": (
         'uri = "sample:texts/fi"', 'uri = "hf:owner/set", revision = "main"', "a hub revision must be pinned",
         "source.fi.revision", "write the full commit, 40 hex digits, not a branch"),
@@ -430,6 +544,91 @@ def test_wrong_bases_from_the_hub(change: Callable[[str], str], what: str, at: s
     assert (caught.value.what, caught.value.at) == (what, at)
 
 
+SHAPED = FROM_HUB.replace(
+    "[source]",
+    """[base.shape]
+arch = "gpt_bigcode"
+layers = 40
+width = 6144
+heads = 48
+kv_heads = 1
+positions = 8192
+vocab = 49152
+
+[source]""",
+)
+
+
+def test_a_base_from_the_hub_may_say_its_shape() -> None:
+    recipe = loads(SHAPED)
+    assert recipe.base.shape == Shape("gpt_bigcode", 40, 6144, 48, 1, Count(8192), Count(49_152))
+    assert loads(dumps(recipe)) == recipe
+    own = loads(SHAPED.replace("vocab = 49152", "vocab = 49152\ninner = 7\ntied = false")).base.shape
+    assert own == replace(recipe.base.shape, inner=7, tied=False)  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what", "at"),
+    [
+        ("heads = 48\n", "heads = 5\n", "width, heads and kv_heads do not divide", "base.shape"),
+        ("layers = 40", "layers = 0", "a model has no layers, width or heads", "base.shape"),
+        ("kv_heads = 1", "kv_heads = 2", "gpt_bigcode has one key-value head", "base.shape.kv_heads"),
+        (
+            "positions = 8192",
+            "positions = 128",
+            "rows of 256 tokens do not fit 128 positions",
+            "stage[0] `cap`.row_tokens",
+        ),
+    ],
+)
+def test_wrong_shapes(old: str, new: str, what: str, at: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        loads(SHAPED.replace(old, new))
+    assert (caught.value.what, caught.value.at) == (what, at)
+
+
+def test_a_base_from_scratch_has_one_shape() -> None:
+    table = SHAPED[SHAPED.index("[base.shape]") : SHAPED.index("[source]")]
+    with pytest.raises(RecipeError, match="a base from scratch has two shapes"):
+        loads(SMALL.replace("[source]", f"{table}\n[source]", 1))
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value"),
+    [
+        ("", "expand", "-1"),
+        ("lora = { rank = 0 }", "lora.rank", "0"),
+        ("lora = { rank = 4, alpha = 0 }", "lora.alpha", "0"),
+        ("anchor = { kl = -0.1 }", "anchor.kl", "-0.1"),
+        ("anchor = { l2 = -0.1 }", "anchor.l2", "-0.1"),
+    ],
+)
+def test_numbers_of_tables_in_a_stage_have_their_ranges(table: str, key: str, value: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        loads(SMALL.replace("warmup = 0", f"warmup = 0\n{table or f'{key} = {value}'}"))
+    assert (caught.value.what, caught.value.at) == (f"`{value}` is out of range", f"stage[1] `cap`.{key}")
+
+
+def test_what_learns_and_what_holds_it_comes_back() -> None:
+    more = """warmup = 0
+train = ["model.layers.0.*", "*norm*"]
+expand = 1
+[stage.anchor]
+kl = 0.1
+mixture = "old"
+batch = "512"
+"""
+    recipe = loads(SMALL.replace("warmup = 0", more, 1).replace('schedule = "wsd"\n', ""))
+    cap = recipe.stage[1]
+    assert (cap.train, cap.expand, cap.lora) == (("model.layers.0.*", "*norm*"), 1, None)
+    assert cap.anchor == Anchor(kl=0.1, mixture="old", batch=Count(512))
+    assert recipe.mixtures(cap) == ["cap", "old"]
+    assert recipe.mixtures(recipe.tune["safe"]) == []
+    assert loads(dumps(recipe)) == recipe
+    tuned = loads(SMALL.replace("epochs = 3", "epochs = 3\nlora = { rank = 8 }")).tune["safe"]
+    assert tuned.lora == Lora(8)
+
+
 def test_no_stage_for_a_base_from_scratch() -> None:
     with pytest.raises(RecipeError) as caught:
         check(replace(BUILT, stage=(), tune={}))
@@ -459,3 +658,131 @@ def test_any_value_in_any_place_is_right_or_a_recipe_error(value: Any) -> None:
         except RecipeError:
             continue
         assert loads(dumps(recipe)) == recipe
+
+
+CURVE = """peak_lr = 3e-3
+end_lr = 3e-4
+warmup = "10K"
+"""
+
+
+def continued(first: str, second: str) -> str:
+    """The small recipe with a second stage along the curve of the first, and more keys in both."""
+    own = 'peak_lr = 1e-3\nend_lr = 0\nwarmup = 0\nschedule = "wsd"\n'
+    both = SMALL.replace(own, f"{CURVE}continues = true\n{second}")
+    return both.replace(CURVE, CURVE + first, 1)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        *[(keys, keys) for keys in ('horizon = "900K"\n', 'schedule = "constant"\n')],
+        ('schedule = "wsd"\ndecay_share = 0.0\n', 'schedule = "wsd"\n'),
+        *[('schedule = "infinite"\nconstant_lr = 1e-3\ncooldown = "20K"\ndecay_share = 0\n',) * 2],
+    ],
+)
+def test_curves_that_may_go_on(first: str, second: str) -> None:
+    recipe = loads(continued(first, second))
+    assert recipe.stage[1].continues
+    assert loads(dumps(recipe)) == recipe
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "what", "key"),
+    [
+        ("", "", "the curve ended with `base`", "continues"),
+        *[(keys, keys, "the curve ended with `base`", "continues") for keys in ('schedule = "wsd"\n',)],
+        ("horizon = 900_000\n", "", "the curve goes on from `base`, whose `horizon` is 900000", "horizon"),
+        *[
+            (
+                'schedule = "wsd"\nhorizon = 900_000\n' + f"decay_share = {one}\n",
+                'schedule = "wsd"\nhorizon = 900_000\n',
+                f"the curve goes on from `base`, whose `decay_share` is {one}",
+                "decay_share",
+            )
+            for one in ("0.1", "0.0")
+        ],
+        ("horizon = 9_000\n", "", "the warm-up is as long as the stage", "warmup"),
+    ],
+)
+def test_curves_that_may_not(first: str, second: str, what: str, key: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        loads(continued(first, second))
+    assert caught.value.what == what
+    assert caught.value.at.endswith(f".{key}")
+
+
+@pytest.mark.parametrize("key", ["continues = true", 'optimizer_state = "reuse"'])
+def test_nothing_goes_on_from_a_base_of_others(key: str) -> None:
+    with pytest.raises(RecipeError, match="there is no training step of this recipe `base`"):
+        loads(FROM_HUB.replace('schedule = "wsd"', f'schedule = "constant"\n{key}'))
+
+
+@pytest.mark.parametrize(("key", "value"), [("ema", "1.0"), ("spike", "2.9"), ("marks", "0"), ("max_old_rise", "-0.1")])
+def test_numbers_of_what_watches_a_stage_have_their_ranges(key: str, value: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        loads(SMALL.replace('schedule = "wsd"', f"{key} = {value}"))
+    assert (caught.value.what, caught.value.at) == (f"`{value}` is out of range", f"stage[1] `cap`.{key}")
+
+
+def test_a_budget_needs_an_old_language_and_a_raise_some_replay() -> None:
+    asked = SMALL.replace('schedule = "wsd"', 'max_old_rise = 0.1\nover_budget = "raise"')
+    more = loads(asked).mixture["cap"].more_replay(0.3)
+    assert (more.tokens, more.shares(), more.replay) == (165_000, {"en": 1.0}, 0.0)
+    for old, new, what in (
+        ("replay = 0.25\nreplay_weights = { en = 1.0 }\n", "", "there is no replay to raise"),
+        ('old = ["en"]\nmargins = { en = 0.05 }', "old = []\nmargins = {}", "no language is old"),
+    ):
+        with pytest.raises(RecipeError, match=what):
+            loads(asked.replace(old, new))
+
+
+EXTEND = '\n[base.extend]\ntokens = "5K"\nsources = ["fi"]\n'
+SHARDS = '\n[shards.pre]\nuri = "megatron:data/pre"\nlang = "fi"\nlicense = "CC0-1.0"\n'
+
+
+def test_new_tokens_and_tokens_that_come_ready() -> None:
+    extended = loads(FROM_HUB + EXTEND)
+    assert extended.base.extend == Extend(Count(5000), ("fi",), "subtokens")
+    assert loads(dumps(extended)) == extended
+    read = loads(FROM_HUB.replace("weights = { fi = 1.0 }", "weights = { pre = 1.0 }") + SHARDS)
+    assert read.shards == {"pre": Shards("megatron:data/pre", "fi", "CC0-1.0")}
+    assert loads(dumps(read)) == read
+    assert read.mixture["cap"].reads() == ["pre", "en"]
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "at"),
+    [
+        (SMALL + EXTEND, "a base from scratch learns its tokens itself", "base.extend"),
+        (FROM_HUB + EXTEND.replace('"5K"', "0"), "there are no new tokens", "base.extend.tokens"),
+        (FROM_HUB + EXTEND.replace('["fi"]', "[]"), "no source is named", "base.extend.sources"),
+        (FROM_HUB + EXTEND.replace('"fi"', '"f"'), "there is no source `f`", "base.extend.sources"),
+        (FROM_HUB + EXTEND + 'init = "focus"\n', "`focus` is not a choice here", "base.extend.init"),
+        (SMALL + SHARDS, "tokens of the base are not those of a tokenizer that the run makes", "shards.pre"),
+        (
+            FROM_HUB + EXTEND + SHARDS,
+            "tokens of the base are not those of a tokenizer that the run makes",
+            "shards.pre",
+        ),
+        (
+            FROM_HUB + SHARDS.replace("megatron:data", "file:data"),
+            "`file:data/pre` is no place of tokens",
+            "shards.pre.uri",
+        ),
+        (FROM_HUB + SHARDS.replace("data/pre", ""), "`megatron:` is no place of tokens", "shards.pre.uri"),
+        (FROM_HUB + SHARDS.replace('lang = "fi"', 'lang = "suomi"'), "there is no language `suomi`", "shards.pre.lang"),
+        (FROM_HUB + SHARDS.replace("shards.pre", "shards.fi"), "`fi` is a source and shards", "shards.fi"),
+        (FROM_HUB + SHARDS.replace("shards.pre", 'shards."a/b"'), "`a/b` is not a name", "shards.a/b"),
+    ],
+)
+def test_wrong_tokens(text: str, what: str, at: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        loads(text)
+    assert (caught.value.what, caught.value.at) == (what, at)
+
+
+def test_tokens_that_come_ready_are_for_training_only() -> None:
+    text = FROM_HUB + SHARDS + '[quality.good]\npositive = ["pre"]\nnegative = ["en"]\n'
+    with pytest.raises(RecipeError, match="there is no source `pre`"):
+        loads(text)

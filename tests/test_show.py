@@ -15,6 +15,8 @@ from aurora_m.core.step import Artifact, Facts, Step
 from aurora_m.core.store import Store
 from aurora_m.core.table import write_table
 from aurora_m.core.units import format_size
+from aurora_m.foresight.devices import Machines
+from aurora_m.foresight.estimate import Estimate
 from aurora_m.recipe import dumps, load
 from aurora_m.show import CELL, artifact_lines, artifact_row, differing, plan_lines, plan_rows
 
@@ -115,6 +117,35 @@ def test_a_plan_for_machines(tmp_path: Path) -> None:
         {"step": "b", "state": "run", "why": "never run", "last_s": None, "digest": None},
     ]
     json.dumps(plan_rows(rows), allow_nan=False)
+
+
+def test_what_training_costs(tmp_path: Path) -> None:
+    shape = {"parameters": 15_500_000_000, "trained": 15_500_000_000, "memory_bytes": 3 * 2**30, "memory": {}}
+    known = Estimate(
+        **shape, fits=True, opt_steps=90_000, tokens=377_000_000_000, flop=35 * 10**21,
+        attention_flop=21 * 10**20, seconds=3e6,
+    )  # fmt: skip
+    costs = {
+        "cap": known,
+        "longer": Estimate(**{**vars(known), "fits": False, "seconds": 6e5}),
+        "safe": Estimate(**shape, fits=True),
+        "far": "unknown until the base is there",
+    }
+    rows, work = [todo("cap")], "3.5e+22 FLOP (attention: 6% more)  377B tokens  90,000 optimizer steps"
+    assert plan_lines(rows, COMMAND, costs, Machines("mi250x", 128, 0.25))[1:-2] == [
+        " training, estimated on 128 x mi250x at 95.8 TFLOP/s each (25% of the peak)",
+        f"  cap     15.5B parameters  3 GiB a device                34d17h  {work}",
+        f"  longer  15.5B parameters  3 GiB a device: does not fit  6d22h   {work}",
+        "  safe    15.5B parameters  3 GiB a device                as long as its rows are many",
+        "  far     unknown until the base is there",
+        "  together 41d16h",
+    ]
+    (row,) = plan_rows(rows, {"cap": known})
+    assert isinstance(row, dict)
+    assert row["estimate"] == known.to_json()
+    (row,) = plan_rows(rows, {"cap": "unknown"})
+    assert isinstance(row, dict)
+    assert row["estimate"] == "unknown"
 
 
 # --- artifacts

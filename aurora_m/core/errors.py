@@ -3,6 +3,7 @@
 AuroraError
 ├── RecipeError   exit 2   the recipe or the command line is wrong
 ├── DataError     exit 1   a source cannot be read as declared
+│   └── Missing   exit 1   a file that the recipe names is not there
 ├── StoreError    exit 1   the store is locked, full or damaged
 ├── TrainError    exit 1   training cannot go on
 └── Waiting       exit 3   a step waits for people
@@ -40,6 +41,10 @@ class RecipeError(AuroraError):
 
 class DataError(AuroraError):
     """A source cannot be read as declared."""
+
+
+class Missing(DataError):
+    """A file that the recipe names is not there: a plan can be made without it, a run cannot."""
 
 
 class StoreError(AuroraError):

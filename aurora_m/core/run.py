@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 from aurora_m.core.canon import JSON, differences
-from aurora_m.core.log import Log, cpu_seconds, peak_memory_bytes
+from aurora_m.core.log import Log, peak_memory_bytes
 from aurora_m.core.step import Artifact, Runtime, Step, Work, ordered
 from aurora_m.core.store import Store, disk_errors
+from aurora_m.core.tasks import cpu_seconds, dismiss
 from aurora_m.core.units import format_duration
 
 CPU_WATTS = 12.0  # a core under load, our assumption for the energy estimate: a server CPU's 180 W over 15 cores
@@ -44,6 +45,8 @@ def _row(step: Step, rows: Mapping[str, Row], store: Store) -> Row:
     missing = [parent.name for _, parent in step.parents() if rows[parent.name].state != "have"]
     manifests = store.manifests(step.name)
     last_s = manifests[0]["seconds"] if manifests else None
+    if step.lacks:
+        return Row(step, "wait", step.lacks.what, last_s=last_s)
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         return Row(step, "wait", f"needs {missing[0]}{more}", last_s=last_s)
@@ -79,14 +82,15 @@ def run(goals: list[Step], runtime: Runtime, log: Log, names: str) -> list[Artif
     """Make the goals, reusing all that is there; every finished step gets the name `names/<step>`.
 
     A killed run loses the step it was in, or, in training, what came after the last checkpoint. What a step raises
-    has a note that names the step.
+    has a note that names the step. Missing, before anything is made, if a file is not there that a step would read.
     """
     store = Store(runtime.store)
     steps = ordered(goals)
+    check_files(steps)
     done: dict[str, Artifact] = {}
     made = 0
     with disk_errors(store.root), store.lock():
-        log.events = _whole_lines(store.events)
+        log.events, log.runs = _whole_lines(store.events), store.runs / names
         for number, step in enumerate(steps, 1):
             key = step.key({name: done[parent.name].digest for name, parent in step.parents()})
             artifact = store.find(key)
@@ -95,9 +99,17 @@ def run(goals: list[Step], runtime: Runtime, log: Log, names: str) -> list[Artif
                 made += 1
             store.point(f"{names}/{step.name}", artifact)
             done[step.name] = artifact
+    dismiss()
     if not made:
         log.say(f"nothing to do: all {len(steps)} steps are there")
     return [done[goal.name] for goal in goals]
+
+
+def check_files(goals: list[Step]) -> None:
+    """Missing if a file is not there that a step would read."""
+    for step in ordered(goals):
+        if step.lacks:
+            raise step.lacks
 
 
 def _whole_lines(events: Path) -> Path:
@@ -129,6 +141,7 @@ def _make(
         facts = step.load()(work, **inputs, **step.params)
     except BaseException as error:
         error.add_note(f"step {step.name}")
+        dismiss()
         raise
     seconds = time.monotonic() - started_s
     cpu_s = cpu_seconds() - cpu_s

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 from aurora_m.core.canon import JSON, digest
+from aurora_m.core.errors import Missing
 
 if TYPE_CHECKING:
     from aurora_m.core.log import Log
@@ -43,7 +44,15 @@ class Runtime:
     threads: int = 0  # of torch; 0: one a core
     device: str = "auto"  # cpu, cuda, or auto: cuda where there is one
     micro_batch: int = 0  # rows a forward pass; 0: the whole batch
+    replicas: int = 1  # of the weights, each divided over its share of the training processes
+    tensor: int = 1  # processes that divide each matrix, and read the same rows
+    precision: str = "auto"  # fp32, bf16, fp8, or auto: bf16 on a GPU
+    recompute: str = "none"  # blocks: their activations are made again on the way back
+    compile: bool = False  # blocks, for a GPU
+    team: object = None  # the processes that torchrun started: train.world.Team
     save_every_s: float = 5.0  # between training checkpoints, at least
+    tensorboard: Path | None = None  # the folder for TensorBoard's files
+    go_on: bool = False  # past a mark over its forgetting budget where a stage would wait for people
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,7 @@ class Step:
     inputs: Inputs = field(default_factory=lambda: MappingProxyType({}))
     params: Mapping[str, JSON] = field(default_factory=lambda: MappingProxyType({}))
     version: int = 1  # the author raises it when the bytes change on purpose
+    lacks: Missing | None = None  # what it would read that is not there: it can be planned, not run
 
     def parents(self) -> Iterator[tuple[str, "Step"]]:
         """Each input step with its dotted name."""

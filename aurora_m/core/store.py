@@ -4,6 +4,7 @@ store/
   artifacts/<step>-<12 hex>/     files, then manifest.json: written last, so a folder that has one is whole
   partial/<step>-<12 hex>/       out/ and scratch/ of a step that runs or was killed
   refs/<recipe>/<step>           the artifact that a name means now
+  runs/<recipe>/<step>/          numbers of training steps while they run, for `aurora watch`
   events.jsonl  lock
 """
 
@@ -44,6 +45,11 @@ class Store:
     def events(self) -> Path:
         """The log of all runs, one JSON object a line."""
         return self.root / "events.jsonl"
+
+    @property
+    def runs(self) -> Path:
+        """The folder of what training steps tell while they run."""
+        return self.root / "runs"
 
     def home(self, key: Mapping[str, JSON]) -> Path:
         """The folder in which the step with this key is or will be."""

@@ -49,6 +49,10 @@ def _value(hint: Any, value: Any, at: str) -> Any:
         return _plain_number(value, int, "an integer", at)
     if hint is float:
         return float(_plain_number(value, (int, float), "a number", at))
+    if hint is bool:
+        if not isinstance(value, bool):
+            raise _wrong(value, "true or false", at)
+        return value
     if hint is str:
         if not isinstance(value, str):
             raise _wrong(value, "a string", at)

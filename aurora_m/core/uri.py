@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from aurora_m.core.canon import digest, file_digest
-from aurora_m.core.errors import DataError
+from aurora_m.core.errors import DataError, Missing
 
 SAMPLE = Path(__file__).parents[1] / "sample"
 
@@ -14,7 +14,7 @@ SAMPLE = Path(__file__).parents[1] / "sample"
 def local_files(uri: str, root: Path) -> dict[str, Path]:
     """The files that a `file:` or `sample:` uri means, by names that do not depend on where they lie.
 
-    DataError if there is none.
+    Missing if there is no `file:`, DataError if there is none otherwise.
     """
     scheme, _, pattern = uri.partition(":")
     if scheme == "sample" and pattern:
@@ -28,7 +28,7 @@ def local_files(uri: str, root: Path) -> dict[str, Path]:
         files = _globbed(pattern, root)
         if not files:
             hint = "paths are relative to the folder of the recipe"
-            raise DataError(f"no file matches `{pattern}`", at=str(root), hint=hint)
+            raise Missing(f"no file matches `{pattern}`", at=str(root), hint=hint)
         return files
     raise DataError(f"`{uri}` names no file", at=uri, hint="write `file:data/*.jsonl` or `sample:texts/en`")
 

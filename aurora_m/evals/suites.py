@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aurora_m.core.canon import digest, file_digest
-from aurora_m.core.errors import DataError, RecipeError, did_you_mean
+from aurora_m.core.errors import DataError, Missing, RecipeError, did_you_mean
 from aurora_m.core.files import read_jsonl, write_jsonl
 from aurora_m.core.step import Facts, Work
 from aurora_m.core.uri import SAMPLE, local_files
@@ -85,7 +85,7 @@ SAFETY = "safety"  # the suite of the rows that nobody trains on
 
 
 def pin_suites(suites: list[str], safety: str, root: Path) -> str:
-    """Digest of all that the suites hold. RecipeError on an unknown suite, DataError on a missing file."""
+    """Digest of all that the suites hold. RecipeError on an unknown suite, Missing on a missing file."""
     return digest({suite: [_file_digest(part.path) for part in _parts(suite, safety, root)] for suite in suites})
 
 
@@ -164,5 +164,5 @@ def _parts(suite: str, safety: str, root: Path) -> tuple[Part, ...]:
 
 def _file_digest(path: Path) -> str:
     if not path.is_file():
-        raise DataError("an evaluation file is missing", at=str(path), hint="paths start at the recipe's folder")
+        raise Missing("an evaluation file is missing", at=str(path), hint="paths start at the recipe's folder")
     return file_digest(path)

@@ -8,6 +8,7 @@ from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM, LlamaConfig, L
 
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.model.load import parameters, save_model
+from aurora_m.model.shape import inner_width
 
 INIT_STD = 1.0  # over the square root of the width; with 0.02, as at large widths, small models learn slowly (LOG.md)
 
@@ -42,7 +43,7 @@ def _llama(vocab: int, eos: int, layers: int, width: int, heads: int, kv_heads: 
     config = LlamaConfig(
         vocab_size=vocab,
         hidden_size=width,
-        intermediate_size=-(-width * 8 // 3 // 32) * 32,  # two thirds of 4x, as in Llama, in whole 32s
+        intermediate_size=inner_width("llama", width),
         num_hidden_layers=layers,
         num_attention_heads=heads,
         num_key_value_heads=kv_heads,
@@ -63,7 +64,7 @@ def _gpt_bigcode(
     config = GPTBigCodeConfig(
         vocab_size=vocab,
         n_embd=width,
-        n_inner=4 * width,
+        n_inner=inner_width("gpt_bigcode", width),
         n_layer=layers,
         n_head=heads,
         n_positions=positions,

@@ -21,7 +21,7 @@ def score_spans(model: nn.Module, rows: Sequence[tuple[list[int], int]]) -> list
             raise ValueError(f"start {start} is not within 1..{len(ids)}")
     scores = [0.0] * len(rows)
     batch_tokens = BATCH_TOKENS[next(model.parameters()).device.type]
-    with torch.inference_mode():
+    with torch.no_grad():  # a model in training may be measured, and its gathered weights be used again
         for batch in _batches(rows, batch_tokens):
             for index, score in zip(batch, _score_batch(model, [rows[index] for index in batch]), strict=True):
                 scores[index] = score

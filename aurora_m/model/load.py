@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from transformers.utils import logging
 
 from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.step import Facts, Runtime, Work
-from aurora_m.core.uri import check_pin, local_files
+from aurora_m.core.uri import check_pin
+from aurora_m.model.base import GGUF, base_files
+from aurora_m.model.shape import declared, shape_of
 
 logging.set_verbosity_error()
 logging.disable_progress_bar()
@@ -68,8 +71,11 @@ def parameters(model: PreTrainedModel) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def fetch_base(work: Work, *, model: str, revision: str, pin: str) -> Facts:
-    """Bring the base model in: `hf:owner/name` at a pinned revision, or `file:folder` beside the recipe."""
+def fetch_base(work: Work, *, model: str, revision: str, pin: str, shape: dict[str, Any] | None = None) -> Facts:
+    """Bring the base model in: `hf:owner/name` at a pinned revision, or `file:` a folder or GGUF file by the recipe.
+
+    shape  what [base.shape] says of it; DataError if the model is of another
+    """
     kind, _, name = model.partition(":")
     if kind == "hf":
         from huggingface_hub import snapshot_download
@@ -77,8 +83,14 @@ def fetch_base(work: Work, *, model: str, revision: str, pin: str) -> Facts:
         snapshot_download(name, revision=revision, local_dir=work.scratch / "hub", allow_patterns=HUB_FILES)
         source = work.scratch / "hub"
     else:
-        check_pin(local_files(f"{model}/*", work.runtime.root), pin, model)
+        check_pin(base_files(model, work.runtime.root), pin, model)
         source = work.runtime.root / name
+        if name.endswith(GGUF):
+            from aurora_m.model.gguf import unpack
+
+            (work.scratch / "gguf").mkdir(exist_ok=True)
+            unpack(source, work.scratch / "gguf", model)
+            source = work.scratch / "gguf"
     if not (source / "config.json").exists():
         raise DataError(
             "no config.json in the base model's folder", at=model, hint="give a folder saved by transformers"
@@ -87,7 +99,21 @@ def fetch_base(work: Work, *, model: str, revision: str, pin: str) -> Facts:
         raise DataError(
             "no tokenizer.json in the base model's folder", at=model, hint="save a fast tokenizer beside the weights"
         )
+    if shape:
+        _check_shape(shape, json.loads((source / "config.json").read_text()))
     loaded = load_model(source)
     save_model(loaded, work.out, source)
     config = AutoConfig.from_pretrained(work.out)
     return {"architecture": config.model_type, "parameters": parameters(loaded), "revision": revision}
+
+
+def _check_shape(said: dict[str, Any], config: dict[str, Any]) -> None:
+    found, wanted = shape_of(config), declared(said)
+    if found is None:
+        what = f"the base is a `{config.get('model_type')}`, whose shape Aurora does not know"
+        raise DataError(what, at="base.shape", hint="leave the table out")
+    for name, value in asdict(wanted).items():
+        there = getattr(found, name)
+        if there != value:
+            what = f"the base has {name} = {json.dumps(there)}, and the recipe says {json.dumps(value)}"
+            raise DataError(what, at="base.shape", hint="correct the table, or leave it out")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 
 from aurora_m.core.errors import RecipeError, did_you_mean
-from aurora_m.recipe.shape import Mixture, Recipe, Stage, Tune
+from aurora_m.recipe.shape import Anchor, Mixture, Recipe, Scratch, Shape, Stage, Training
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # what can be a folder anywhere
 
@@ -13,9 +13,14 @@ RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
     "seed": (lambda n: 0 <= n < 2**32, "write an integer from 0 to 4294967295"),
     "near": (lambda n: 0 < n <= 1, "write a number above 0 and up to 1"),
     **dict.fromkeys(("reviewers", "epochs", "max_new_tokens", "max_held"), (lambda n: n >= 1, "write 1 or more")),
-    "weight_decay": (lambda n: n >= 0, "write 0 or more"),
+    **dict.fromkeys(("weight_decay", "expand", "kl", "l2"), (lambda n: n >= 0, "write 0 or more")),
+    **dict.fromkeys(("rank", "alpha"), (lambda n: n >= 1, "write 1 or more")),
     "beta2": (lambda n: 0 <= n < 1, "write a number from 0 and below 1"),
     "clip": (lambda n: n > 0, "write a number above 0"),
+    "ema": (lambda n: 0 <= n < 1, "write a number from 0 and below 1"),
+    "spike": (lambda n: n >= 3, "write 3 standard deviations or more"),
+    "marks": (lambda n: n >= 1, "write 1 or more"),
+    "max_old_rise": (lambda n: n >= 0, "write 0 or more"),
     "boilerplate": (lambda n: n == 0 or n >= 2, "write 2 pages or more, or 0 for none"),
     "max_docs": (lambda n: n >= 10, "write 10 or more"),
     "max_bytes": (lambda n: n >= 1, "write 1 or more"),
@@ -34,7 +39,7 @@ LANGUAGES = frozenset(
 def check(recipe: Recipe) -> None:
     """Check all that concerns more than one value. RecipeError names the first thing that is wrong."""
     _named(recipe.name, "name")
-    for table in ("source", "curate", "quality", "register", "mixture", "tune"):
+    for table in ("source", "curate", "quality", "register", "mixture", "tune", "shards"):
         for name in getattr(recipe, table):
             _named(name, f"{table}.{name}")
     _check_base(recipe)
@@ -44,8 +49,10 @@ def check(recipe: Recipe) -> None:
         _share(source.held_out, f"source.{name}.held_out", below=1.0)
         if source.uri.startswith("hf:"):
             _pinned(source.revision, f"source.{name}.revision")
+    _check_shards(recipe)
     for name, curate in recipe.curate.items():
         _check_ranges(curate, f"curate.{name}.")
+        _share(curate.repo_marks, f"curate.{name}.repo_marks")
     _check_models(recipe)
     for name, mixture in recipe.mixture.items():
         _check_mixture(mixture, recipe, f"mixture.{name}")
@@ -78,19 +85,44 @@ def _check_base(recipe: Recipe) -> None:
     if base.model.startswith("hf:"):
         _pinned(base.revision, "base.revision")
     right = base.model.startswith(("hf:", "file:")) or base.model == ""
-    _need(right, f"`{base.model}` is not a model", "base.model", "write hf:owner/name or file:folder")
+    _need(right, f"`{base.model}` is not a model", "base.model", "write hf:owner/name, file:folder or file:model.gguf")
     if scratch:
         at = "base.scratch.tokenizer_sources"
         _need(bool(scratch.tokenizer_sources), "the tokenizer has nothing to learn from", at, "name a source or more")
         for name in scratch.tokenizer_sources:
             known(name, recipe.source, at, "source")
-        one = scratch.arch != "gpt_bigcode" or scratch.kv_heads == 1
-        _need(one, "gpt_bigcode has one key-value head", "base.scratch.kv_heads", "write kv_heads = 1")
-        least = min(scratch.layers, scratch.width, scratch.heads, scratch.kv_heads)
-        _need(least >= 1, "a model has no layers, width or heads", "base.scratch", "write 1 or more")
-        divide = scratch.width % scratch.heads == 0 and scratch.heads % scratch.kv_heads == 0
-        hint = "heads must divide width, kv_heads must divide heads"
-        _need(divide, "width, heads and kv_heads do not divide", "base.scratch", hint)
+        _check_shape(scratch, "base.scratch")
+    if base.extend:
+        hint = "leave [base.extend] out, and write a larger `vocab`"
+        _need(not scratch, "a base from scratch learns its tokens itself", "base.extend", hint)
+        _need(base.extend.tokens >= 1, "there are no new tokens", "base.extend.tokens", "write 1 or more")
+        _check_sources(base.extend.sources, recipe, "base.extend.sources")
+    if base.shape:
+        _need(not scratch, "a base from scratch has two shapes", "base.shape", "leave it out")
+        _check_shape(base.shape, "base.shape")
+
+
+def _check_shape(shape: Scratch | Shape, at: str) -> None:
+    one = shape.arch != "gpt_bigcode" or shape.kv_heads == 1
+    _need(one, "gpt_bigcode has one key-value head", f"{at}.kv_heads", "write kv_heads = 1")
+    least = min(shape.layers, shape.width, shape.heads, shape.kv_heads)
+    _need(least >= 1, "a model has no layers, width or heads", at, "write 1 or more")
+    divide = shape.width % shape.heads == 0 and shape.heads % shape.kv_heads == 0
+    hint = "heads must divide width, kv_heads must divide heads"
+    _need(divide, "width, heads and kv_heads do not divide", at, hint)
+
+
+def _check_shards(recipe: Recipe) -> None:
+    """What comes tokenized: by the tokenizer of the base, as it is."""
+    for name, shards in recipe.shards.items():
+        at = f"shards.{name}"
+        _need(name not in recipe.source, f"`{name}` is a source and shards", at, "give each its own name")
+        known(shards.lang, LANGUAGES, f"{at}.lang", "language")
+        right = shards.uri.startswith("megatron:") and shards.uri != "megatron:"
+        _need(right, f"`{shards.uri}` is no place of tokens", f"{at}.uri", "write `megatron:PREFIX`")
+        own = bool(recipe.base.scratch or recipe.base.extend)
+        hint = "make it a [source] of text, or go on from the base's own tokenizer"
+        _need(not own, "tokens of the base are not those of a tokenizer that the run makes", at, hint)
 
 
 def _check_models(recipe: Recipe) -> None:
@@ -123,15 +155,29 @@ def _check_sources(names: Iterable[str], recipe: Recipe, at: str) -> None:
 def _check_mixture(mixture: Mixture, recipe: Recipe, at: str) -> None:
     for part in ("weights", "replay_weights", "fim"):
         for name in getattr(mixture, part):
-            known(name, recipe.source, f"{at}.{part}", "source")
+            known(name, {**recipe.source, **recipe.shards}, f"{at}.{part}", "source")
             _share(getattr(mixture, part)[name], f"{at}.{part}.{name}")
     _share(mixture.replay, f"{at}.replay", below=1.0)
-    for part in ("weights", *(["replay_weights"] if mixture.replay else [])):
+    _check_balance(mixture, recipe, at)
+    declared = [] if mixture.sources else ["weights"]
+    for part in (*declared, *(["replay_weights"] if mixture.replay else [])):
         total = sum(getattr(mixture, part).values())
         hint = "change the weights so that they add up to 1"
         _need(abs(total - 1) <= 1e-6, f"the weights add up to {total:g}, not to 1", f"{at}.{part}", hint)
     budget = mixture.tokens >= 1 and mixture.max_epochs > 0
     _need(budget, "a mixture needs a positive budget", at, "set `tokens` and `max_epochs` above 0")
+
+
+def _check_balance(mixture: Mixture, recipe: Recipe, at: str) -> None:
+    one = bool(mixture.weights) != bool(mixture.sources)
+    _need(one, "a mixture needs either `weights` or `sources`", at, "declare shares, or name sources to be balanced")
+    for name in mixture.sources:
+        known(name, {**recipe.source, **recipe.shards}, f"{at}.sources", "source")
+        _need(mixture.sources.count(name) == 1, f"`{name}` is named twice", f"{at}.sources", "name it once")
+        again = mixture.replay > 0 and mixture.replay_weights.get(name, 0.0) > 0
+        _need(not again, f"`{name}` is also replayed", f"{at}.sources", "name it in one of the two, or write `weights`")
+    _share(mixture.alpha, f"{at}.alpha")
+    _need(bool(mixture.sources) or not mixture.alpha, "nothing is balanced", f"{at}.alpha", "write it with `sources`")
 
 
 def _check_stages(recipe: Recipe) -> None:
@@ -150,7 +196,7 @@ def _check_stages(recipe: Recipe) -> None:
         _check_training(stage, at, recipe)
         tokens = recipe.mixture[stage.mixture].tokens
         hint = "warm up for a small share of the mixture's tokens"
-        _need(stage.warmup < tokens, "the warm-up is as long as the stage", f"{at}.warmup", hint)
+        _need(stage.warmup < (stage.horizon or tokens), "the warm-up is as long as the stage", f"{at}.warmup", hint)
         hint = "make `batch` smaller or the mixture's `tokens` larger"
         _need(stage.batch <= tokens, "the mixture does not fill one batch", f"{at}.batch", hint)
         made.append(stage.name)
@@ -168,11 +214,12 @@ def _check_stages(recipe: Recipe) -> None:
         made.append(name)
 
 
-def _check_training(stage: Stage | Tune, at: str, recipe: Recipe) -> None:
+def _check_training(stage: Training, at: str, recipe: Recipe) -> None:
     whole = stage.row_tokens >= 2 and stage.batch >= 1 and stage.batch % stage.row_tokens == 0
     what = f"a batch of {stage.batch} tokens is no whole number of rows of {stage.row_tokens}"
     _need(whole, what, f"{at}.batch", "make `batch` a multiple of `row_tokens`")
-    positions = recipe.base.scratch.positions if recipe.base.scratch else stage.row_tokens
+    shape = recipe.base.scratch or recipe.base.shape
+    positions = shape.positions if shape else stage.row_tokens
     what = f"rows of {stage.row_tokens} tokens do not fit {positions} positions"
     _need(stage.row_tokens <= positions, what, f"{at}.row_tokens", "make rows shorter or `positions` larger")
     falls = 0 <= stage.end_lr <= stage.peak_lr and stage.peak_lr > 0
@@ -180,6 +227,87 @@ def _check_training(stage: Stage | Tune, at: str, recipe: Recipe) -> None:
     _need(falls, what, at, "0 <= end_lr <= peak_lr, and peak_lr above 0")
     _share(stage.decay_share, f"{at}.decay_share")
     _check_ranges(stage, f"{at}.")
+    _check_parts(stage, at)
+    _check_curve(stage, at, recipe)
+    _check_budget(stage, at, recipe)
+    if stage.anchor:
+        _check_anchor(stage, stage.anchor, f"{at}.anchor", recipe)
+
+
+def _check_parts(stage: Training, at: str) -> None:
+    """What of the model learns."""
+    if stage.lora:
+        _check_ranges(stage.lora, f"{at}.lora.")
+        others = [key for key in ("train", "expand") if getattr(stage, key)]
+        what = f"`lora` and `{min(others, default='')}` each say what learns"
+        _need(not others, what, f"{at}.lora", "leave one of them out: with `lora` nothing but the adapters learns")
+
+
+def _check_curve(stage: Training, at: str, recipe: Recipe) -> None:
+    """The learning rate's curve, and what goes on from an earlier step: the curve, or the optimizer's state."""
+    if stage.schedule == "infinite":
+        falls = stage.end_lr <= stage.constant_lr <= stage.peak_lr and stage.constant_lr > 0
+        what = f"an infinite schedule holds {stage.constant_lr:g}"
+        _need(falls, what, f"{at}.constant_lr", "end_lr <= constant_lr <= peak_lr, and constant_lr above 0")
+        hint = "set `end_lr` above 0, or decay_share = 0 for no annealing"
+        _need(stage.end_lr > 0 or not stage.decay_share, "it cannot anneal to 0", f"{at}.end_lr", hint)
+    others = {**{other.name: other for other in recipe.stage}, **recipe.tune}
+    if stage.continues or stage.optimizer_state == "reuse":
+        key = "continues" if stage.continues else "optimizer_state"
+        known(stage.start, others, f"{at}.{key}", "training step of this recipe")
+    if stage.optimizer_state == "reuse":
+        before = others[stage.start]
+        same = (before.optimizer, before.train, before.expand, before.lora)
+        right = same == (stage.optimizer, stage.train, 0, stage.lora) and not stage.expand and not stage.lora
+        hint = "use the same `optimizer` and `train` in both, and neither `expand` nor `lora`; or start fresh"
+        _need(right, f"`{stage.start}` leaves no optimizer state that fits", f"{at}.optimizer_state", hint)
+    if not stage.continues:
+        return
+    before = others[stage.start]
+    shape = ("schedule", "peak_lr", "end_lr", "warmup", "constant_lr", "cooldown", "horizon")
+    for key in (*shape, *(["decay_share"] if stage.horizon else [])):
+        what = f"the curve goes on from `{stage.start}`, whose `{key}` is {getattr(before, key)}"
+        _need(getattr(stage, key) == getattr(before, key), what, f"{at}.{key}", "write the same in both")
+    if stage.schedule != "constant" and not stage.horizon:
+        ended = stage.schedule == "cosine" or before.decay_share > 0
+        hint = "set `horizon`, the tokens of the whole curve, in both" + (
+            "" if stage.schedule == "cosine" else f", or decay_share = 0 in `{stage.start}`"
+        )
+        _need(not ended, f"the curve ended with `{stage.start}`", f"{at}.continues", hint)
+
+
+def _check_budget(stage: Training, at: str, recipe: Recipe) -> None:
+    """How far old languages may fall, and what follows."""
+    if not stage.max_old_rise:
+        need = stage.over_budget == "warn"
+        _need(need, "there is no budget to be over", f"{at}.over_budget", "set `max_old_rise`, or leave it out")
+        return
+    _need(bool(recipe.evals.old), "no language is old", f"{at}.max_old_rise", "name one or more in `evals.old`")
+    _need(stage.start != "scratch", "a base is compared with itself", f"{at}.max_old_rise", "leave the budget out")
+    if stage.over_budget == "raise":
+        mixture = recipe.mixture.get(getattr(stage, "mixture", ""))
+        right = isinstance(stage, Stage) and mixture is not None and mixture.replay > 0
+        hint = "give the stage's mixture some `replay`; a tuning can `warn` or `pause`"
+        _need(right, "there is no replay to raise", f"{at}.over_budget", hint)
+
+
+def _check_anchor(stage: Training, anchor: Anchor, at: str, recipe: Recipe) -> None:
+    _check_ranges(anchor, f"{at}.")
+    _need(stage.start != "scratch", "a start from scratch is nothing to hold on to", at, "leave the anchor out")
+    _need(anchor.kl > 0 or anchor.l2 > 0, "the anchor holds nothing", at, "set `kl` or `l2` above 0")
+    hint = "leave `l2` out: adapters start from nothing"
+    _need(not (stage.lora and anchor.l2), "`l2` holds weights that `lora` does not move", f"{at}.l2", hint)
+    if not anchor.kl:
+        none = not anchor.mixture and not anchor.batch
+        _need(none, "the anchor's text is not read", at, "set `kl` above 0, or leave out `mixture` and `batch`")
+        return
+    known(anchor.mixture, recipe.mixture, f"{at}.mixture", "mixture")
+    whole = anchor.batch >= 1 and anchor.batch % stage.row_tokens == 0
+    what = f"a batch of {anchor.batch} tokens is no whole number of rows of {stage.row_tokens}"
+    _need(whole, what, f"{at}.batch", "make `batch` a multiple of `row_tokens`")
+    fills = anchor.batch <= recipe.mixture[anchor.mixture].tokens
+    hint = "make `batch` smaller or the mixture's `tokens` larger"
+    _need(fills, "the mixture does not fill one batch", f"{at}.batch", hint)
 
 
 def _check_evals(recipe: Recipe) -> None:

@@ -1,7 +1,7 @@
 """The shapes of a recipe: frozen dataclasses, one for each table."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from aurora_m.core.typed import Count
@@ -22,12 +22,38 @@ class Scratch:
 
 
 @dataclass(frozen=True)
+class Shape:
+    """The shape of a base that is not there yet, by which a run is planned; checked when the base is fetched."""
+
+    arch: Literal["llama", "gpt_bigcode"]
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    positions: Count
+    vocab: Count
+    inner: Count = Count(0)  # noqa: RUF009  # width of the feed-forward layers; 0: as in a base from scratch
+    tied: bool = True  # the head is the embeddings
+
+
+@dataclass(frozen=True)
+class Extend:
+    """New tokens for the base's tokenizer, learned on some sources, and rows for them in the model."""
+
+    tokens: Count
+    sources: tuple[str, ...]  # that they are learned on
+    init: Literal["subtokens", "mean", "random"] = "subtokens"  # a row: mean of its parts' rows, mean of all, or noise
+
+
+@dataclass(frozen=True)
 class Base:
     """The model to go on from: a Hugging Face folder or pinned hub id, or one from scratch."""
 
-    model: str = ""  # hf:owner/name or file:folder
+    model: str = ""  # hf:owner/name, file:folder or file:model.gguf
     revision: str = ""  # the commit of a hub model, 40 hex digits
     scratch: Scratch | None = None
+    shape: Shape | None = None
+    extend: Extend | None = None
 
 
 @dataclass(frozen=True)
@@ -44,11 +70,21 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Shards:
+    """Text that comes already tokenized, by the base's tokenizer; read as it stands, without curation."""
+
+    uri: str  # megatron:PREFIX of pairs PREFIX.bin and PREFIX.idx
+    lang: str
+    license: str
+
+
+@dataclass(frozen=True)
 class Curate:
     """Which documents stay, as one expression over columns and named rules, and how those that stay are rewritten."""
 
     keep: str
     mask: tuple[str, ...] = ()
+    repo_marks: float = 0.0  # of code: probability of each of the marks of repository, file and stars before it
     boilerplate: int = 0  # drop lines that stand on so many pages of one site; 0: none
     words: str = ""  # file:GLOB of terms, one a line, that count as toxic beside those that ship
 
@@ -92,39 +128,90 @@ class Mixture:
     """What a stage reads: a budget, shares of new sources, and a declared share of replay."""
 
     tokens: Count
-    weights: Mapping[str, float]  # of what is not replay; they add up to 1
+    weights: Mapping[str, float] = field(default_factory=dict)  # of what is not replay; they add up to 1
     unit: Literal["bytes", "documents", "tokens"] = "bytes"  # what weights and replay are shares of
     replay: float = 0.0
     replay_weights: Mapping[str, float] = field(default_factory=dict)
     max_epochs: float = 4.0  # Muennighoff et al. 2023 (arXiv 2305.16264): up to 4 is nearly as good as new
     fim: Mapping[str, float] = field(default_factory=dict)  # share of documents to fill in the middle of
+    sources: tuple[str, ...] = ()  # instead of weights: balanced by their sizes, none read more than `max_epochs` times
+    alpha: float = 0.0  # shares as size to this power: 0 for equal parts (UniMax), 1 for parts as large as the sources
+    packing: Literal["concat", "best_fit"] = "concat"  # documents end to end, or whole where they fit a row
 
     def shares(self) -> dict[str, float]:
-        """The share of every source, replay included; they add up to 1."""
+        """The declared share of every source, replay included; they add up to 1, or, with `sources`, to the replay."""
         shares = {name: weight * (1 - self.replay) for name, weight in self.weights.items()}
         for name, weight in self.replay_weights.items():
             shares[name] = shares.get(name, 0.0) + weight * self.replay
         return {name: share for name, share in shares.items() if share > 0}
 
+    def more_replay(self, share: float) -> "Mixture":
+        """Nothing but replay: as much as this mixture has, and a further share of its tokens."""
+        tokens = Count(round(self.tokens * (self.replay + share)))
+        return replace(self, tokens=tokens, weights=self.replay_weights, replay=0.0, replay_weights={}, sources=())
+
+    def reads(self) -> list[str]:
+        """All sources that are read, those that are balanced last."""
+        return [*self.shares(), *self.sources]
+
 
 @dataclass(frozen=True)
-class Stage:
-    """One training stage over a mixture."""
+class Anchor:
+    """What holds a model near the one that it starts from."""
 
-    name: str
-    start: str  # `base`, an earlier stage, or `scratch`
-    mixture: str
+    kl: float = 0.0  # weight of KL(start || model), in nats a token
+    mixture: str = ""  # of text like that which the start learned from, on which `kl` is measured
+    batch: Count = Count(0)  # noqa: RUF009  # tokens of it an optimizer step, besides the stage's own
+    l2: float = 0.0  # weight of half the squared distance of the weights
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Low-rank adapters, merged into the weights at the end."""
+
+    rank: int
+    alpha: int = 32  # an adapter's product is scaled by alpha / rank
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What every training step says: where it starts, how long its rows are, and how fast it learns."""
+
+    start: str  # `base`, an earlier model, or `scratch`
     row_tokens: Count
     batch: Count  # tokens an optimizer step
     peak_lr: float
     end_lr: float
     warmup: Count  # tokens
-    schedule: Literal["cosine", "wsd", "constant"] = "cosine"
-    decay_share: float = 0.2  # of a wsd schedule
+    schedule: Literal["cosine", "wsd", "infinite", "constant"] = "cosine"
+    decay_share: float = 0.2  # of a wsd or infinite schedule
+    cooldown: Count = Count(0)  # noqa: RUF009  # tokens in which an infinite schedule goes from the peak to `constant_lr`
+    constant_lr: float = 0.0  # that an infinite schedule holds
+    horizon: Count = Count(0)  # noqa: RUF009  # tokens of the whole curve; 0: where this step ends
+    continues: bool = False  # goes on along the curve of the model it starts from
+    optimizer_state: Literal["fresh", "reuse"] = "fresh"  # reuse: of the model it starts from
     optimizer: Literal["adamw", "muon"] = "adamw"
     weight_decay: float = 0.1
     beta2: float = 0.95
     clip: float = 1.0
+    train: tuple[str, ...] = ()  # patterns of the names of the weights that learn; none: all, or the new blocks
+    expand: int = 0  # blocks to insert, which change nothing before they learn
+    lora: Lora | None = None  # adapters learn, and the model's own weights do not
+    anchor: Anchor | None = None
+    ema: float = 0.0  # decay of the average of the weights that becomes the model; 0: the last weights do
+    guard: Literal["stop", "skip", "rewind"] = "stop"  # what a step that is not finite, or a spike, leads to
+    spike: float = 8.0  # robust standard deviations above the last steps; `stop` knows no spikes
+    marks: int = 4  # even distances at which the model is measured
+    max_old_rise: float = 0.0  # relative rise of bits per byte of an old language over the base; 0: no budget
+    over_budget: Literal["warn", "pause", "raise"] = "warn"  # raise: more replay for the rest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(Training):
+    """One training stage over a mixture."""
+
+    name: str
+    mixture: str
 
 
 @dataclass(frozen=True)
@@ -142,25 +229,13 @@ class Review:
     reviewers: int = 2
 
 
-@dataclass(frozen=True)
-class Tune:
+@dataclass(frozen=True, kw_only=True)
+class Tune(Training):
     """Supervised tuning on the reviewed safety rows, between rows of replay."""
 
-    start: str
     epochs: int
-    row_tokens: Count
-    batch: Count
-    peak_lr: float
-    end_lr: float
-    warmup: Count
     mixture: str = ""  # what the replay is read from
     replay: float = 0.0  # share of rows
-    schedule: Literal["cosine", "wsd", "constant"] = "cosine"
-    decay_share: float = 0.2
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    weight_decay: float = 0.1
-    beta2: float = 0.95
-    clip: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -202,11 +277,17 @@ class Recipe:
     redteam: Redteam | None = None
     review: Review | None = None
     tune: Mapping[str, Tune] = field(default_factory=dict)
+    shards: Mapping[str, Shards] = field(default_factory=dict)
 
     def models(self) -> list[str]:
         """The chain of models in the order they are made, the base first."""
         return list(dict.fromkeys(["base", *(stage.name for stage in self.stage), *self.tune]))
 
     def shares(self, training: Stage | Tune) -> dict[str, float]:
-        """The sources that a training step reads, with their shares."""
+        """The sources that a training step reads, with their declared shares."""
         return self.mixture[training.mixture].shares() if training.mixture else {}
+
+    def mixtures(self, training: Stage | Tune) -> list[str]:
+        """The mixtures that a training step reads: its own, and its anchor's."""
+        found = [training.mixture, training.anchor.mixture if training.anchor else ""]
+        return [name for name in found if name]

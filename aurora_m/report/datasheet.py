@@ -31,6 +31,7 @@ from aurora_m.report.record import name_of, title_of
 MOST_CLAUSES = 7  # told apart in the plot; the table has all
 CLAUSE_CHARS = 28  # of a clause in the plot's legend
 NOT_KNOWN = "Not known to this run: "
+BALANCED = "balanced by size"
 
 
 def datasheet(
@@ -292,11 +293,11 @@ def uses(sheet: Sheet) -> Iterator[Block]:
     groups: list[Group] = []
     trainings: dict[str, Stage | Tune] = {stage.name: stage for stage in recipe.stage} | {**recipe.tune}
     for name, training in trainings.items():
-        if shares := recipe.shares(training):
-            unit = recipe.mixture[training.mixture].unit
-            groups.append(
-                (name, [[Code(source), f"{percent(share, 1)} of {unit}"] for source, share in shares.items()])
-            )
+        for which in dict.fromkeys(recipe.mixtures(training)):
+            mixture = recipe.mixture[which]
+            step = name if which == training.mixture else f"{name}, anchor"
+            said = {source: f"{percent(share, 1)} of {mixture.unit}" for source, share in mixture.shares().items()}
+            groups.append((step, [[Code(source), said.get(source, BALANCED)] for source in mixture.reads()]))
     if groups:
         yield Table("What each training step is to read", ["step", "source", "declared share"], groups, words=(1,))
     yield Text(

@@ -6,7 +6,10 @@ Resume, another batch size and another number of devices read the same rows beca
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,10 +18,14 @@ from aurora_m.core.errors import RecipeError
 from aurora_m.core.files import read_json
 from aurora_m.core.step import Artifact
 from aurora_m.tokens.fim import infill
-from aurora_m.tokens.mixture import FILE
+from aurora_m.tokens.mixture import FILE, PACKS
+from aurora_m.tokens.packing import Concatenated, Packed, Rows
 from aurora_m.tokens.shards import Shards
+from aurora_m.tokens.tokenizer import fim_ids, open_tokenizer
 
 BLOCK = 256  # rows within which the shares are exact to one row a source
+TOGETHER = 16  # blocks whose places are found at once: to permute few numbers costs as much as to permute many
+STRIDE, WORD = 0x9E3779B97F4A7C15, 2**64 - 1  # splitmix64's
 
 
 @dataclass(frozen=True)
@@ -32,13 +39,21 @@ class Row:
     epoch: int
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where a row comes from."""
 
     source: str
     epoch: int
     row: int  # in the source
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a document in a row, before infilling: tokens `first` to `last` - 1 of it."""
+
+    doc: str
+    first: int
+    last: int
 
 
 class Stream:
@@ -48,94 +63,111 @@ class Stream:
         self, mixture: Artifact, shards: Mapping[str, Artifact], seed: int, fim: tuple[int, int, int] | None
     ) -> None:
         """Open the shards of a mixture; `fim` are the tokenizer's infilling marks. RecipeError if they are missed."""
-        plan = read_json(mixture.path / FILE)
-        self.names = sorted(plan["sources"])
-        self.row_tokens, self.num_rows = int(plan["row_tokens"]), int(plan["rows"])
+        self.plan = read_json(mixture.path / FILE)
+        self.names = sorted(self.plan["sources"])
+        self.row_tokens, self.num_rows = int(self.plan["row_tokens"]), int(self.plan["rows"])
         self.seed, self.fim = seed, fim
-        self.sources = [plan["sources"][name] for name in self.names]
+        self.sources = [self.plan["sources"][name] for name in self.names]
         if fim is None and any(source["fim"] for source in self.sources):
             what, hint = "the base's tokenizer has no marks for infilling", "leave `fim` out of the mixture"
             raise RecipeError(what, at="mixture: fim", hint=hint)
         self.shards = {name: Shards.of(shards[name]) for name in self.names}
-        total = sum(Fraction(s["token_share"]) for s in self.sources)
-        self.cumulative = [Fraction(0)]
-        for source in self.sources:
-            self.cumulative.append(self.cumulative[-1] + Fraction(source["token_share"]) / total)
-        self._block = lru_cache(maxsize=4)(self._make_block)
+        self._rows = lru_cache(maxsize=None)(partial(self._open, mixture.path / PACKS))
+        total = sum(Fraction(s["row_share"]) for s in self.sources)
+        shares = [Fraction(source["row_share"]) / total for source in self.sources]
+        self.cumulative = [Fraction(0), *accumulate(shares)]
+        self._places = lru_cache(maxsize=2)(self._make_places)
+
+    def _open(self, packs: Path, name: str) -> tuple[Rows, float]:
+        """The rows of a source, and what share of its documents is filled in."""
+        shards, packed = self.shards[name], self.plan["packing"] == "best_fit"
+        rows = Packed.open(shards, self.row_tokens, packs / name) if packed else Concatenated(shards, self.row_tokens)
+        return rows, float(self.plan["sources"][name]["fim"])
 
     def __len__(self) -> int:
         return self.num_rows
 
     def __getitem__(self, index: int) -> Row:
         place = self.where(index)
-        shards = self.shards[place.source]
-        start = place.row * self.row_tokens
-        tokens = shards.read(start, self.row_tokens + 1)
-        first, last = shards.docs_between(start, start + self.row_tokens + 1)
-        starts = np.maximum(shards.doc_starts[first:last] - start, 0)
-        rate = self.sources[self.names.index(place.source)]["fim"]
-        if rate and self.fim:
-            tokens, starts = infill(tokens, starts, rate, self.fim, seed=(self.seed, index))
-        positions = positions_of(
-            np.maximum(starts - 1, 0), self.row_tokens
-        )  # a document begins at the end token before it
-        return Row(tokens, positions, np.ones(self.row_tokens, np.float32), place.source, place.epoch)
+        rows, rate = self._rows(place.source)
+        fill = partial(infill, rate=rate, marks=self.fim, seed=(self.seed, index)) if rate and self.fim else None
+        tokens, starts, weights = rows.row(place.row, fill)
+        positions = positions_of(starts - (starts > 0), self.row_tokens)  # it begins at the end token before it
+        return Row(tokens, positions, weights, place.source, place.epoch)
 
     def where(self, index: int) -> Place:
         """Where row `index` comes from. IndexError outside the stream."""
         if not 0 <= index < self.num_rows:
             raise IndexError(f"row {index} of {self.num_rows}")
-        block, offset = divmod(index, BLOCK)
-        sources, epochs, rows = self._block(block)
-        return Place(self.names[sources[offset]], int(epochs[offset]), int(rows[offset]))
+        return self._places(index // (BLOCK * TOGETHER))[index % (BLOCK * TOGETHER)]
 
-    def doc_ids(self, index: int) -> list[str]:
-        """The ids of the documents in row `index`."""
+    def parts(self, index: int) -> list[Part]:
+        """The parts of documents in row `index`, in order."""
         place = self.where(index)
-        start = place.row * self.row_tokens
-        shards = self.shards[place.source]
-        return shards.doc_ids(*shards.docs_between(start, start + self.row_tokens + 1))
+        shards, found = self.shards[place.source], []
+        for start, stop in self._rows(place.source)[0].spans(place.row):
+            first, bounds = shards.docs_between(start, stop)
+            ids = shards.doc_ids(first, first + len(bounds) - 1)
+            for name, begin, end in zip(ids, bounds.tolist(), bounds[1:].tolist(), strict=False):
+                found.append(Part(name, max(start, begin) - begin, min(stop, end) - begin))
+        return found
 
-    def _taken(self, block: int) -> np.ndarray:
+    def _taken(self, block: int) -> list[int]:
         """Rows of each source in all blocks before `block`; they add up to `block * BLOCK`."""
-        floors = [int(share * block * BLOCK) for share in self.cumulative]
-        return np.diff(floors)
+        floors = [share.numerator * block * BLOCK // share.denominator for share in self.cumulative]
+        return [after - before for before, after in pairwise(floors)]
 
-    def _make_block(self, block: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Source number, epoch and row of every row of a block, shuffled."""
-        before, after = self._taken(block), self._taken(block + 1)
-        sources = np.repeat(np.arange(len(self.names)), after - before)
-        epochs, rows = np.zeros(BLOCK, np.int64), np.zeros(BLOCK, np.int64)
-        for number, source in enumerate(self.sources):
-            mine = sources == number
-            turn = np.arange(before[number], after[number])
-            size = source["rows_an_epoch"]
-            epochs[mine], turn = turn // size, turn % size
-            for epoch in np.unique(epochs[mine]):
-                these = np.flatnonzero(mine)[epochs[mine] == epoch]
-                chosen = turn[epochs[mine] == epoch]
-                rows[these] = permute(chosen, size, mixed(self.seed, key_of(self.names[number]), int(epoch)))
-        order = np.argsort(scatter(np.arange(BLOCK, dtype=np.uint64), mixed(self.seed, -1, block)), kind="stable")
-        return sources[order], epochs[order], rows[order]
+    def _make_places(self, group: int) -> list[Place]:
+        """Where the rows of `TOGETHER` blocks, or of those that are left, come from, each block shuffled."""
+        first, last = group * TOGETHER, min((group + 1) * TOGETHER, -(-self.num_rows // BLOCK))
+        taken = [self._taken(block) for block in range(first, last + 1)]
+        blocks: list[list[Place]] = [[] for _ in range(first, last)]
+        for name, source, ends in zip(self.names, self.sources, zip(*taken, strict=True), strict=True):
+            rows = self._rows_between(name, source["rows_an_epoch"], ends[0], ends[-1])
+            for places, before, after in zip(blocks, ends, ends[1:], strict=False):
+                places += rows[before - ends[0] : after - ends[0]]
+        found = []
+        for block, places in enumerate(blocks, first):
+            keys = scatter(np.arange(BLOCK, dtype=np.uint64), mixed(self.seed, -1, block))
+            found += [places[at] for at in np.argsort(keys, kind="stable").tolist()]
+        return found
+
+    def _rows_between(self, name: str, size: int, first: int, last: int) -> list[Place]:
+        """The rows of a source from its `first` turn to `last`: each epoch of `size` in an order of its own."""
+        found: list[Place] = []
+        for epoch in range(first // size, -(-last // size)):
+            turns = np.arange(max(first, epoch * size), min(last, (epoch + 1) * size)) - epoch * size
+            rows = permute(turns, size, mixed(self.seed, key_of(name), epoch))
+            found += [Place(name, epoch, row) for row in rows.tolist()]
+        return found
+
+
+def stage_stream(
+    mixture: Artifact, shards: Mapping[str, Artifact], tokenizer: Artifact, seed: int, name: str
+) -> Stream:
+    """The rows of a mixture in an order of the stage's own, so that replay does not read first what the base did."""
+    return Stream(mixture, shards, mixed(seed, key_of(name)), fim_ids(open_tokenizer(tokenizer.path)))
 
 
 def positions_of(starts: np.ndarray, length: int) -> np.ndarray:
     """Position ids of a row of `length` inputs in which documents begin at `starts` (the first is 0)."""
-    starts = starts[starts < length]
-    positions: np.ndarray = np.arange(length) - np.repeat(starts, np.diff([*starts, length]))
+    count = np.arange(length)
+    positions = count.copy()
+    for start, stop in pairwise([*starts.tolist(), length]):
+        positions[start:stop] = count[: max(0, min(stop, length) - start)]
     return positions
 
 
 def scatter(values: np.ndarray, key: int) -> np.ndarray:
     """Hash uint64 values with a key: splitmix64's finalizer (Steele et al. 2014), the same on every machine."""
-    with np.errstate(over="ignore"):
-        x = values.astype(np.uint64) + np.uint64(key & (2**64 - 1)) * np.uint64(0x9E3779B97F4A7C15)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        hashed: np.ndarray = x ^ (x >> np.uint64(31))
+    x = values.astype(np.uint64) + np.uint64(key * STRIDE & WORD)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    hashed: np.ndarray = x ^ (x >> np.uint64(31))
     return hashed
 
 
+@lru_cache(maxsize=1024)
 def key_of(name: str) -> int:
     """A 64-bit key from a name: rows keep their order when other sources come or go."""
     return int(digest(name)[:16], 16)
@@ -145,7 +177,7 @@ def mixed(*keys: int) -> int:
     """One 64-bit key from several integers."""
     state = 0
     for key in keys:
-        state = int(scatter(np.array([(state + key) & (2**64 - 1)], np.uint64), 0x5851F42D4C957F2D)[0])
+        state = int(scatter(np.array([(state + key) & WORD], np.uint64), 0x5851F42D4C957F2D)[0])
     return state
 
 

@@ -42,19 +42,23 @@ def train_tokenizer(work: Work, *, docs: dict[str, Artifact], vocab: int) -> Fac
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_texts(docs), trainer)
+    tokenizer.train_from_iterator(even_texts(docs, "base.scratch.tokenizer_sources"), trainer)
     tokenizer.save(str(work.out / FILE))
     return {"vocab": tokenizer.get_vocab_size()}
 
 
-def _texts(docs: Mapping[str, Artifact]) -> Iterator[list[str]]:
-    """The first documents of every source, as many bytes of each as the smallest has, so that none takes all merges."""
+def even_texts(docs: Mapping[str, Artifact], at: str, most: int | None = None) -> Iterator[list[str]]:
+    """The first documents of every source, as many bytes of each as the smallest has, so that none takes all merges.
+
+    `most` is how many bytes to read of all together. RecipeError, with `at`, if a source is empty.
+    """
     sizes = {name: sum(_sizes(docs[name])) for name in sorted(docs)}
     budget = min(sizes.values())
     if not budget:
         empty = next(name for name, size in sizes.items() if not size)
         hint = "look at its decision with `aurora show`, or leave it out"
-        raise RecipeError(f"no text is left of source `{empty}`", at="base.scratch.tokenizer_sources", hint=hint)
+        raise RecipeError(f"no text is left of source `{empty}`", at=at, hint=hint)
+    budget = budget if most is None else min(budget, most // len(sizes))
     for name in sorted(docs):
         left = budget
         for table in read_shards(docs[name].path, columns=["text"]):

@@ -1,38 +1,186 @@
-"""Checkpoints of a running stage: everything the next step needs, written whole or not at all."""
+"""Checkpoints of a running stage: everything the next step needs, written whole or not at all.
 
+scratch/checkpoint/00000012/   the twelfth: state.json, and weights and optimizer states by name, in whole.pt if one
+                               process holds them whole, else in torch's distributed format
+scratch/checkpoint/*.tmp       one that is being written, or that a killed run left
+
+A checkpoint does not know how many processes wrote it: any number of them goes on from it.
+"""
+
+import json
+import shutil
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import async_save
+from torch.distributed.checkpoint.state_dict_saver import save as save_parts
 
-from aurora_m.core.files import replacing
+from aurora_m.core.files import read_json, replacing, sync_folder
+from aurora_m.model.shard import part_of
+from aurora_m.train.world import ALONE, World
 
-FILE = "checkpoint"
+FOLDER, STATE, WHOLE = "checkpoint", "state.json", "whole.pt"
 
 Updates = Sequence[torch.optim.Optimizer]
 
+_writing: dict[Path, Future[None]] = {}  # in the background, by where it will be
 
-def save(folder: Path, opt_step: int, model: nn.Module, updates: Updates, curve: list[Any]) -> float:
-    """Write a checkpoint in place of the last one; returns the seconds it took."""
+
+def save(
+    folder: Path, opt_step: int, model: nn.Module, updates: Updates, curve: list[Any], world: World = ALONE
+) -> float:
+    """Write a checkpoint, which takes the place of the last one when it is whole; returns the seconds it took.
+
+    One process writes at once. Several copy their parts of the states and write them while they train on.
+    """
     started_s = time.monotonic()
-    optimizers = [optimizer.state_dict() for optimizer in updates]
-    state = {"opt_step": opt_step, "model": model.state_dict(), "optimizers": optimizers, "curve": curve}
-    with replacing(folder / FILE) as file:
-        torch.save(state, file)
+    settle(folder)
+    there = folder / FOLDER / world.first_says(f"{int(getattr(_last(folder), 'name', 0)) + 1:08}")
+    temporary = there.with_suffix(".tmp")
+    tensors, parts = _weights(model), []
+    for number, optimizer in enumerate(updates):
+        parts.append([*next(iter(optimizer.state.values()), {})])
+        for name, p in _learning(model, optimizer):
+            tensors |= {f"{number}.{name}.{part}": value for part, value in optimizer.state.get(p, {}).items()}
+    if world.rank == 0:
+        shutil.rmtree(temporary, ignore_errors=True)
+        with replacing(temporary / STATE) as file:
+            file.write(json.dumps({"opt_step": opt_step, "parts": parts, "curve": curve}).encode())
+    if world.mesh is None:
+        with replacing(temporary / WHOLE) as file:
+            torch.save(tensors, file)
+        _land(there)
+    else:
+        _write_parts(tensors, there, world)
     return time.monotonic() - started_s
 
 
-def resume(folder: Path, model: nn.Module, updates: Updates, curve: list[Any]) -> int:
+def _write_parts(tensors: dict[str, Tensor], there: Path, world: World) -> None:
+    temporary = there.with_suffix(".tmp")
+    with _plain_errors():
+        if world.size == 1:
+            save_parts(tensors, checkpoint_id=temporary, no_dist=True)
+            _land(there)
+            return
+        # Its collectives have a group of their own: in that of training they would meet those of the next step.
+        saving = async_save(tensors, checkpoint_id=temporary, process_group=_group())
+        assert isinstance(saving, Future)
+        _writing[there] = Future()
+        saving.add_done_callback(partial(_end, there, _writing[there], world))
+
+
+def settle(folder: Path) -> None:
+    """Wait until the checkpoint that is being written in the background, if there is one, has landed."""
+    for there in [there for there in _writing if there.is_relative_to(folder)]:
+        with _plain_errors():
+            _writing.pop(there).result()
+
+
+def resume(folder: Path, model: nn.Module, updates: Updates, curve: list[Any], world: World = ALONE) -> int:
     """Load the last checkpoint, if there is one; returns how many optimizer steps are done."""
-    last = folder / FILE
-    if not last.exists():
+    settle(folder)
+    last = world.first_says(_last(folder))
+    if last is None:
         return 0
-    state = torch.load(last, map_location="cpu", weights_only=True)  # the states go to where the weights are
-    model.load_state_dict(state["model"])
-    for optimizer, last_state in zip(updates, state["optimizers"], strict=True):
-        optimizer.load_state_dict(last_state)
+    state, sizes = read_json(last / STATE), _sizes(last)
+    tensors = _weights(model)
+    for number, (optimizer, parts) in enumerate(zip(updates, state["parts"], strict=True)):
+        optimizer.state.clear()
+        for name, p in _learning(model, optimizer):
+            for part in (part for part in parts if f"{number}.{name}.{part}" in sizes):
+                size = sizes[f"{number}.{name}.{part}"]
+                value = torch.zeros_like(p.detach()) if size == p.shape else torch.zeros(size, device=p.device)
+                tensors[f"{number}.{name}.{part}"] = optimizer.state[p][part] = value
+    _read(tensors, last, world)
     curve[:] = state["curve"]
     return int(state["opt_step"])
+
+
+def _sizes(last: Path) -> dict[str, torch.Size]:
+    if (last / WHOLE).exists():
+        return {name: value.shape for name, value in _whole(last).items()}
+    known = FileSystemReader(last).read_metadata().state_dict_metadata
+    return {name: about.size for name, about in known.items() if isinstance(about, TensorStorageMetadata)}
+
+
+def _read(tensors: dict[str, Tensor], last: Path, world: World) -> None:
+    """Fill tensors, by way of the CPU: a second copy may not fit beside the first on a GPU."""
+    if (last / WHOLE).exists():
+        found = _whole(last)
+        for name, value in tensors.items():
+            value.copy_(part_of(found[name].to(value.device), value))
+        return
+    with _plain_errors():
+        load(tensors, checkpoint_id=last, no_dist=world.size == 1)
+
+
+def _whole(last: Path) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = torch.load(last / WHOLE, map_location="cpu", weights_only=True, mmap=True)
+    return found
+
+
+def _last(folder: Path) -> Path | None:
+    return max((path for path in (folder / FOLDER).glob("*") if not path.suffix), default=None)
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    """The weights and kept buffers of a model by name; tied ones once."""
+    named = dict(model.named_parameters())
+    tied = {name for name, _ in model.named_parameters(remove_duplicate=False)} - {*named}
+    return {f"model.{name}": value.detach() for name, value in model.state_dict().items() if name not in tied}
+
+
+def _learning(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
+    """What an optimizer updates, in its order, with names."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    yield from ((names[id(p)], p) for group in optimizer.param_groups for p in group["params"])
+
+
+def _land(there: Path) -> None:
+    """Let a whole checkpoint take the place of all others."""
+    temporary = there.with_suffix(".tmp")
+    sync_folder(temporary)
+    temporary.rename(there)
+    sync_folder(there.parent)
+    for other in there.parent.iterdir():
+        if other != there:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _end(there: Path, landed: "Future[None]", world: World, saving: "Future[Any]") -> None:
+    try:
+        saving.result()
+        if world.rank == 0:
+            _land(there)
+        landed.set_result(None)
+    except BaseException as error:
+        landed.set_exception(error)
+
+
+@cache
+def _group() -> Any:
+    return dist.new_group(backend="gloo")
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Raise what went wrong itself, a full disk above all, and not a report of it; keep quiet otherwise."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that one process alone saves, is meant
+            yield
+    except CheckpointException as error:
+        raise next(iter(error.failures.values()))[0] from error

@@ -26,6 +26,14 @@ def head_loss(hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor, weights_N: 
     return total, losses_N.index_copy_(0, kept_K, losses_K)
 
 
+def add_product(total_VD: Tensor, a_VC: Tensor, b_CD: Tensor) -> None:
+    """Add a product to a float32 total, whatever it is computed in."""
+    if a_VC.dtype == total_VD.dtype:
+        total_VD.addmm_(a_VC, b_CD)
+    else:
+        total_VD.add_(a_VC @ b_CD)
+
+
 class _HeadLoss(torch.autograd.Function):
     """The sum of weighted losses, with the gradients of hidden states and head taken in the forward pass."""
 
@@ -33,7 +41,8 @@ class _HeadLoss(torch.autograd.Function):
     def forward(
         ctx: Any, hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor, weights_N: Tensor
     ) -> tuple[Tensor, Tensor]:
-        grad_hidden_ND, grad_head_VD = torch.empty_like(hidden_ND), torch.zeros_like(head_VD)
+        grad_hidden_ND = torch.empty_like(hidden_ND)
+        grad_head_VD = torch.zeros_like(head_VD, dtype=torch.float32)  # a sum over chunks, which bfloat16 would round
         losses_N = torch.empty(len(hidden_ND), device=hidden_ND.device)
         rows = max(1, LOGITS_BYTES[hidden_ND.device.type] // (4 * len(head_VD)))
         for first in range(0, len(hidden_ND), rows):
@@ -46,8 +55,8 @@ class _HeadLoss(torch.autograd.Function):
             grads_CV.scatter_add_(1, targets_C1, torch.full_like(norms_C1, -1.0))
             grads = grads_CV.mul_(weights_C1).to(head_VD.dtype)
             torch.mm(grads, head_VD, out=grad_hidden_ND[chunk])
-            grad_head_VD.addmm_(grads.T, hidden_CD)
-        ctx.save_for_backward(grad_hidden_ND, grad_head_VD)
+            add_product(grad_head_VD, grads.T, hidden_CD)
+        ctx.save_for_backward(grad_hidden_ND, grad_head_VD.to(head_VD.dtype))
         ctx.mark_non_differentiable(losses_N)
         return losses_N.sum(), losses_N
 

@@ -1,9 +1,11 @@
-"""The monitor: bits per byte of held-out text in every language, measured while a stage trains."""
+"""The monitor: bits per byte of held-out text in every language, and how far a model is from the base, in training."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import pyarrow.compute as pc
+import torch
 from transformers import PreTrainedModel
 
 from aurora_m.core.canon import JSON, digest
@@ -13,36 +15,98 @@ from aurora_m.model.likelihood import document_bits
 from aurora_m.model.load import positions
 from aurora_m.tokens.tokenizer import end_id, open_tokenizer
 
-MARK_BYTES = 3_000  # of held-out text a language: a glance, not a verdict
+MARK_BYTES = 3_000  # of held-out text a language and source: a glance, not a verdict
+KL_TOKENS = 256  # a language: the base's probabilities of all tokens are kept for each
+
+# T targets of one row, V vocabulary
 
 
-def bits_per_byte(held: Mapping[str, Artifact], tokenizer: Artifact) -> Callable[[PreTrainedModel], JSON]:
-    """Make the function that measures a model: bits per byte for each language."""
-    encoder = open_tokenizer(tokenizer.path)
-    end = end_id(encoder)
-    texts: dict[str, list[str]] = defaultdict(list)
+@dataclass(frozen=True)
+class Glance:
+    """The first held-out documents of one source in one language, as tokens."""
+
+    lang: str
+    source: str
+    num_bytes: int
+    docs: Sequence[list[int]]
+
+
+def glances(held: Mapping[str, Artifact], tokenizer: Artifact) -> list[Glance]:
+    """Glances at all languages and sources, documents in the order of a hash."""
+    encoder, found = open_tokenizer(tokenizer.path), []
     for source in sorted(held):
         table = read_all(held[source].path, "held")
         for lang in sorted(set(table["lang"].to_pylist())):
             of_lang = table.filter(pc.equal(table["lang"], lang)).sort_by("id")
-            docs = sorted(
-                zip(of_lang["id"].to_pylist(), of_lang["text"].to_pylist(), strict=True), key=lambda d: digest(d[0])
-            )
-            texts[lang] += [text for _, text in docs]
-    glances = {lang: _first_bytes(found) for lang, found in texts.items()}
-    ids = {
-        lang: [encoding.ids for encoding in encoder.encode_batch(found, add_special_tokens=False)]
-        for lang, found in glances.items()
-    }
-    sizes = {lang: sum(len(text.encode()) for text in found) for lang, found in glances.items()}
+            docs = zip(of_lang["id"].to_pylist(), of_lang["text"].to_pylist(), strict=True)
+            texts = _first_bytes([text for _, text in sorted(docs, key=lambda doc: digest(doc[0]))])
+            ids = [encoding.ids for encoding in encoder.encode_batch(texts, add_special_tokens=False)]
+            found.append(Glance(lang, source, sum(len(text.encode()) for text in texts), ids))
+    return found
 
-    def measure(model: PreTrainedModel) -> JSON:
+
+def bits_per_byte(held: Mapping[str, Artifact], tokenizer: Artifact) -> Callable[[PreTrainedModel], dict[str, JSON]]:
+    """Make the function that measures a model: bits per byte by language, and by `language/source` of two or more."""
+    seen, end = glances(held, tokenizer), end_id(open_tokenizer(tokenizer.path))
+    by_lang: dict[str, list[Glance]] = defaultdict(list)
+    for glance in seen:
+        by_lang[glance.lang].append(glance)
+
+    def measure(model: PreTrainedModel) -> dict[str, JSON]:
         model.eval()
-        bits = {lang: sum(document_bits(model, docs, end, positions(model))) for lang, docs in ids.items()}
+        bits = {id(glance): sum(document_bits(model, glance.docs, end, positions(model))) for glance in seen}
         model.train()
-        return {lang: round(total / sizes[lang], 5) for lang, total in bits.items()}
+        found: dict[str, JSON] = {}
+        for lang, parts in by_lang.items():
+            found[lang] = round(sum(bits[id(g)] for g in parts) / sum(g.num_bytes for g in parts), 5)
+            several = parts if len(parts) > 1 else []
+            found |= {f"{lang}/{g.source}": round(bits[id(g)] / g.num_bytes, 5) for g in several}
+        return found
 
     return measure
+
+
+def divergence(
+    base: PreTrainedModel, held: Mapping[str, Artifact], tokenizer: Artifact, langs: Sequence[str]
+) -> Callable[[PreTrainedModel], dict[str, JSON]]:
+    """Make the function that measures KL(base || model) of the next token on held-out text, in nats a token.
+
+    Exact over the vocabulary, on the first `KL_TOKENS` tokens of each language; keys are `kl/language`. What the base
+    says is kept, not the base.
+    """
+    end = end_id(open_tokenizer(tokenizer.path))
+    rows: dict[str, list[list[int]]] = {lang: [] for lang in langs}
+    room = dict.fromkeys(langs, KL_TOKENS)
+    for glance in (glance for glance in glances(held, tokenizer) if glance.lang in rows):
+        for doc in glance.docs:
+            part = doc[: min(room[glance.lang], positions(base))]
+            rows[glance.lang] += [[end, *part][: positions(base)]] if part else []
+            room[glance.lang] -= len(part)
+    wanted = {lang: [_log_probs(base, row).cpu() for row in found] for lang, found in rows.items()}
+
+    def measure(model: PreTrainedModel) -> dict[str, JSON]:
+        found: dict[str, JSON] = {}
+        for lang, of_base in wanted.items():
+            total, count = 0.0, 0
+            for row, base_TV in zip(rows[lang], of_base, strict=True):
+                ours_TV = _log_probs(model, row)
+                there_TV = base_TV.to(ours_TV.device)
+                total += float((there_TV.exp() * (there_TV - ours_TV)).sum(-1).double().sum())
+                count += len(base_TV)
+            found[f"kl/{lang}"] = round(total / max(count, 1), 6)
+        model.train()
+        return found
+
+    return measure
+
+
+@torch.no_grad()
+def _log_probs(model: PreTrainedModel, row: list[int]) -> torch.Tensor:
+    """What a model says of the token after each one of a row but the last: natural logs, float32[T, V]."""
+    model.eval()
+    device = next(model.parameters()).device
+    logits_TV: torch.Tensor = model(input_ids=torch.tensor([row], device=device), use_cache=False).logits[0]
+    return logits_TV.float().log_softmax(-1)
 
 
 def _first_bytes(texts: list[str]) -> list[str]:

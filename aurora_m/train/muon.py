@@ -5,6 +5,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
+
+from aurora_m.model.shard import part_of
 
 QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024: pushes every singular value to between 0.7 and 1.2
 ITERATIONS = 5
@@ -29,7 +32,9 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[torch.Tensor]] = defaultdict(list)
             for p in group["params"]:
-                if p.grad is not None:
+                if isinstance(p.grad, DTensor):
+                    self._step_in_parts(p, p.grad, group)
+                elif p.grad is not None:
                     by_shape[p.shape].append(p)
             for shape, params in by_shape.items():
                 grads = [p.grad for p in params if p.grad is not None]
@@ -40,6 +45,17 @@ class Muon(torch.optim.Optimizer):
                 lr, size = group["lr"], 0.2 * max(shape) ** 0.5
                 torch._foreach_mul_(params, 1 - lr * group["weight_decay"])
                 torch._foreach_add_(params, updates_NIO.to(params[0].dtype).unbind(), alpha=-lr * size)
+
+    def _step_in_parts(self, p: torch.Tensor, grad: DTensor, group: dict[str, Any]) -> None:
+        """Update a matrix of which each process holds a part: gathered for the iteration, one matrix at a time."""
+        momentum = self._momentum(p)
+        momentum.lerp_(grad, 1 - group["momentum"])
+        ahead = grad.lerp(momentum, group["momentum"])
+        assert isinstance(ahead, DTensor)
+        update_IO = orthogonal(ahead.full_tensor()[None])[0].to(p.dtype)
+        size = 0.2 * max(p.shape) ** 0.5
+        p.mul_(1 - group["lr"] * group["weight_decay"])
+        p.add_(part_of(update_IO, p), alpha=-group["lr"] * size)
 
     def _momentum(self, p: torch.Tensor) -> torch.Tensor:
         state = self.state[p]

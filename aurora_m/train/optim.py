@@ -1,11 +1,20 @@
 """The optimizers of a model: AdamW, or Muon for the matrices between the embeddings and AdamW for the rest."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
 from aurora_m.core.errors import TrainError
+from aurora_m.core.files import replacing
+from aurora_m.model.shard import gathered, part_of
 from aurora_m.train.muon import Muon
+
+STATE = "optimizer.pt"  # what a stage leaves to one that reuses it
+
+Updates = Sequence[torch.optim.Optimizer]
 
 
 def optimizers(model: PreTrainedModel, kind: str, weight_decay: float, beta2: float) -> list[torch.optim.Optimizer]:
@@ -36,8 +45,60 @@ def _inner(model: PreTrainedModel) -> list[torch.Tensor]:
     return [p for p in linear if p.requires_grad and not (head is not None and p is head.weight)]
 
 
-def set_lr(made: list[torch.optim.Optimizer], lr: float) -> None:
+def set_lr(made: Updates, lr: float) -> None:
     """Use `lr` in the next update, in every group."""
     for optimizer in made:
         for group in optimizer.param_groups:
             group["lr"] = lr
+
+
+def update(made: Updates, lr: float, at: str) -> None:
+    """Update the weights once, with the planned rate. TrainError if a group has another before or after its update.
+
+    Every group is given the same rate; Muon's scale to the size of an AdamW update is no part of it.
+    """
+    set_lr(made, lr)
+    for optimizer in made:
+        _check_lr(optimizer, lr, at)
+        optimizer.step()
+        _check_lr(optimizer, lr, at)
+
+
+def _check_lr(optimizer: torch.optim.Optimizer, lr: float, at: str) -> None:
+    for group in optimizer.param_groups:
+        if float(group["lr"]) != lr:
+            what = f"{type(optimizer).__name__} uses the learning rate {float(group['lr']):g}, and the plan is {lr:g}"
+            raise TrainError(what, at=at, hint="something else than the schedule sets the rate: take it out")
+
+
+def keep_state(made: Updates, folder: Path, first: bool = True) -> None:
+    """Write the optimizers' states for a later stage, from the first process: the same bytes of the same states."""
+    states = []
+    for optimizer in made:
+        kept = optimizer.state_dict()["state"]
+        states.append({number: dict(gathered(iter(state.items()))) for number, state in sorted(kept.items())})
+    if first:
+        with replacing(folder / STATE) as file:
+            torch.save(states, file)
+
+
+def reuse_state(made: Updates, folder: Path) -> None:
+    """Take the states that an earlier stage left; the settings, above all the learning rate, stay those of this one.
+
+    TrainError if the states are not those of these weights.
+    """
+    states = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    fits = len(states) == len(made) and all(map(_fits, made, states))
+    if not fits:
+        hint = 'use the same optimizer, and train the same weights, in both stages; or write optimizer_state = "fresh"'
+        raise TrainError("the earlier stage's optimizer state is of other weights", at="optimizer_state", hint=hint)
+    for optimizer, state in zip(made, states, strict=True):
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        for p, found in optimizer.state.items():
+            found |= {part: part_of(value, p) for part, value in found.items() if value.shape == p.shape}
+
+
+def _fits(optimizer: torch.optim.Optimizer, state: dict[int, dict[str, torch.Tensor]]) -> bool:
+    shapes = [p.shape for group in optimizer.param_groups for p in group["params"]]
+    kept = [{value.shape for value in state.get(number, {}).values() if value.ndim} for number in range(len(shapes))]
+    return len(state) == len(shapes) and all(found <= {shape} for found, shape in zip(kept, shapes, strict=True))

@@ -6,28 +6,50 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Schedule:
-    """Warm up from 0 to the peak, then go down to the end in one of three ways.
+    """Warm up from 0 to the peak, then go down to the end in one of four ways.
 
-    source  cosine with re-warming: Ibrahim et al. 2024 (arXiv 2403.08763); wsd: Hu et al. 2024 (arXiv 2404.06395)
+    cosine    along half a wave                        Ibrahim et al. 2024 (arXiv 2403.08763): re-warm, re-decay
+    wsd       hold the peak, then straight down        Hu et al. 2024 (arXiv 2404.06395)
+    infinite  cool down along half a wave to a constant rate, hold it, then anneal exponentially to the end
+              Ibrahim et al. 2024, section 7.4; Singh et al. 2025 (arXiv 2503.02844)
+    constant  hold the peak
     """
 
-    kind: str  # cosine, wsd or constant
+    kind: str
     peak_lr: float
     end_lr: float
     warmup: int  # tokens
-    total: int  # tokens
-    decay_share: float = 0.2  # the last share of a wsd schedule, in which it goes down
+    total: int  # tokens of the whole curve, of which a stage may take a part
+    decay_share: float = 0.2  # the last share of a wsd or infinite curve, in which it goes down to the end
+    constant_lr: float = 0.0  # of an infinite curve
+    cooldown: int = 0  # tokens in which an infinite curve goes from the peak to it
+    offset: int = 0  # tokens of the curve that earlier stages took
 
     def lr(self, tokens: int) -> float:
-        """The learning rate of the update that ends at `tokens` seen."""
-        if tokens < self.warmup:
-            return self.peak_lr * tokens / self.warmup
+        """The learning rate of the update that ends at `tokens` seen in this stage."""
+        at = tokens + self.offset
+        if at < self.warmup:
+            return self.peak_lr * at / self.warmup
+        decay = max(float(self.warmup), self.total * (1 - self.decay_share))  # where a wsd or infinite curve ends
         if self.kind == "constant":
             return self.peak_lr
-        begin: float = self.warmup
         if self.kind == "wsd":
-            begin = max(begin, self.total * (1 - self.decay_share))
-        down = min(1.0, max(0.0, tokens - begin) / max(1.0, self.total - begin))
-        if self.kind == "wsd":
-            return self.peak_lr + (self.end_lr - self.peak_lr) * down
-        return self.end_lr + (self.peak_lr - self.end_lr) * (1 + math.cos(math.pi * down)) / 2
+            return self.peak_lr + (self.end_lr - self.peak_lr) * self._share(at, decay, self.total)
+        if self.kind == "cosine":
+            return _wave(self.peak_lr, self.end_lr, self._share(at, self.warmup, self.total))
+        held = _wave(self.peak_lr, self.constant_lr, self._share(at, self.warmup, self.warmup + self.cooldown))
+        down = self._share(at, decay, self.total) if self.decay_share else 0.0
+        return held if down == 0 else held * (self.end_lr / held) ** down
+
+    def warming(self, tokens: int) -> bool:
+        """Whether the rate still rises at `tokens`, so that the loss may rise with it."""
+        return tokens + self.offset <= self.warmup
+
+    @staticmethod
+    def _share(at: int, first: float, last: float) -> float:
+        """How much of the way from `first` to `last` is done."""
+        return min(1.0, max(0.0, at - first) / max(1.0, last - first))
+
+
+def _wave(high: float, low: float, down: float) -> float:
+    return low + (high - low) * (1 + math.cos(math.pi * down)) / 2

@@ -3,22 +3,20 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
 
+from aurora_m.core.canon import JSON
 from aurora_m.core.chat import render
 from aurora_m.core.errors import RecipeError, TrainError
-from aurora_m.core.files import read_jsonl, write_jsonl
+from aurora_m.core.files import read_jsonl
 from aurora_m.core.step import Artifact, Facts, Work
-from aurora_m.model.load import load_model, save_model
-from aurora_m.tokens.stream import Row, Stream, key_of, mixed, positions_of, scatter
-from aurora_m.tokens.tokenizer import end_id, fim_ids, open_tokenizer
-from aurora_m.train.loop import Plan, Rows, fit, start_model, training_facts
-from aurora_m.train.monitor import bits_per_byte
-from aurora_m.train.schedule import Schedule
-from aurora_m.train.stage import CURVE
+from aurora_m.tokens.stream import Row, Stream, mixed, positions_of, scatter
+from aurora_m.tokens.tokenizer import end_id, open_tokenizer
+from aurora_m.train.loop import Rows, planned
+from aurora_m.train.stage import learn, stream, watched
+from aurora_m.train.world import together
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,7 @@ class Example:
     prompt: int  # how many of them are the prompt's
 
 
+@together
 def sft(
     work: Work,
     *,
@@ -55,48 +54,39 @@ def sft(
     name: str,
     epochs: int,
     row_tokens: int,
-    batch: int,
-    schedule: str,
-    peak_lr: float,
-    end_lr: float,
-    warmup: int,
-    decay_share: float,
-    optimizer: str,
-    weight_decay: float,
-    beta2: float,
-    clip: float,
-    seed: int,
     replay: float,
+    how: dict[str, JSON],
     mixture: Artifact | None = None,
     shards: dict[str, Artifact] | None = None,
+    old_mixture: Artifact | None = None,
+    old_shards: dict[str, Artifact] | None = None,
+    base: Artifact | None = None,
 ) -> Facts:
     """Tune `start` on reviewed rows for some epochs; writes a Hugging Face folder and curve.jsonl.
 
-    replay  the share of rows that come from `mixture` instead, so that tuning forgets little
+    replay       the share of rows that come from `mixture` instead, so that tuning forgets little
+    how          the settings of `recipe.Training`, and `seed`
+    old_mixture  with `old_shards`: the text that an anchor reads
+    base         that a forgetting budget compares with
     """
-    encoder = open_tokenizer(tokenizer.path)
+    encoder, seed = open_tokenizer(tokenizer.path), int(str(how["seed"]))
     examples = [encode(row, encoder) for row in read_jsonl(reviewed.path / "rows.jsonl")]
     short = [example for example in examples if len(example.tokens) <= row_tokens + 1]
     tuned = [row for epoch in range(epochs) for row in pack(short, row_tokens, mixed(seed, epoch), epoch)]
-    key = mixed(seed, key_of(name))
-    stream: Sequence[Row] | Stream = Stream(mixture, shards, key, fim_ids(encoder)) if mixture and shards else ()
-    rows = Between(tuned, stream, Fraction(replay).limit_denominator(1000))
-    if int(len(rows) * rows.share) > len(stream):
-        what = f"tuning replays {int(len(rows) * rows.share)} rows, and its mixture has {len(stream)}"
+    replayed: Sequence[Row] | Stream = stream(mixture, shards, tokenizer, how, name) if mixture and shards else ()
+    rows = Between(tuned, replayed, Fraction(replay).limit_denominator(1000))
+    if int(len(rows) * rows.share) > len(replayed):
+        what = f"tuning replays {int(len(rows) * rows.share)} rows, and its mixture has {len(replayed)}"
         raise RecipeError(what, at=f"tune.{name}", hint="raise the mixture's `tokens`, or lower `replay` or `epochs`")
-    rows_a_step = batch // row_tokens
-    opt_steps = len(rows) // rows_a_step
-    if not opt_steps:
+    plan = planned(how, row_tokens, len(rows), start)
+    if not plan.opt_steps:
         raise TrainError(
             f"{len(short)} reviewed rows do not fill one batch", at=f"tune.{name}", hint="lower `batch` or add rows"
         )
-    lrs = Schedule(schedule, peak_lr, end_lr, warmup, opt_steps * batch, decay_share)
-    plan = Plan(opt_steps, rows_a_step, row_tokens, lrs, optimizer, weight_decay, beta2, clip, seed)
-    model = start_model(work, load_model(start.path), name)
-    curve: list[Any] = fit(work, name, model, rows, plan, bits_per_byte(held, tokenizer))
-    save_model(model, work.out, start.path)
-    write_jsonl(work.out / CURVE, curve)
-    return {**training_facts(model, plan, curve), "examples": len(short), "too_long": len(examples) - len(short)}
+    old = stream(old_mixture, old_shards, tokenizer, how, f"{name}.anchor") if old_mixture and old_shards else None
+    measure, budget = watched(work, how, held, tokenizer, base)
+    facts = learn(work, start, name, how, rows, plan, measure, old, budget)
+    return {**facts, "examples": len(short), "too_long": len(examples) - len(short)}
 
 
 def encode(row: dict[str, str], encoder: Tokenizer) -> Example:

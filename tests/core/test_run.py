@@ -14,6 +14,7 @@ import pytest
 
 from aurora_m.core import run as run_file
 from aurora_m.core.canon import file_digest, folder_files
+from aurora_m.core.errors import Missing
 from aurora_m.core.files import read_json
 from aurora_m.core.log import Log
 from aurora_m.core.run import plan, run
@@ -177,6 +178,23 @@ def test_the_plan_of_an_empty_store(tmp_path: Path) -> None:
         ("end", "wait", "needs flat"),
     ]
     assert not (tmp_path / "none").exists()
+
+
+def test_a_step_that_lacks_a_file_waits_and_nothing_is_run(tmp_path: Path) -> None:
+    lacks = Missing("no file matches `x`", at="here", hint="look there")
+    left, right = Step("left", "toy:number", params={"value": 1}), Step("right", "toy:number", lacks=lacks)
+    end = Step("end", "toy:total", inputs={"given": {"a": left, "b": right}})
+    rows = plan([end], Store(tmp_path))
+    assert [(row.step.name, row.state, row.why) for row in rows] == [
+        ("left", "run", "never run"),
+        ("right", "wait", "no file matches `x`"),
+        ("end", "wait", "needs left and 1 more"),
+    ]
+    with pytest.raises(Missing) as caught:
+        make(end, tmp_path / "store")
+    assert caught.value is lacks
+    assert not (tmp_path / "store").exists()
+    make(left, tmp_path / "store")
 
 
 def test_the_plan_knows_artifacts_and_how_long_they_took(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from aurora_m.core.errors import DataError
+from aurora_m.core.errors import DataError, Missing
 from aurora_m.core.uri import SAMPLE, local_files, pin_files
 
 
@@ -69,7 +69,7 @@ def test_names_and_pins_do_not_depend_on_the_place(root: Path, tmp_path: Path) -
     ],
 )
 def test_no_file_matches(root: Path, uri: str, what: str, hint: str) -> None:
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(Missing) as caught:
         local_files(uri, root)
     assert (caught.value.what, caught.value.at, caught.value.hint) == (what, str(root), hint)
 

@@ -15,7 +15,8 @@ from aurora_m import recipe
 HOUSE = Path(__file__).parents[2]
 PAGES = [HOUSE / "README.md", HOUSE / "CONTRIBUTING.md", *sorted((HOUSE / "docs").glob("*.md"))]
 TABLES = (
-    "Base", "Scratch", "Source", "Curate", "Duplicates", "Quality", "Register", "Perplexity", "Mixture", "Stage",
+    "Base", "Scratch", "Shape", "Source", "Curate", "Duplicates", "Quality", "Register", "Perplexity", "Mixture",
+    "Stage", "Anchor", "Lora", "Extend", "Shards",
     "Redteam", "Review", "Tune", "Evals", "Release",
 )  # fmt: skip
 
@@ -45,8 +46,8 @@ def test_every_key_is_documented() -> None:
     sections = re.split(r"\n## ", page)
     for name in TABLES:
         kind = getattr(recipe, name)
-        keys = [field.name for field in dataclasses.fields(kind)]
-        told = [re.findall(r"^\| `(\w+)` \|", section, re.M) for section in sections]
+        keys = sorted(field.name for field in dataclasses.fields(kind))
+        told = [sorted(re.findall(r"^\| `(\w+)` \|", section, re.M)) for section in sections]
         assert keys in told, f"{name}: {keys}"
 
 

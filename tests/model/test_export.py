@@ -11,8 +11,8 @@ from tiny import ARCHS, tiny_base, tiny_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from aurora_m.core.errors import TrainError
-from aurora_m.model.export import MAX_DIFFERENCE, PROBE, check_copy
-from aurora_m.model.load import load_model, save_model
+from aurora_m.model.export import MAX_DIFFERENCE, PROBE, check_copy, cut_padding
+from aurora_m.model.load import load_model, parameters, save_model
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +65,58 @@ def test_a_tokenizer_that_changes_text_is_refused(bases: dict[str, Path], tmp_pa
         check_copy(bases["llama"], copy)
     assert caught.value.what == "the released tokenizer does not give text back"
     assert caught.value.hint == "the base's tokenizer changes text; choose a lossless one"
+
+
+def padded(original: Path, folder: Path, tied: bool = True, rows: int = 320) -> Path:
+    """The same model with more rows than its tokenizer has tokens; the head may have weights of its own."""
+    model = load_model(original)
+    if not tied:
+        model.config.tie_word_embeddings = False
+        head = model.get_output_embeddings()
+        head.weight = torch.nn.Parameter(head.weight.detach().clone() * 1.5)
+    model.resize_token_embeddings(rows, mean_resizing=False)
+    with torch.no_grad():
+        for layer in {model.get_input_embeddings(), model.get_output_embeddings()}:
+            layer.weight[280:] = 7.0  # what must not leave the house
+    save_model(model, folder, original)
+    return Path(shutil.copytree(folder, f"{folder}_copy"))
+
+
+@pytest.mark.parametrize(("arch", "tied"), [*((arch, True) for arch in ARCHS), ("llama", False)])
+def test_padding_is_left_out(bases: dict[str, Path], tmp_path: Path, arch: str, tied: bool) -> None:
+    copy = padded(bases[arch], tmp_path / "padded", tied)
+    whole, width = load_model(tmp_path / "padded"), 32
+    assert cut_padding(tmp_path / "padded", copy) == 40 * width * (1 if tied else 2)
+    cut = load_model(copy)
+    assert (cut.config.vocab_size, whole.config.vocab_size) == (280, 320)
+    assert (cut.get_input_embeddings().weight is cut.get_output_embeddings().weight) == tied
+    for name, weight in cut.state_dict().items():
+        assert torch.equal(weight, whole.state_dict()[name][: len(weight)]), name
+    assert check_copy(tmp_path / "padded", copy) < MAX_DIFFERENCE
+    assert parameters(whole) - parameters(cut) == 40 * width * (1 if tied else 2)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_a_model_without_padding_is_left_alone(bases: dict[str, Path], tmp_path: Path, arch: str) -> None:
+    (tmp_path / "copy").mkdir()
+    assert cut_padding(bases[arch], tmp_path / "copy") == 0
+    assert not list((tmp_path / "copy").iterdir())
+
+
+def test_a_token_that_was_cut_away_is_missed(bases: dict[str, Path], tmp_path: Path) -> None:
+    model = load_model(bases["llama"])
+    model.resize_token_embeddings(279)
+    save_model(model, tmp_path / "copy", bases["llama"])
+    with pytest.raises(TrainError, match="the released model's logits differ by inf"):
+        check_copy(bases["llama"], tmp_path / "copy")
+
+
+def test_a_head_that_left_its_embeddings_is_found(bases: dict[str, Path], tmp_path: Path) -> None:
+    copy = padded(bases["llama"], tmp_path / "padded", tied=False)
+    cut_padding(tmp_path / "padded", copy)
+    model = load_model(copy)
+    with torch.no_grad():
+        model.get_output_embeddings().weight.copy_(model.get_input_embeddings().weight)
+    save_model(model, tmp_path / "wrong", copy)
+    with pytest.raises(TrainError, match="the released model's logits differ by "):
+        check_copy(tmp_path / "padded", tmp_path / "wrong")

@@ -1,6 +1,8 @@
 """Models in and out, bit for bit, and errors that say what a folder lacks."""
 
+import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from aurora_m.core.errors import DataError
 from aurora_m.core.step import Runtime
 from aurora_m.core.uri import local_files, pin_files
 from aurora_m.model.load import device_of, fetch_base, load_model, parameters, positions, save_model
+from aurora_m.model.shape import shape_of
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +66,38 @@ def test_a_folder_that_lacks_a_file(bases: dict[str, Path], tmp_path: Path, lack
     with pytest.raises(DataError) as caught:
         fetch_base(work, model="file:base", revision="", pin=pin_of("base", tmp_path))
     assert (caught.value.what, caught.value.at, caught.value.hint) == (what, "file:base", hint)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_a_base_is_held_against_the_shape_that_the_recipe_says(
+    bases: dict[str, Path], tmp_path: Path, arch: str
+) -> None:
+    config = json.loads((bases[arch] / "config.json").read_text())
+    shape: Any = shape_of(config)
+    said = {name: value for name, value in asdict(shape).items() if name != "inner"}
+    pin = pin_of("out", bases[arch].parent)
+
+    def fetch(number: int, **changes: Any) -> Any:
+        work = new_work(tmp_path / str(number), root=bases[arch].parent)
+        return fetch_base(work, model="file:out", revision="", pin=pin, shape={**said, **changes})
+
+    assert fetch(0)["parameters"] == shape.parameters
+    for number, change in enumerate(({"layers": 3}, {"positions": 9}, {"inner": 32}, {"tied": False}), 1):
+        ((name, value),) = change.items()
+        with pytest.raises(DataError) as caught:
+            fetch(number, **change)
+        there = json.dumps(getattr(shape, name))
+        assert caught.value.what == f"the base has {name} = {there}, and the recipe says {json.dumps(value)}"
+        assert caught.value.at == "base.shape"
+
+
+def test_a_base_of_another_family_has_no_shape_to_say(bases: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(bases["llama"], tmp_path / "base")
+    (tmp_path / "base/config.json").write_text('{"model_type": "qwen3"}')
+    work, said = new_work(tmp_path / "work", root=tmp_path), {"arch": "llama", "layers": 1, "width": 2, "heads": 1}
+    said |= {"kv_heads": 1, "positions": 8, "vocab": 9}
+    with pytest.raises(DataError, match="the base is a `qwen3`, whose shape Aurora does not know"):
+        fetch_base(work, model="file:base", revision="", pin=pin_of("base", tmp_path), shape=said)
 
 
 def test_a_folder_that_changed_after_the_pin_is_refused(bases: dict[str, Path], tmp_path: Path) -> None:

@@ -1,15 +1,22 @@
-"""Packed documents do not see each other, exactly, and logits are states times head; and the tests can fail."""
+"""What a model proves before it trains: packed documents are apart, logits are right, and it learns; all can fail."""
 
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from tiny import POSITIONS, VOCAB
+from tiny import POSITIONS, VOCAB, tiny_model
 from transformers import GraniteConfig, GraniteForCausalLM
 
-from aurora_m.core.errors import TrainError
-from aurora_m.model.selftest import check_head, check_isolation, leak
+from aurora_m.core.errors import RecipeError, TrainError
+from aurora_m.model.selftest import (
+    check_head,
+    check_isolation,
+    check_learns,
+    check_positions,
+    check_reference,
+    leak,
+)
 
 
 class Leaking(torch.nn.Module):
@@ -104,3 +111,115 @@ def test_an_architecture_that_scales_its_logits_is_refused() -> None:
     with pytest.raises(TrainError, match="are not the last states times the head") as caught:
         check_head(GraniteForCausalLM(config))
     assert caught.value.at == "granite"
+
+
+# --- the kernel's logits are the plain ones
+
+
+@pytest.mark.parametrize("length", [1, 32, 4 * POSITIONS])
+def test_the_kernel_is_the_plain_attention(model: Any, length: int) -> None:
+    model.train()
+    assert 0 <= check_reference(model, length) < 1e-4
+    assert model.training
+    assert model.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("fault", ["scale", "keys"])
+def test_a_kernel_that_computes_something_else_is_refused(
+    model: Any, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = torch.nn.functional.scaled_dot_product_attention
+
+    def wrong(query: Any, key: Any, value: Any, **how: Any) -> Any:
+        if fault == "scale":
+            return right(query, key, value, **{**how, "scale": 1.0})  # as if the config's scale were not read
+        return right(query, key.roll(1, dims=-1), value, **how)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", wrong)
+    with pytest.raises(TrainError, match="the logits of `sdpa` attention differ from the plain ones by ") as caught:
+        check_reference(model)
+    assert caught.value.at == model.config.model_type
+    assert model.config._attn_implementation == "sdpa"
+
+
+def test_logits_that_are_no_numbers_are_no_proof(model: Any) -> None:
+    with torch.no_grad():
+        model.get_input_embeddings().weight.fill_(float("nan"))
+    with pytest.raises(TrainError, match="differ from the plain ones by nan"):
+        check_reference(model)
+
+
+# --- rows fit
+
+
+def test_rows_as_long_as_the_positions_fit_and_no_longer(model: Any) -> None:
+    check_positions(model, POSITIONS, "stage[0] `cap`.row_tokens")
+    with pytest.raises(RecipeError) as caught:
+        check_positions(model, POSITIONS + 1, "stage[0] `cap`.row_tokens")
+    assert caught.value.what == "rows of 65 tokens do not fit the base's 64 positions"
+    assert caught.value.at == "stage[0] `cap`.row_tokens"
+    with torch.no_grad(), pytest.raises(IndexError):  # what a model of learned positions says otherwise
+        tiny_model("bigcode")(torch.zeros((1, POSITIONS + 1), dtype=torch.long))
+
+
+# --- it learns
+
+
+def state(model: Any) -> dict[str, torch.Tensor]:
+    return {name: w.clone() for name, w in model.state_dict().items()}
+
+
+def test_a_step_lowers_the_loss_as_promised_and_leaves_nothing_behind(model: Any) -> None:
+    model.train()
+    before, random = state(model), torch.get_rng_state()
+    weight = next(model.parameters())
+    weight.grad = torch.ones_like(weight)
+    assert check_learns(model) == pytest.approx(1, abs=0.1)
+    assert all(torch.equal(w, before[name]) for name, w in model.state_dict().items())
+    assert torch.equal(weight.grad, torch.ones_like(weight))
+    assert [p.grad is None for p in model.parameters()].count(False) == 1
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_a_model_of_which_a_part_learns(model: Any) -> None:
+    for name, weight in model.named_parameters():
+        weight.requires_grad_("mlp" in name)
+    before = state(model)
+    assert check_learns(model) == pytest.approx(1, abs=0.1)
+    assert all(torch.equal(w, before[name]) for name, w in model.state_dict().items())
+
+
+class Backwards(torch.autograd.Function):
+    """A layer whose gradient is not its own."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, factor: float) -> torch.Tensor:
+        ctx.factor = factor
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: torch.Tensor) -> Any:
+        return slopes[0] * ctx.factor, None
+
+
+@pytest.mark.parametrize(("factor", "found"), [(-1.0, -1.0), (0.0, 0.0), (float("nan"), 0.0), (5.0, 0.2)])
+def test_a_gradient_that_is_not_the_losss_is_refused(model: Any, factor: float, found: float) -> None:
+    before = state(model)
+    hook: Any = lambda head, args, logits: Backwards.apply(logits, factor)  # noqa: E731
+    model.get_output_embeddings().register_forward_hook(hook)
+    with pytest.raises(TrainError, match="a step along the gradient lowers the loss by ") as caught:
+        check_learns(model)
+    said = caught.value.what.removeprefix("a step along the gradient lowers the loss by ").split()[0]
+    assert float(said) == pytest.approx(found, abs=0.05)
+    assert all(torch.equal(w, before[name]) for name, w in model.state_dict().items())
+
+
+@pytest.mark.parametrize("how", ["frozen", "cut off"])
+def test_a_model_that_cannot_learn_is_refused(model: Any, how: str) -> None:
+    if how == "frozen":
+        model.requires_grad_(False)
+    else:
+        model.get_output_embeddings().register_forward_hook(lambda head, args, logits: logits.detach())
+    with pytest.raises(TrainError, match="a step along the gradient lowers the loss by 0 of what it should"):
+        check_learns(model)

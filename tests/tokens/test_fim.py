@@ -12,6 +12,11 @@ END = 0
 BODY = st.lists(st.integers(1, 99), max_size=40)
 
 
+def infilled(row: np.ndarray, starts: np.ndarray, rate: float, seed: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """A row that keeps its length."""
+    return infill(row, starts, len(row), rate=rate, marks=MARKS, seed=seed)
+
+
 @given(st.lists(st.integers(0, 99), min_size=2, max_size=60), st.data(), st.booleans())
 def test_arranging_is_undone_exactly(tokens: list[int], data: st.DataObject, spm: bool) -> None:
     a = data.draw(st.integers(0, len(tokens)))
@@ -33,8 +38,8 @@ def test_a_row_keeps_its_length_and_its_documents(bodies: list[list[int]], seed:
     docs = [[*body, END] for body in bodies]
     row = np.array([token for doc in docs for token in doc])
     starts = np.cumsum([0, *(len(doc) for doc in docs[:-1])])
-    tokens, new_starts = infill(row, starts, rate, MARKS, (seed, 3))
-    again, starts_again = infill(row, starts, rate, MARKS, (seed, 3))
+    tokens, new_starts = infilled(row, starts, rate, (seed, 3))
+    again, starts_again = infilled(row, starts, rate, (seed, 3))
     np.testing.assert_array_equal(tokens, again)
     np.testing.assert_array_equal(new_starts, starts_again)
     assert len(tokens) == len(row)
@@ -53,10 +58,10 @@ def test_a_row_keeps_its_length_and_its_documents(bodies: list[list[int]], seed:
 def test_rate_0_changes_nothing_and_rate_1_changes_every_long_document() -> None:
     long, short = [*range(1, 9), END], [*range(1, 8), END]
     row, starts = np.array([*long, *short, *long, *short]), np.array([0, 9, 17, 26])
-    same, at = infill(row, starts, 0.0, MARKS, (1, 2))
+    same, at = infilled(row, starts, 0.0, (1, 2))
     assert same.tolist() == row.tolist()
     assert at.tolist() == starts.tolist()
-    tokens, at = infill(row, starts, 1.0, MARKS, (1, 2))
+    tokens, at = infilled(row, starts, 1.0, (1, 2))
     assert at.tolist() == [0, 12, 20, 32]
     assert tokens[12:20].tolist() == short
     assert restore(tokens[:11], MARKS).tolist() == restore(tokens[20:31], MARKS).tolist() == long[:-1]
@@ -64,7 +69,7 @@ def test_rate_0_changes_nothing_and_rate_1_changes_every_long_document() -> None
 
 def test_documents_pushed_out_of_the_row_have_no_start() -> None:
     row = np.array([*range(1, 20), END, 7, END])
-    tokens, starts = infill(row, np.array([0, 20]), 1.0, MARKS, (0, 0))
+    tokens, starts = infilled(row, np.array([0, 20]), 1.0, (0, 0))
     assert len(tokens) == 22
     assert starts.tolist() == [0]
 
@@ -72,7 +77,7 @@ def test_documents_pushed_out_of_the_row_have_no_start() -> None:
 def test_a_cut_document_is_never_told_that_it_ends() -> None:
     row = np.arange(1, 60)  # no end token: the row cuts the document
     for seed in range(50):
-        tokens, _ = infill(row, np.array([0]), 1.0, MARKS, (seed, 0))
+        tokens, _ = infilled(row, np.array([0]), 1.0, (seed, 0))
         middle = tokens[np.flatnonzero(tokens == MARKS[1])[0] + 1 :] if MARKS[1] in tokens else tokens[:0]
         prefix_and_middle = np.diff(middle)
         assert (prefix_and_middle == 1).all()  # runs on without a jump to a token of the suffix
@@ -82,7 +87,7 @@ def test_a_cut_document_is_never_told_that_it_ends() -> None:
 def test_the_rate_is_a_share_of_documents_half_in_each_form(rate: float) -> None:
     doc, number = [*range(1, 40), END], 4000
     row, starts = np.array(doc * number), np.arange(0, 40 * number, 40)
-    tokens, _ = infill(row, starts, rate, MARKS, (5, 5))
+    tokens, _ = infilled(row, starts, rate, (5, 5))
     at = np.flatnonzero(tokens == MARKS[0])
     read = len(tokens) / (40 + 3 * rate)  # documents that still fit into the row
     assert len(at) / read == pytest.approx(rate, abs=4 * (rate * (1 - rate) / read) ** 0.5)
@@ -92,6 +97,6 @@ def test_the_rate_is_a_share_of_documents_half_in_each_form(rate: float) -> None
 
 def test_another_row_is_cut_elsewhere() -> None:
     row, starts = np.arange(200), np.array([0])
-    one, two, three = (infill(row, starts, 1.0, MARKS, seed)[0] for seed in ((1, 2), (1, 3), (2, 2)))
+    one, two, three = (infilled(row, starts, 1.0, seed)[0] for seed in ((1, 2), (1, 3), (2, 2)))
     assert (one != two).any()
     assert (one != three).any()

@@ -1,5 +1,6 @@
 """Checkpoints: whole or not at all, and with everything that the next step needs."""
 
+import shutil
 from pathlib import Path
 from typing import IO, Any
 
@@ -7,8 +8,11 @@ import pytest
 import torch
 from tiny import KINDS, tiny_model
 
+from aurora_m.model.shard import gathered, lay_out
 from aurora_m.train import checkpoint
+from aurora_m.train.average import averages
 from aurora_m.train.optim import optimizers, set_lr
+from aurora_m.train.world import World, _mesh
 
 Updates = list[torch.optim.Optimizer]
 
@@ -56,6 +60,10 @@ def test_none_is_the_beginning(tmp_path: Path) -> None:
     assert curve == []
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "checkpoint").iterdir())
+
+
 def test_a_save_cut_short_leaves_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model("llama")
     updates = updates_of(model)
@@ -68,26 +76,37 @@ def test_a_save_cut_short_leaves_the_last_one(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(torch, "save", half)
     with pytest.raises(OSError, match="No space"):
         checkpoint.save(tmp_path, 2, model, updates, [])
-    (tmp_path / "checkpoint.tmp").write_bytes(b"half")  # as a killed process leaves it
+    assert names(tmp_path) == ["00000001", "00000002.tmp"]  # as a killed process leaves it
+    (tmp_path / "checkpoint/00000002.tmp/whole.pt").write_bytes(b"half")
     assert checkpoint.resume(tmp_path, model, updates, []) == 1
     monkeypatch.undo()
     assert checkpoint.save(tmp_path, 3, model, updates, []) > 0
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+    assert names(tmp_path) == ["00000002"]
+    assert checkpoint.resume(tmp_path, model, updates, []) == 3
+
+
+def test_one_that_was_not_cleared_away_is_not_the_last(tmp_path: Path) -> None:
+    model = tiny_model("llama")
+    updates = updates_of(model)
+    checkpoint.save(tmp_path, 7, model, updates, [])
+    shutil.copytree(tmp_path / "checkpoint/00000001", tmp_path / "kept")
+    checkpoint.save(tmp_path, 3, model, updates, [])  # after steps were undone
+    (tmp_path / "kept").rename(tmp_path / "checkpoint/00000001")  # a kill came between the rename and the clearing
     assert checkpoint.resume(tmp_path, model, updates, []) == 3
 
 
 def test_weights_come_back_by_way_of_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, places, load = tiny_model("llama"), [], torch.load
+    model, places, load = tiny_model("llama"), set(), torch.load
     updates = updates_of(model)
     checkpoint.save(tmp_path, 1, model, updates, [])
 
     def seen(file: Path, **given: Any) -> Any:
-        places.append(given["map_location"])
+        places.add(given["map_location"])
         return load(file, **given)
 
     monkeypatch.setattr(torch, "load", seen)
     assert checkpoint.resume(tmp_path, model, updates, []) == 1
-    assert places == ["cpu"]  # a second copy of the weights and states may not fit beside the first on a GPU
+    assert places == {"cpu"}  # a second copy of the weights and states may not fit beside the first on a GPU
 
 
 def test_a_new_one_takes_the_place_of_the_last(tmp_path: Path) -> None:
@@ -95,7 +114,55 @@ def test_a_new_one_takes_the_place_of_the_last(tmp_path: Path) -> None:
     updates = updates_of(model)
     for opt_step in (1, 2):
         checkpoint.save(tmp_path, opt_step, model, updates, [{"tokens": opt_step}])
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+    assert names(tmp_path) == ["00000002"]
     curve: list[Any] = []
     assert checkpoint.resume(tmp_path, model, updates, curve) == 2
     assert curve == [{"tokens": 2}]
+
+
+def test_tied_weights_are_kept_once(tmp_path: Path) -> None:
+    model = tiny_model("bigcode")
+    checkpoint.save(tmp_path, 1, model, updates_of(model), [])
+    kept = torch.load(tmp_path / "checkpoint/00000001/whole.pt")
+    assert {name for name in kept if "wte" in name or "lm_head" in name} == {"model.transformer.wte.weight"}
+
+
+def laid_out(kind: str) -> Any:
+    return lay_out(tiny_model(kind), _mesh("cpu", (1, 1, 1)), torch.float32)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize(("one", "two"), [(laid_out, tiny_model), (tiny_model, laid_out), (laid_out, laid_out)])
+def test_laid_out_weights_and_whole_ones_go_on_from_each_other(
+    tmp_path: Path, kind: str, optimizer: str, one: Any, two: Any
+) -> None:
+    worlds = {laid_out: World(mesh=_mesh("cpu", (1, 1, 1))), tiny_model: World()}
+    model = one(kind)
+    updates = [*updates_of(model, optimizer), *averages(model.parameters(), 0.9)]
+    updated(model, updates, 2)
+    checkpoint.save(tmp_path, 2, model, updates, [{"tokens": 2}], worlds[one])
+    fresh = two(kind)
+    fresh_updates = [*updates_of(fresh, optimizer), *averages(fresh.parameters(), 0.9)]
+    assert checkpoint.resume(tmp_path, fresh, fresh_updates, [], worlds[two]) == 2
+    for made in (model, fresh):
+        updated(made, updates if made is model else fresh_updates, 1)
+    for (name, p), (_, other) in zip(
+        gathered(model.named_parameters()), gathered(fresh.named_parameters()), strict=True
+    ):
+        torch.testing.assert_close(p, other, atol=0 if one is two else 1e-6, rtol=0, msg=name)
+    for update, other_update in zip(updates, fresh_updates, strict=True):
+        assert [[*state] for state in update.state.values()] == [[*state] for state in other_update.state.values()]
+
+
+def test_a_full_disk_is_told_as_such_by_the_distributed_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = laid_out("llama")
+
+    def full(*given: Any, **how: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("torch.distributed.checkpoint.filesystem._write_item", full)
+    with pytest.raises(OSError, match="No space"):
+        checkpoint.save(tmp_path, 1, model, updates_of(model), [], World(mesh=_mesh("cpu", (1, 1, 1))))
+    assert names(tmp_path) == ["00000001.tmp"]
+    assert checkpoint.resume(tmp_path, model, updates_of(model), [], World()) == 0

@@ -13,7 +13,8 @@ from aurora_m.core.step import Artifact
 from aurora_m.core.table import write_docs
 from aurora_m.model.load import load_model
 from aurora_m.tokens.tokenizer import open_tokenizer
-from aurora_m.train.monitor import MARK_BYTES, bits_per_byte
+from aurora_m.train import monitor
+from aurora_m.train.monitor import MARK_BYTES, bits_per_byte, divergence
 
 
 def held(folder: Path, docs: list[dict[str, str]]) -> Artifact:
@@ -43,7 +44,10 @@ def test_every_language_by_hand(tmp_path: Path, arch: str) -> None:
     for lang, found in texts.items():
         bits = sum(bits_by_hand(model, encoder.encode(text).ids) for text in found)
         assert measured[lang] == pytest.approx(bits / sum(len(text.encode()) for text in found), abs=1e-4)
-    assert list(measured) == ["en", "fi"]
+    for source, text in (("web", "the cat sat"), ("wiki", "a dog")):
+        bits = bits_by_hand(model, encoder.encode(text).ids)
+        assert measured[f"en/{source}"] == pytest.approx(bits / len(text), abs=1e-4)
+    assert list(measured) == ["en", "en/web", "en/wiki", "fi"]  # Finnish has one source
     assert model.training
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
     assert bits_per_byte(dict(reversed(sources.items())), tokenizer)(model) == measured
@@ -62,3 +66,33 @@ def test_a_glance_takes_whole_documents_in_order_of_a_hash(tmp_path: Path) -> No
     assert glance == first_two
     assert glance != bits_per_byte({"s": held(tmp_path / "a", docs[1:2])}, tokenizer)(model)
     assert len(open_tokenizer(tokenizer.path).encode(long).ids) > 4 * POSITIONS
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_divergence_by_hand(tmp_path: Path, arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = tiny_tokenizer(tmp_path)
+    folder = tiny_base(tmp_path, tokenizer, arch).path
+    base, model = (load_model(folder).eval() for _ in range(2))
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(1.5)
+    first, second = sorted("ab", key=digest)
+    texts = {first: "the cat sat on the mat", second: "the dog ran to the house"}
+    docs = [*(doc(name, text) for name, text in texts.items()), doc("c", "yö on pitkä", "fi")]
+    sources = {"s": held(tmp_path / "s", docs)}
+    encoder = open_tokenizer(tokenizer.path)
+    ids = [encoder.encode(texts[name]).ids for name in (first, second)]
+    monkeypatch.setattr(monitor, "KL_TOKENS", len(ids[0]) + 2)
+    total = count = 0.0
+    for row in ([0, *ids[0]], [0, *ids[1][:2]]):
+        with torch.inference_mode():
+            ours, theirs = (m(torch.tensor([row])).logits[0].double().log_softmax(-1) for m in (model, base))
+        total += float((theirs.exp() * (theirs - ours)).sum())
+        count += len(row)
+    far = divergence(base, sources, tokenizer, ["en"])
+    model.train()
+    found = far(model)
+    assert found == {"kl/en": pytest.approx(total / count, abs=2e-5)}
+    assert total / count > 0.01
+    assert model.training
+    assert far(base) == {"kl/en": 0.0}

@@ -1,6 +1,7 @@
 """The optimizers: every weight is in one, Muon has the matrices between the embeddings, and the rate is the loop's."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from tiny import KINDS, tiny_model
 
 from aurora_m.core.errors import TrainError
 from aurora_m.train.muon import Muon
-from aurora_m.train.optim import optimizers, set_lr
+from aurora_m.train.optim import STATE, keep_state, optimizers, reuse_state, set_lr, update
 
 OPTIMIZERS = ("adamw", "muon")
 INNER = re.compile(r"\.(layers|h)\.\d+\.(self_attn|attn|mlp)\.\w+\.weight")
@@ -104,3 +105,76 @@ def test_settings() -> None:
         assert (group["lr"], group["betas"], group["eps"]) == (0.25, (0.9, 0.97), 1e-8)
     for group in muon.param_groups:
         assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.25, 0.95, 0.1)
+
+
+def with_gradients(kind: str, optimizer: str) -> tuple[Any, Any]:
+    model = tiny_model(kind)
+    model(torch.tensor([[1, 2, 3, 4]])).logits.logsumexp(-1).sum().backward()
+    return model, optimizers(model, optimizer, 0.1, 0.95)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_an_update_uses_the_planned_rate(optimizer: str) -> None:
+    _, made = with_gradients("llama", optimizer)
+    update(made, 0.25, "here")
+    assert {group["lr"] for each in made for group in each.param_groups} == {0.25}
+
+
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, Muon])
+def test_a_rate_that_something_else_sets_is_an_error(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an optimizer does that goes on with the rate it was saved with."""
+    step = kind.step
+
+    def stale(self: Any, *given: Any) -> Any:
+        self.param_groups[0]["lr"] = 3e-3
+        return step(self, *given)
+
+    monkeypatch.setattr(kind, "step", stale)
+    _, made = with_gradients("llama", "muon")
+    with pytest.raises(TrainError) as caught:
+        update(made, 3e-4, "cap, optimizer step 1")
+    assert caught.value.what == f"{kind.__name__} uses the learning rate 0.003, and the plan is 0.0003"
+    assert caught.value.at == "cap, optimizer step 1"
+
+
+def test_a_rate_that_cannot_be_set_is_an_error_before_the_update() -> None:
+    class Deaf(dict[str, Any]):
+        def __setitem__(self, key: str, value: Any) -> None:
+            pass
+
+    model, made = with_gradients("llama", "adamw")
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    made[0].param_groups[1] = Deaf(made[0].param_groups[1])
+    with pytest.raises(TrainError, match=r"AdamW uses the learning rate 0, and the plan is 0\.1"):
+        update(made, 0.1, "here")
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_state_is_carried_over_and_the_settings_are_not(tmp_path: Path, kind: str, optimizer: str) -> None:
+    _, made = with_gradients(kind, optimizer)
+    update(made, 1e-2, "here")
+    keep_state(made, tmp_path)
+    first = (tmp_path / STATE).read_bytes()
+    keep_state(made, tmp_path)
+    assert (tmp_path / STATE).read_bytes() == first
+    other = tiny_model(kind)
+    fresh = optimizers(other, optimizer, 0.3, 0.9)
+    reuse_state(fresh, tmp_path)
+    for one, two in zip(made, fresh, strict=True):
+        for p, q in zip(held(one), held(two), strict=True):
+            assert {*one.state[p]} == {*two.state[q]} != set()
+            assert all(torch.equal(value, two.state[q][key]) for key, value in one.state[p].items())
+        assert [group["lr"] for group in two.param_groups] == [0.0] * len(two.param_groups)
+        assert max(group["weight_decay"] for group in two.param_groups) == 0.3
+    assert fresh[0].param_groups[0]["betas"] == (0.9, 0.9)
+
+
+def test_a_state_of_other_weights_is_an_error(tmp_path: Path) -> None:
+    _, made = with_gradients("llama", "adamw")
+    update(made, 1e-2, "here")
+    keep_state(made, tmp_path)
+    for other in (optimizers(tiny_model("bigcode"), "adamw", 0.1, 0.95), with_gradients("llama", "muon")[1]):
+        with pytest.raises(TrainError, match="optimizer state is of other weights"):
+            reuse_state(other, tmp_path)

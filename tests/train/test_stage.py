@@ -15,8 +15,8 @@ from aurora_m.model.export import check_copy
 from aurora_m.model.load import load_model
 from aurora_m.tokens.mixture import mix
 from aurora_m.tokens.shards import shard
-from aurora_m.tokens.stream import Stream
-from aurora_m.train import stage
+from aurora_m.tokens.stream import Row, Stream
+from aurora_m.train.loop import planned
 from aurora_m.train.stage import CURVE, train
 
 T = 16
@@ -54,8 +54,11 @@ def given(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         "mixture": Artifact(work.out, "", {}),
         "shards": shards,
         "held": held,
-        **{"name": "cap", "batch": 2 * T, "schedule": "cosine", "peak_lr": 1e-2, "end_lr": 1e-3, "warmup": 2 * T},
-        **{"decay_share": 0.2, "optimizer": "muon", "weight_decay": 0.1, "beta2": 0.95, "clip": 1.0, "seed": 3},
+        "name": "cap",
+        "how": {
+            **{"batch": 2 * T, "schedule": "cosine", "peak_lr": 1e-2, "end_lr": 1e-3, "warmup": 2 * T},
+            **{"decay_share": 0.2, "optimizer": "muon", "weight_decay": 0.1, "beta2": 0.95, "clip": 1.0, "seed": 3},
+        },
     }
 
 
@@ -71,19 +74,20 @@ def test_a_stage_is_a_pure_function(tmp_path: Path, given: dict[str, Any]) -> No
     names = {"model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", CURVE}
     assert set(sums(works[0].out)) >= names
     other = new_work(tmp_path / "other")
-    train(other, **{**given, "seed": 4})
+    train(other, **{**given, "how": {**given["how"], "seed": 4}})
     assert sums(other.out)[CURVE] != sums(works[0].out)[CURVE]
 
 
 def test_what_comes_out(tmp_path: Path, given: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
 
-    class Watched(Stream):
-        def __getitem__(self, index: int) -> Any:
-            read.append(index)
-            return super().__getitem__(index)
+    getitem = Stream.__getitem__
 
-    monkeypatch.setattr(stage, "Stream", Watched)
+    def watched(self: Stream, index: int) -> Row:
+        read.append(index)
+        return getitem(self, index)
+
+    monkeypatch.setattr(Stream, "__getitem__", watched)
     work = new_work(tmp_path / "work")
     facts = train(work, **given)
     assert read == list(range(10))  # the last row does not fill a batch
@@ -91,8 +95,84 @@ def test_what_comes_out(tmp_path: Path, given: dict[str, Any], monkeypatch: pyte
     curve = read_jsonl(work.out / CURVE)
     assert [entry["tokens"] for entry in curve] == [2 * T * step for step in range(6)]
     assert set(curve[0]["measure"]) == {"en", "fi"}
+    told: Any = facts["read"]
+    assert {name: about["tokens"] for name, about in told.items()} == {
+        name: sum(entry["by_source"].get(name, [0, 0])[1] for entry in curve[1:]) for name in ("en", "fi")
+    }
+    assert sum(about["tokens"] for about in told.values()) == 10 * T
+    for part in ("token_share", "share"):
+        assert sum(about[part] for about in told.values()) == pytest.approx(1, abs=1e-5)
+    en = given["shards"]["en"].facts
+    assert told["en"]["epochs"] == round(told["en"]["tokens"] / ((en["tokens"] - 1) // T * T), 4)
     assert curve[-1]["measure"]["en"] < curve[0]["measure"]["en"]
     assert curve[-1]["lr"] == pytest.approx(1e-3)
     assert check_copy(work.out, work.out) == 0.0
     before, after = (load_model(path).state_dict() for path in (given["start"].path, work.out))
     assert not any(torch.equal(after[name], weight) for name, weight in before.items() if weight.ndim == 2)
+
+
+def trained(folder: Path, given: dict[str, Any], start: Artifact | None = None, **how: Any) -> Artifact:
+    """The model of a stage with other settings, as an artifact with its facts."""
+    inputs = {key: how.pop(key) for key in ("base", "more_mixture", "more_shards") if key in how}
+    work = new_work(folder)
+    asked = {**given, **inputs, "start": start or given["start"], "how": {**given["how"], **how}}
+    return Artifact(work.out, "", train(work, **asked))
+
+
+def curve_of(model: Artifact) -> list[Any]:
+    return read_jsonl(model.path / CURVE)
+
+
+def test_a_stage_that_continues_goes_on_along_the_same_curve(tmp_path: Path, given: dict[str, Any]) -> None:
+    curve = {"horizon": 24 * T, "decay_share": 0.0}
+    first = trained(tmp_path / "first", given, **curve)
+    second = trained(tmp_path / "second", given, first, continues=True, **curve)
+    third = trained(tmp_path / "third", given, second, continues=True, **curve)
+    assert [model.facts.get("curve_tokens") for model in (first, second, third)] == [None, 20 * T, 30 * T]
+    whole = planned({**given["how"], **curve}, T, 30)
+    rates = [entry["lr"] for model in (first, second, third) for entry in curve_of(model)[1:]]
+    assert rates == [whole.schedule.lr(2 * T * step) for step in range(1, 16)]
+    assert rates[-4:] == [1e-3] * 4  # past the horizon
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_the_optimizer_state_is_kept_where_it_is_reused(tmp_path: Path, given: dict[str, Any], optimizer: str) -> None:
+    plain = trained(tmp_path / "plain", given, optimizer=optimizer)
+    first = trained(tmp_path / "first", given, optimizer=optimizer, keep_optimizer=True)
+    assert set(sums(first.path)) - set(sums(plain.path)) == {"optimizer.pt"}
+    assert {name: sums(first.path)[name] for name in sums(plain.path)} == sums(plain.path)
+    again = trained(tmp_path / "again", given, optimizer=optimizer, keep_optimizer=True)
+    assert sums(again.path) == sums(first.path)
+    for state in ("fresh", "reuse"):
+        second = trained(tmp_path / state, given, first, optimizer=optimizer, optimizer_state=state)
+        assert second.facts["optimizer_state"] == ("reused" if state == "reuse" else "fresh")
+    assert sums(tmp_path / "fresh/out")[CURVE] != sums(tmp_path / "reuse/out")[CURVE]
+
+
+def test_a_budget_is_measured_against_the_base(tmp_path: Path, given: dict[str, Any]) -> None:
+    asked = {"max_old_rise": 0.001, "over_budget": "warn", "old": ["en"], "marks": 2, "base": given["start"]}
+    first = trained(tmp_path / "first", given, **asked)
+    second = trained(tmp_path / "second", given, first, **asked)
+    start, later = curve_of(first), curve_of(second)
+    assert set(start[0]["measure"]) == {"en", "fi", "kl/en"}
+    assert start[0]["measure"]["kl/en"] == 0.0
+    assert later[0]["measure"] == start[-1]["measure"]
+    base = start[0]["measure"]["en"]
+    marks = [entry for entry in later if "old_rise" in entry]
+    assert len(marks) == 2
+    for mark in marks:
+        assert mark["old_rise"]["en"] == pytest.approx(mark["measure"]["en"] / base - 1, abs=1e-6)
+        assert mark["measure"]["kl/en"] > 0
+    assert second.facts["old_rise"] == marks[-1]["old_rise"]
+    assert second.facts["marks_over"] == sum("over_budget" in mark for mark in marks)
+
+
+def test_a_raise_reads_its_own_stream_and_says_how_much(tmp_path: Path, given: dict[str, Any]) -> None:
+    asked = {"max_old_rise": 1e-9, "over_budget": "raise", "old": ["en"], "marks": 5, "base": given["start"]}
+    more = {"more_mixture": given["mixture"], "more_shards": given["shards"]}
+    never = trained(tmp_path / "never", given, **{**asked, "max_old_rise": 9.0}, **more)
+    assert never.facts["raised"] == {"rows": 0, "share": 0.0}
+    over = trained(tmp_path / "over", given, **{**asked, "peak_lr": 3.0}, **more)  # that wrecks the model
+    curve = curve_of(over)
+    assert [entry.get("raised") for entry in curve[1:3]] == [0.1, 0.2]
+    assert over.facts["raised"]["rows"] >= 1

@@ -151,10 +151,11 @@ def inputs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         "tokenizer": tokenizer,
         "reviewed": Artifact(folder / "reviewed", "", {}),
         "held": {"en": Artifact(folder / "held", "", {})},
-        **{"name": "safe", "epochs": 3, "row_tokens": 60, "batch": 240, "schedule": "cosine", "peak_lr": 1e-2},
-        **{"end_lr": 1e-3, "warmup": 240, "decay_share": 0.2, "optimizer": "muon", "weight_decay": 0.1},
-        **{"beta2": 0.95, "clip": 1.0, "seed": 3},
-        "replay": 0.0,
+        **{"name": "safe", "epochs": 3, "row_tokens": 60, "replay": 0.0},
+        "how": {
+            **{"batch": 240, "schedule": "cosine", "peak_lr": 1e-2, "end_lr": 1e-3, "warmup": 240},
+            **{"decay_share": 0.2, "optimizer": "muon", "weight_decay": 0.1, "beta2": 0.95, "clip": 1.0, "seed": 3},
+        },
     }
 
 
@@ -191,6 +192,24 @@ def test_replay_is_spread_evenly_between_the_rows(tmp_path: Path, inputs: dict[s
         assert counted == {"reviewed": 3 * response(inputs), "web": 60}
 
 
+def test_tuning_may_train_adapters_held_by_an_anchor(tmp_path: Path, inputs: dict[str, Any]) -> None:
+    shards = {"web": tiny_shards(tmp_path / "web", [[[5] * 50 + [END]] * 40])}
+    work = new_work(tmp_path / "mixture")
+    about: dict[str, Any] = {"shares": {"web": 1.0}, "unit": "tokens", "max_epochs": 4, "fim": {}}
+    mix(work, shards=shards, name="old", tokens=60 * 20, row_tokens=60, **about)
+    anchor = {"kl": 0.1, "mixture": "old", "batch": 120, "l2": 0.0}
+    how = {**inputs["how"], "lora": {"rank": 2, "alpha": 32}, "anchor": anchor}
+    old = {"old_mixture": Artifact(work.out, "", {}), "old_shards": shards}
+    work = new_work(tmp_path / "work")
+    facts = sft(work, **{**inputs, **old, "how": how})
+    assert facts["anchor_tokens"] == 6 * 120
+    assert int(str(facts["trained"])) < int(str(facts["parameters"]))
+    kls = [entry["anchor"]["kl"] for entry in read_jsonl(work.out / CURVE)[1:]]
+    assert kls[0] == 0.0
+    assert min(kls[1:]) > 0.0
+    assert check_copy(work.out, work.out) == 0.0
+
+
 @given(st.integers(0, 60), st.integers(0, 900))
 def test_any_share_of_replay_reads_every_row_once_in_order(count: int, thousandths: int) -> None:
     share = Fraction(thousandths, 1000)
@@ -208,7 +227,7 @@ def test_any_share_of_replay_reads_every_row_once_in_order(count: int, thousandt
 
 def test_too_few_rows(tmp_path: Path, inputs: dict[str, Any]) -> None:
     with pytest.raises(TrainError) as caught:
-        sft(new_work(tmp_path / "work"), **{**inputs, "batch": 60 * 25})
+        sft(new_work(tmp_path / "work"), **{**inputs, "how": {**inputs["how"], "batch": 60 * 25}})
     assert (caught.value.what, caught.value.at, caught.value.hint) == (
         "8 reviewed rows do not fill one batch",
         "tune.safe",

@@ -1,0 +1,179 @@
+"""What training will cost, before it is run: steps, tokens, floating-point operations, memory and time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from aurora_m.core.canon import JSON
+from aurora_m.core.files import read_json
+from aurora_m.core.run import Row
+from aurora_m.core.step import Step
+from aurora_m.foresight.devices import KINDS, Machines
+from aurora_m.model.shape import Shape, declared, shape_of
+
+FLOAT = 4  # bytes: weights, gradients and optimizer states are float32
+LOGITS = {"cpu": 2**24}  # bytes of a chunk of logits, as in train/loss.py
+LOGITS_OTHER = 2**29
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The cost of one training step. What depends on rows that are made later is None."""
+
+    parameters: int
+    trained: int  # of them
+    memory_bytes: int  # a device
+    memory: Mapping[str, int]  # by what holds it
+    fits: bool
+    opt_steps: int | None = None
+    rows: int | None = None
+    tokens: int | None = None
+    flop: int | None = None  # 6 a parameter and token; 4 for a weight that does not learn
+    attention_flop: int | None = None  # besides: 12 * layers * width * row_tokens a token
+    seconds: float | None = None  # of `flop`
+
+    def to_json(self) -> JSON:
+        """For machines."""
+        return {**vars(self), "memory": dict(self.memory)}
+
+
+def estimates(rows: list[Row], machines: Machines, root: Path) -> dict[str, Estimate | str]:
+    """The cost of every training step of a plan that is not done, by name; a text says why one is not known.
+
+    root    the recipe's folder, where a `file:` base lies
+    errors  RecipeError if there are no such machines
+    """
+    machines.check()
+    by_name = {row.step.name: row for row in rows}
+    found: dict[str, Estimate | str] = {}
+    for row in rows:
+        if "how" in row.step.params and row.state != "have":
+            start = row.step.inputs["start"]
+            assert isinstance(start, Step)
+            shape = shape_at(start, by_name, root)
+            found[row.step.name] = shape if isinstance(shape, str) else estimate(row.step, shape, machines)
+    return found
+
+
+def shape_at(step: Step, rows: Mapping[str, Row], root: Path) -> Shape | str:
+    """The shape of the model that a step makes, or why it is not known yet."""
+    artifact, params = rows[step.name].artifact, dict(step.params)
+    if artifact:
+        return _of_file(artifact.path / CONFIG)
+    if "start" in step.inputs:
+        start = step.inputs["start"]
+        assert isinstance(start, Step)
+        before = shape_at(start, rows, root)
+        return before if isinstance(before, str) else grown(before, _how(step))
+    if "model" in step.inputs:  # a base with more tokens
+        base, more = step.inputs["model"], step.inputs["tokenizer"]
+        assert isinstance(base, Step)
+        assert isinstance(more, Step)
+        before = shape_at(base, rows, root)
+        added = int(str(more.params["tokens"]))
+        return before if isinstance(before, str) else replace(before, vocab=before.vocab + added)
+    if "arch" in params:
+        tokenizer = step.inputs["tokenizer"]
+        assert isinstance(tokenizer, Step)
+        return declared({**params, "vocab": tokenizer.params["vocab"]})
+    if params.get("shape"):
+        return declared(dict(_table(params["shape"])))
+    kind, _, name = str(params["model"]).partition(":")
+    if kind == "file" and (root / name / CONFIG).exists():
+        return _of_file(root / name / CONFIG)
+    return "unknown until the base is there; a table [base.shape] would say it"
+
+
+def grown(shape: Shape, how: Mapping[str, Any]) -> Shape:
+    """The shape after a step that inserts blocks."""
+    return Shape(**{**vars(shape), "layers": shape.layers + int(how.get("expand") or 0)})
+
+
+def estimate(step: Step, start: Shape, machines: Machines) -> Estimate:
+    """The cost of a training step that starts from a model of a known shape."""
+    how, mixture = _how(step), step.inputs.get("mixture")
+    shape = grown(start, how)
+    row_tokens = int(str(step.params.get("row_tokens") or _mixed(mixture, "row_tokens")))
+    rows_a_step = int(how["batch"]) // row_tokens
+    learning = trained(shape, how)
+    peak, parts = memory(shape, how, row_tokens, rows_a_step, machines)
+    room = KINDS[machines.kind].memory_bytes
+    size = (shape.parameters, learning, peak, parts, not room or peak <= room)
+    if "epochs" in step.params:  # its rows are packed when it runs
+        return Estimate(*size)
+    opt_steps = int(_mixed(mixture, "tokens")) // row_tokens // rows_a_step
+    tokens = opt_steps * rows_a_step * row_tokens
+    each = 4 * shape.parameters + 2 * learning
+    flop = each * tokens
+    if anchor := how.get("anchor"):
+        flop += (each + 2 * start.parameters) * int(anchor["batch"]) * opt_steps if anchor["kl"] else 0
+    attention = 12 * shape.layers * shape.width * row_tokens * tokens
+    busy = min(machines.devices, rows_a_step * machines.tensor)
+    rows = opt_steps * rows_a_step
+    return Estimate(*size, opt_steps, rows, tokens, flop, attention, flop / (busy * machines.flop_s))
+
+
+def trained(shape: Shape, how: Mapping[str, Any]) -> int:
+    """How many weights learn: the adapters of `lora`, the new blocks of `expand`, else, whatever `train` says, all."""
+    if how.get("lora"):
+        return int(how["lora"]["rank"]) * shape.layers * shape.block_edges
+    if how.get("expand") and not how.get("train"):
+        return int(how["expand"]) * shape.block_parameters
+    return shape.parameters
+
+
+def memory(
+    shape: Shape, how: Mapping[str, Any], row_tokens: int, rows_a_step: int, machines: Machines
+) -> tuple[int, dict[str, int]]:
+    """Bytes on each device at the fullest moment of a step, and by what holds them; these are not all there at once.
+
+    Not counted: what a compiled block does not keep, what tensor parallelism divides besides weights, and the
+    libraries' own memory.
+    """
+    wide, learning = machines.number_bytes, trained(shape, how)
+    block, root = shape.block_parameters, shape.parameters - shape.layers * shape.block_parameters
+    shards = machines.devices // machines.replicas
+    share = -(-rows_a_step // machines.data)  # rows a device
+    rows = min(machines.micro_batch or share, share)
+    tokens = rows * row_tokens
+    states, anchor = 2 * learning, how.get("anchor")
+    if how["optimizer"] == "muon" and not how.get("lora"):
+        states -= shape.layers * shape.block_matrices * learning // shape.parameters
+    kept, again = tokens * shape.kept_bytes(row_tokens, wide), machines.recompute == "blocks"
+    logits = min(LOGITS.get(machines.kind, LOGITS_OTHER), FLOAT * tokens * shape.vocab)
+    copied = 0 if wide == FLOAT else logits * wide // FLOAT
+    parts = {
+        "weights": FLOAT * (shape.layers * block + root * machines.tensor) // shards,
+        "gathered": (wide * root + (2 * wide + FLOAT) * block // machines.tensor) if machines.laid_out else 0,
+        "optimizer": FLOAT * states // shards,
+        "average": FLOAT * learning // shards if how.get("ema") else 0,
+        "anchor": FLOAT * (shape.parameters * bool(anchor["kl"]) + learning * bool(anchor["l2"])) if anchor else 0,
+        "activations": tokens * wide * shape.width * shape.layers if again else shape.layers * kept,
+        "gradients": FLOAT * learning // shards,
+        "block": kept if again else 0,
+        "logits": logits + copied + wide * (shape.vocab + tokens) * shape.width,
+    }
+    held = sum(list(parts.values())[:6])
+    at_loss = parts["logits"] + (parts["gradients"] if rows < share else 0)
+    return held + max(at_loss, parts["gradients"] + parts["block"]), parts
+
+
+def _how(step: Step) -> Mapping[str, Any]:
+    return _table(step.params["how"])
+
+
+def _table(value: JSON) -> Mapping[str, Any]:
+    assert isinstance(value, dict)
+    return value
+
+
+def _mixed(mixture: object, key: str) -> int:
+    assert isinstance(mixture, Step)
+    return int(str(mixture.params[key]))
+
+
+def _of_file(path: Path) -> Shape | str:
+    config = read_json(path)
+    return shape_of(config) or f"unknown: `{config.get('model_type')}` models are not estimated"

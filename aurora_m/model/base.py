@@ -1,0 +1,30 @@
+"""What a run knows of its base model before it loads it: the files, and how long a row may be."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from aurora_m.core.errors import RecipeError
+from aurora_m.core.uri import local_files
+
+GGUF = ".gguf"
+POSITIONS = ("max_position_embeddings", "n_positions")  # how configs of transformers name them
+
+
+def base_files(model: str, root: Path) -> dict[str, Path]:
+    """The files of a `file:` model below `root`: those of a folder, or one GGUF file. Missing if there is none."""
+    return local_files(model if model.endswith(GGUF) else f"{model}/*", root)
+
+
+def check_rows(model: str, root: Path, rows: Mapping[str, int]) -> None:
+    """RecipeError if a row of some length, by where the recipe says it, is longer than a `file:` base can read.
+
+    Only a folder that is there already can say it; other bases are looked at when they are loaded.
+    """
+    path = root / model.removeprefix("file:") / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    found = next((config[name] for name in POSITIONS if isinstance(config.get(name), int)), None)
+    for at, row_tokens in rows.items():
+        if found is not None and row_tokens > found:
+            what = f"rows of {row_tokens} tokens do not fit the base's {found} positions"
+            raise RecipeError(what, at=at, hint="make rows shorter, or choose another base")

@@ -1,0 +1,97 @@
+"""What a tokenizer makes of each language: tokens a word, bytes a token, tokens for what English says in one."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from tokenizers import Tokenizer
+
+from aurora_m.core.canon import JSON
+from aurora_m.core.files import read_jsonl, write_json
+from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.table import shards
+from aurora_m.core.uri import check_pin, local_files
+from aurora_m.tokens.tokenizer import open_tokenizer
+
+FILE = "fertility.json"
+PARALLEL = "sample:parallel/*"
+SAMPLE_BYTES = 2**20  # of text of each source, at least where there is as much
+SAMPLE_SHARDS = 8  # that it is taken from
+UNSPACED = frozenset(("ja", "zh", "th", "lo", "km", "my", "bo", "dz"))  # languages that put no space between words
+
+
+def fertility(
+    work: Work, *, tokenizers: dict[str, Artifact], docs: dict[str, Artifact], langs: dict[str, str], pin: str
+) -> Facts:
+    """Measure tokenizers on a sample of every source's documents, and on sentences that say the same in five languages.
+
+    Writes fertility.json: by tokenizer `sources` {name: `measured`, with its lang} and `parallel` {lang: tokens,
+    against_english}. What counts as a word is what stands between spaces, and in languages without spaces a character.
+
+    langs    of each source
+    pin      of the sentences
+    returns  by tokenizer tokens_a_word of each source, and against_english
+    """
+    files = local_files(PARALLEL, work.runtime.root)
+    check_pin(files, pin, PARALLEL)
+    sentences = [row for path in files.values() for row in read_jsonl(path)]
+    samples = {name: [*sample(docs[name].path)] for name in docs}
+    found: dict[str, JSON] = {}
+    facts: Facts = {}
+    for which, artifact in tokenizers.items():
+        tokenizer = open_tokenizer(artifact.path)
+        sources = {name: measured(tokenizer, texts, langs[name]) for name, texts in samples.items()}
+        parallel = against(tokenizer, sentences)
+        found[which] = {"sources": {**sources}, "parallel": {**parallel}}
+        facts[which] = {
+            "tokens_a_word": {name: row["tokens_a_word"] for name, row in sources.items()},
+            "against_english": {lang: row["against_english"] for lang, row in parallel.items()},
+        }
+    write_json(work.out / FILE, found)
+    return facts
+
+
+def measured(tokenizer: Tokenizer, texts: Sequence[str], lang: str) -> dict[str, JSON]:
+    """Count documents, bytes, words and tokens of some texts, and what there is of one in another; 0 where none is."""
+    num_tokens, num_bytes = count(tokenizer, texts), sum(len(text.encode()) for text in texts)
+    num_words = sum(words(text, lang) for text in texts)
+    return {
+        **{"lang": lang, "docs": len(texts), "bytes": num_bytes, "words": num_words, "tokens": num_tokens},
+        "tokens_a_word": _ratio(num_tokens, num_words),
+        "tokens_a_doc": _ratio(num_tokens, len(texts)),
+        "bytes_a_token": _ratio(num_bytes, num_tokens),
+    }
+
+
+def against(tokenizer: Tokenizer, sentences: Sequence[Mapping[str, str]]) -> dict[str, dict[str, JSON]]:
+    """How many tokens each language needs to say the same, and how many for one of English."""
+    langs = [name for name in sentences[0] if name != "id"]
+    tokens = {lang: count(tokenizer, [row[lang] for row in sentences]) for lang in langs}
+    return {lang: {"tokens": n, "against_english": _ratio(n, tokens["en"])} for lang, n in tokens.items()}
+
+
+def count(tokenizer: Tokenizer, texts: Iterable[str]) -> int:
+    """How many tokens some texts have, each alone."""
+    return sum(len(row.ids) for row in tokenizer.encode_batch_fast([*texts], add_special_tokens=False))
+
+
+def words(text: str, lang: str) -> int:
+    """Count what stands between spaces; in languages without them, what is no space."""
+    return sum(map(len, text.split())) if lang in UNSPACED else len(text.split())
+
+
+def sample(folder: Path) -> Iterator[str]:
+    """The first documents of some shards that are spread over all, up to `SAMPLE_BYTES` of text."""
+    paths = shards(folder)
+    spread = paths[:: -(-len(paths) // SAMPLE_SHARDS) or 1]
+    for path in spread:
+        texts = pq.read_table(path, columns=["text"])["text"]
+        ends = pc.cumulative_sum(pc.binary_length(texts).cast(pa.int64()))
+        kept = pc.less(pc.subtract(ends, pc.binary_length(texts)), SAMPLE_BYTES // len(spread))
+        yield from texts.filter(kept).to_pylist()
+
+
+def _ratio(count: int, of: int) -> float:
+    return round(count / of, 4) if of else 0.0

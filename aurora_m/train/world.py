@@ -1,0 +1,274 @@
+"""The processes of a training step: one, or all that torchrun started, of which the first alone runs the recipe."""
+
+import gc
+import os
+import pickle
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import cache, wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore, PrefixStore, Store
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.rendezvous import rendezvous
+from torch.distributed.tensor import DTensor
+
+from aurora_m.core.errors import AuroraError, RecipeError, TrainError
+from aurora_m.core.log import Log
+from aurora_m.core.step import PACKAGE, Facts, Runtime, Step, Work
+from aurora_m.model.load import device_of
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LOOK_UP = timedelta(seconds=5)  # how long a waiting process is deaf to signals
+WATCH_S = 1.0  # between looks at whether another process failed
+GRACE_S = 10.0  # in which the first process may find the same failure by itself
+FAREWELL_S = 30.0, 3.0  # in which all processes leave, after a good end and a bad one
+HINT = "the same command goes on from the last checkpoint; --debug shows more"
+
+
+class Followed(Exception):
+    """Ends a training step in a process that is not the first: the model is trained, the rest is the first's alone."""
+
+
+class Team:
+    """The processes that torchrun started. The first runs the recipe; the others wait, and join its training steps.
+
+    They talk through torchrun's key-value store, in which a process can wait for days at no cost; collectives, which
+    time out, are used in training steps only.
+    """
+
+    def __init__(self, store: Store, rank: int, size: int) -> None:
+        self.store, self.rank, self.size = store, rank, size
+        self.told = 0  # messages of the first process so far
+
+    @classmethod
+    def join(cls, device: str) -> "Team":
+        """Meet the others, as the environment says: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT."""
+        cuda = device != "cpu" and torch.cuda.is_available()
+        if cuda:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        store, rank, size = next(rendezvous("env://"))
+        backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+        dist.init_process_group(backend, store=PrefixStore("group", store), rank=rank, world_size=size)
+        return cls(PrefixStore("team", store), rank, size)
+
+    @contextmanager
+    def leading(self) -> Iterator[None]:
+        """In the first process: the whole run. At its end, good or bad, the others leave."""
+        code = 1
+        try:
+            yield
+            code = 0
+        finally:
+            self._tell(code)
+            self._set("over", None)
+            waited = threading.Event()
+            for _ in range(int(FAREWELL_S[code] * 10)):
+                if self.store.add("left", 0) == self.size - 1 or waited.wait(0.1):
+                    break
+
+    def follow(self, runtime: Runtime) -> int:
+        """In another process: take part in every training step until the run is over; returns the exit code."""
+        try:
+            while True:
+                said = pickle.loads(self._heard(f"told/{self.told}"))  # noqa: S301  # our own first process
+                self.told += 1
+                if isinstance(said, int):
+                    self.store.add("left", 1)
+                    return said
+                self._take_part(runtime, *said)
+        except dist.DistNetworkError:  # the first process is gone
+            return 1
+
+    def _take_part(self, runtime: Runtime, fn: str, out: Path, scratch: Path, given: Mapping[str, Any]) -> None:
+        try:
+            quiet = replace(runtime, team=self, tensorboard=None)
+            Step(fn, fn).load()(Work(out, scratch, quiet, Log(quiet=True)), **given)
+        except Followed:
+            gc.collect()  # the model, before the next one comes
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        except BaseException as error:
+            told = error if isinstance(error, AuroraError) else self._unexpected(error, fn)
+            self._set("failed", told)
+            self._heard("over")
+            raise SystemExit(1) from error
+
+    def _unexpected(self, error: BaseException, fn: str) -> TrainError:
+        what = " ".join(f"process {self.rank} of {self.size} failed: {type(error).__name__}: {error}".split())
+        return TrainError(what[:400], at=fn, hint=HINT)
+
+    @contextmanager
+    def leading_step(self, fn: str, work: Work, given: Mapping[str, Any]) -> Iterator[None]:
+        """In the first process: one training step, which the others join. What fails in one of them is raised here."""
+        self._tell((fn, work.out, work.scratch, dict(given)))
+        done = threading.Event()
+        threading.Thread(target=self._watch, args=(done,), daemon=True).start()
+        try:
+            yield
+        except dist.DistBackendError as error:
+            raise self._lost(fn) from error
+        except RuntimeError as error:
+            if "onnection" not in str(error):  # so gloo says that another process is gone
+                raise
+            raise self._lost(fn) from error
+        finally:
+            done.set()
+
+    def _lost(self, fn: str) -> AuroraError:
+        if self.store.check(["failed"]):
+            told: AuroraError = pickle.loads(self.store.get("failed"))  # noqa: S301  # our own process
+            return told
+        return TrainError("a process of the training step is gone", at=fn, hint=HINT)
+
+    def _watch(self, done: threading.Event) -> None:
+        """Where another process failed and this one waits for it in a collective, nothing else can end it."""
+        while not done.wait(WATCH_S):
+            if self.store.check(["failed"]) and not done.wait(GRACE_S):
+                error = self._lost("")
+                print(error, file=sys.stderr, flush=True)
+                os._exit(error.exit_code)
+
+    def _tell(self, what: object) -> None:
+        self._set(f"told/{self.told}", what)
+        self.told += 1
+
+    def _set(self, key: str, what: object) -> None:
+        self.store.set(key, pickle.dumps(what))  # type: ignore[arg-type]  # its annotation leaves bytes out
+
+    def _heard(self, key: str) -> bytes:
+        while True:
+            try:
+                self.store.wait([key], LOOK_UP)
+                return bytes(self.store.get(key))
+            except dist.DistNetworkError:
+                raise
+            except dist.DistStoreError:  # not yet
+                continue
+
+
+def together(step: Callable[P, Facts]) -> Callable[P, Facts]:
+    """Let a training step run in every process of a team, with the same inputs; all but the first leave it in `fit`."""
+    name = f"{step.__module__.removeprefix(f'{PACKAGE}.')}:{step.__name__}"
+
+    @wraps(step)
+    def run(*args: P.args, **given: P.kwargs) -> Facts:
+        (work,) = args
+        assert isinstance(work, Work)
+        team = work.runtime.team
+        if not isinstance(team, Team) or team.rank > 0:
+            return step(*args, **given)
+        with team.leading_step(name, work, given):
+            return step(*args, **given)
+
+    return run
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes that train one model: `data` groups with rows of their own, each of `tensor` processes."""
+
+    rank: int = 0
+    size: int = 1
+    tensor: int = 1
+    mesh: DeviceMesh | None = None  # (replica, shard, tensor); none: the weights stay whole
+
+    @property
+    def data(self) -> int:
+        """How many groups read rows of their own."""
+        return self.size // self.tensor
+
+    @property
+    def salt(self) -> tuple[int, ...]:
+        """What the seeds of this process have beside those of the first: rows of its own have dropout of their own."""
+        return (self.rank // self.tensor,) if self.rank >= self.tensor else ()
+
+    def check(self, rows_a_step: int, at: str) -> None:
+        """RecipeError unless the rows of an optimizer step can be dealt out evenly."""
+        if rows_a_step % self.data:
+            what = f"{rows_a_step} rows an optimizer step cannot be divided over {self.data} processes"
+            raise RecipeError(what, at=at, hint="choose another number of processes, or another `batch`")
+
+    def mine(self, indices: range) -> range:
+        """The rows of a batch that this process reads."""
+        return indices[self.rank // self.tensor :: self.data]
+
+    def merged(self, own: Sequence[T]) -> list[T]:
+        """What all processes found of their rows, in the order of the batch, the same in each."""
+        if self.size == 1:
+            return list(own)
+        parts: list[Any] = [None] * self.size
+        dist.all_gather_object(parts, list(own))
+        groups = parts[:: self.tensor]
+        return [groups[number % self.data][number // self.data] for number in range(self.data * len(own))]
+
+    def first_says(self, what: T) -> T:
+        """What the first process found, in each: for what may differ, such as clocks and folders."""
+        if self.size == 1:
+            return what
+        said: list[Any] = [what]
+        dist.broadcast_object_list(said, src=0)
+        found: T = said[0]
+        return found
+
+    def clip(self, params: Sequence[torch.Tensor], limit: float) -> float:
+        """Scale all gradients so that their norm is at most `limit`; returns the norm, the same in each process."""
+        if self.mesh is None:
+            return float(torch.nn.utils.clip_grad_norm_(params, limit))
+        grads = [p.grad for p in params if p.grad is not None]
+        local = [grad.to_local() if isinstance(grad, DTensor) else grad for grad in grads]
+        squares = torch.stack(torch._foreach_norm(local)).double().square()
+        parts = torch.tensor([self._parts(grad) for grad in grads], dtype=torch.float64, device=squares.device)
+        total = (squares * parts / self.size).sum()
+        dist.all_reduce(total)
+        norm = float(total.sqrt())
+        torch._foreach_mul_(local, min(1.0, limit / (norm + 1e-6)))
+        return norm
+
+    def _parts(self, grad: torch.Tensor) -> int:
+        """Into how many parts the processes have cut a tensor; each part is held by size / parts of them."""
+        if not isinstance(grad, DTensor):
+            return 1
+        cut = [not placement.is_replicate() for placement in grad.placements]
+        return int(torch.tensor(grad.device_mesh.shape)[torch.tensor(cut)].prod())
+
+
+ALONE = World()
+
+
+def layout(runtime: Runtime) -> World:
+    """The processes of a run, without a mesh yet. RecipeError if they cannot be laid out as it asks."""
+    team = runtime.team
+    size, rank = (team.size, team.rank) if isinstance(team, Team) else (1, 0)
+    each = runtime.replicas * runtime.tensor
+    if size % each:
+        what = f"{size} processes cannot be {runtime.replicas} replicas of {runtime.tensor} or a multiple of it"
+        hint = "start aurora with torchrun, and a number of processes that both divide"
+        raise RecipeError(what, at="--replicas, --tensor-parallel", hint=hint)
+    return World(rank, size, runtime.tensor)
+
+
+def world_of(runtime: Runtime, sharded: bool) -> World:
+    """The world of a training step, which all its processes must ask for; `sharded`: with a mesh for one, too."""
+    world = layout(runtime)
+    if world.size == 1 and not sharded:
+        return world
+    shape = (runtime.replicas, world.size // (runtime.replicas * runtime.tensor), runtime.tensor)
+    return replace(world, mesh=_mesh(device_of(runtime).type, shape))
+
+
+@cache
+def _mesh(device: str, shape: tuple[int, int, int]) -> DeviceMesh:
+    if not dist.is_initialized():  # one process, whose weights are laid out all the same
+        backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
+        dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
+    return init_device_mesh(device, shape, mesh_dim_names=("replica", "shard", "tensor"))

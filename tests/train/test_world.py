@@ -1,0 +1,135 @@
+"""The processes of a run: who reads which rows, what they agree on, and what one's failure does to the others."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from processes import ROWS, Made, plan, start, trained
+
+from aurora_m.core.errors import RecipeError
+from aurora_m.core.step import Runtime
+from aurora_m.train import world
+from aurora_m.train.ahead import reading_ahead
+from aurora_m.train.world import Team, World, layout
+
+
+class FakeStore:
+    """No store."""
+
+
+def team(size: int, rank: int = 0) -> Team:
+    return Team(FakeStore(), rank, size)  # type: ignore[arg-type]
+
+
+def test_rows_are_dealt_out_once() -> None:
+    worlds = [World(rank, 6, 2) for rank in range(6)]
+    dealt = [list(each.mine(range(12, 24))) for each in worlds]
+    assert dealt[0] == dealt[1] == [12, 15, 18, 21]
+    assert sorted(dealt[0] + dealt[2] + dealt[4]) == list(range(12, 24))
+    assert [each.salt for each in worlds] == [(), (), (1,), (1,), (2,), (2,)]
+    assert World().mine(range(3, 7)) == range(3, 7)
+
+
+def test_what_was_found_comes_in_the_order_of_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [[0, 3], [0, 3], [1, 4], [1, 4], [2, 5], [2, 5]]
+
+    def gathered(into: list[object], own: object) -> None:
+        assert own == parts[2]
+        into[:] = parts
+
+    monkeypatch.setattr(world.dist, "all_gather_object", gathered)
+    assert World(2, 6, 2).merged([1, 4]) == list(range(6))
+    assert World().merged((1, 2)) == [1, 2]
+
+
+def test_a_batch_must_divide() -> None:
+    World(0, 4).check(8, "cap")
+    with pytest.raises(RecipeError, match="6 rows an optimizer step cannot be divided over 4 processes") as caught:
+        World(0, 4).check(6, "cap")
+    assert caught.value.at == "cap"
+    World(0, 4, tensor=2).check(6, "cap")
+
+
+@pytest.mark.parametrize(("size", "replicas", "tensor", "good"), [(8, 2, 2, True), (8, 3, 1, False), (2, 1, 4, False)])
+def test_processes_must_fit_the_layout(size: int, replicas: int, tensor: int, good: bool) -> None:
+    runtime = Runtime(Path(), team=team(size), replicas=replicas, tensor=tensor)
+    if good:
+        assert layout(runtime) == World(0, size, tensor)
+        return
+    with pytest.raises(RecipeError, match=f"{size} processes cannot be"):
+        layout(runtime)
+
+
+def test_gradients_are_clipped_as_torch_does() -> None:
+    params = [
+        torch.nn.Parameter(torch.ones(3)),
+        torch.nn.Parameter(torch.ones(2, 2)),
+        torch.nn.Parameter(torch.ones(1)),
+    ]
+    params[0].grad, params[1].grad = torch.full((3,), 2.0), torch.full((2, 2), -1.0)
+    assert World().clip(params, 1.0) == pytest.approx(4.0)
+    assert float(torch.cat([p.grad.flatten() for p in params[:2] if p.grad is not None]).norm()) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "said"),
+    [
+        ("follower's error", 1, "error: row 7 is bad\n  at: row 7\n\nhint: mend it\n"),
+        ("follower's death", 1, "error: a process of the training step is gone\n"),
+        ("leader's error", 2, "error: no such thing\n  at: here\n"),
+    ],
+)
+def test_one_failure_ends_all(tmp_path: Path, how: str, code: int, said: str) -> None:
+    started = start(2, tmp_path, how)
+    try:
+        (_, told), (found, noise) = (process.communicate(timeout=120) for process in started)
+    finally:
+        for process in started:
+            process.kill()
+    assert told.startswith(said)
+    assert started[0].returncode == code
+    assert started[1].returncode == (-9 if how == "follower's death" else 1)
+    assert "Traceback" not in told + noise
+    if how == "leader's error":  # it was called to the step, and had waited for that at no cost
+        spent_s, waited_s = (float(word) for word in found.split(" of "))
+        assert waited_s > 2.5
+        assert spent_s < 0.2 * waited_s
+
+
+def test_rows_are_read_ahead_and_in_order() -> None:
+    read: list[int] = []
+
+    class Watched(Made):
+        def __getitem__(self, index: int):  # type: ignore[no-untyped-def]
+            read.append(index)
+            return super().__getitem__(index)
+
+    rows = Watched()
+    with reading_ahead(World(), 12) as ahead:
+        first = ahead.take(rows, range(0, 4))
+        assert [row.tokens.tolist() for row in first] == [Made()[index].tokens.tolist() for index in range(4)]
+        ahead.take(rows, range(4, 8))
+        other = Watched()
+        ahead.take(other, range(4, 8))  # other rows from here on: what was read ahead is not used
+        ahead.take(other, range(8, 12))
+    assert read == [*range(12), *range(4, 12)]
+    assert ahead.waited_s >= 0
+
+
+def test_an_error_of_the_reader_comes_with_its_batch(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "work", "llama", plan(), Made(2 * ROWS))
+    assert [path.name for path in (tmp_path / "work/scratch/checkpoint").iterdir()] == ["00000002"]
+
+
+def test_the_command_line_asks_torchruns_environment(tmp_path: Path) -> None:
+    """A process that is not the first says nothing: the first one does."""
+    about = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    code = "import aurora_m.train.world as w\nfrom unittest import mock\nfrom aurora_m import ranks\n"
+    code += "w.Team.join = mock.Mock(side_effect=RuntimeError('no store'))\nranks.follow(lambda: None, 'cpu')"
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **about}, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == ""
