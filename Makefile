@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check install clean
+.PHONY: demo test install clean
 
 demo: install  ## run the tiny recipe from raw text to report
 	$(BIN)/aurora run recipes/tiny.toml
@@ -12,7 +12,8 @@ test: .venv/test  ## check style and types, and run all tests
 	$(BIN)/ruff format --check aurora_m tests benchmarks
 	$(BIN)/ruff check aurora_m tests benchmarks
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadgroup
+	$(BIN)/pytest tests/e2e
+	OMP_NUM_THREADS=1 $(BIN)/pytest --ignore tests/e2e --numprocesses auto --dist loadfile
 
 install: .venv/install
 

@@ -16,14 +16,6 @@ MakeWork = Callable[[], Work]
 MakeArtifact = Callable[..., Artifact]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Share tests out to processes by file; all that read the tiny run go to one, so that it is made once."""
-    for item in items:
-        tiny = item.path.parent.name == "e2e" and "store" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("tiny run" if tiny else item.path.name))
-
-
 @pytest.fixture
 def new_work(tmp_path: Path) -> MakeWork:
     """Make an empty place for a step function to write to; each call a new one."""

@@ -110,7 +110,7 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
         stdout, stderr = started.communicate(timeout=60)
         seconds.append(time.monotonic() - start_s)
         assert (started.returncode, stderr) == (DONE, "")
-    assert all(re.search(rf"^    {verb} +\w", stdout, re.MULTILINE) for verb in VERBS)
+    assert all(re.search(rf"^    {verb}\s+\w", stdout, re.MULTILINE) for verb in VERBS)
     code = (
         "import sys\nfrom aurora_m.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
         "print('loaded:', *sorted({'torch', 'polars', 'pyarrow', 'numpy', 'rich', 'transformers'} & {*sys.modules}))"

@@ -173,11 +173,13 @@ def _features(data: Any, words: Any, model: Any, grams: Any, features: Any) -> A
                 for n in range(longest):
                     grams[n] = hashed(grams[n], byte)
             if i + 1 >= end or data[i + 1] & 0xC0 != 0x80:  # it ends, and n-grams with it; their places are by start
-                for k in range(count, count + lengths):
-                    features[k] = nothing
+                for k in range(lengths):
+                    features[count + k] = nothing
                 least = max(shortest, 2) if i < first or i == end else shortest
-                for n in range(least, min(longest, chars) + 1):
-                    features[count - (n - 1) * lengths + n - shortest] = grams[n - 1] % buckets
+                at = count + least - shortest - (least - 1) * lengths
+                for n in range(least - 1, min(longest, chars)):
+                    features[at] = grams[n] % buckets
+                    at -= lengths - 1
                 count += lengths
     features[count] = model.end
     return count + 1

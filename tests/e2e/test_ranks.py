@@ -23,9 +23,8 @@ def small(folder: Path) -> Path:
     tiny = load(TINY)
     assert tiny.base.scratch is not None
     (base, *_) = tiny.stage
-    safe = replace(
-        tiny.tune["safe"], start="base", epochs=1, replay=0.0, mixture="", optimizer="adamw", batch=Count(4096)
-    )
+    slow = {"batch": Count(4096), "peak_lr": 1e-3, "end_lr": 1e-4}  # so that rounding does not grow
+    safe = replace(tiny.tune["safe"], start="base", epochs=1, replay=0.0, mixture="", optimizer="adamw", **slow)
     recipe = replace(
         tiny,
         name="small",

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -90,13 +91,14 @@ def trained(
 
     Where the rows end in an error or a kill, every step is saved; else none.
     """
-    loop.SAVING_SHARE = 1e9
     (folder / "out").mkdir(parents=True, exist_ok=True)
     (folder / "scratch").mkdir(exist_ok=True)
     where = Runtime(folder, threads=1, device="cpu", team=team, save_every_s=0.0 if rows else 3600.0, **runtime)
     model = plain_model(kind)
     work = Work(folder / "out", folder / "scratch", where, Log(quiet=True))
-    return model, fit(work, "cap", model, rows or Made(), wanted or plan(), mean_logit, anchors(model) if held else ())
+    with patch.object(loop, "SAVING_SHARE", 1e9):
+        held_by = anchors(model) if held else ()
+        return model, fit(work, "cap", model, rows or Made(), wanted or plan(), mean_logit, held_by)
 
 
 class Old(Made):

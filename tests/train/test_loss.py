@@ -167,3 +167,12 @@ def test_half_precision_logits_are_summed_in_float32() -> None:
     for half, whole in zip(grads(*halves), grads(hidden, head), strict=True):
         assert half.dtype == torch.bfloat16
         torch.testing.assert_close(half.float(), whole, atol=0.05, rtol=0.05)
+
+
+def test_a_head_in_bfloat16_has_gradients_added_up_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(loss.LOGITS_BYTES, "cpu", 1)  # one target at a time, each of which adds a half
+    hidden, head = torch.ones(2000, 1, dtype=torch.bfloat16), torch.zeros(2, 1, dtype=torch.bfloat16).requires_grad_()
+    total, losses = head_loss(hidden, head, torch.ones(2000, dtype=torch.long), torch.ones(2000))
+    total.backward()
+    assert losses.dtype == torch.float32
+    assert grads(head)[0].tolist() == [[1000.0], [-1000.0]]  # bfloat16 sums of halves end at 128
