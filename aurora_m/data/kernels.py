@@ -72,13 +72,16 @@ def folded() -> NDArray[np.uint32]:
 
 
 def text_buffers(texts: pa.ChunkedArray | pa.Array) -> tuple[NDArray[np.uint8], I64]:
-    """A text column without nulls as (bytes, n + 1 offsets into them), without a copy for one chunk."""
+    """A text column without nulls as (bytes, n + 1 offsets into them), without a copy for one chunk; not writable."""
     chunks = texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]
     column = chunks[0] if len(chunks) == 1 else pa.concat_arrays([pa.array([], texts.type), *chunks])
     _, offsets, data = column.cast(pa.large_string()).buffers()
     if len(column) == 0:
         return np.frombuffer(b"", np.uint8), np.frombuffer(bytes(8), np.int64)
-    return np.frombuffer(data or b"", np.uint8), np.frombuffer(offsets, np.int64, len(column) + 1, column.offset * 8)
+    found = np.frombuffer(data or b"", np.uint8), np.frombuffer(offsets, np.int64, len(column) + 1, column.offset * 8)
+    for array in found:  # some buffers are writable, and for another type each kernel would be compiled again
+        array.flags.writeable = False
+    return found
 
 
 def words(texts: pa.ChunkedArray | pa.Array) -> tuple[U64, NDArray[np.int32], I64]:

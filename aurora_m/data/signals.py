@@ -1,7 +1,7 @@
 """Signals: columns of measures beside each shard of docs. Nothing is dropped here."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -64,21 +64,20 @@ MEASURES = [field.name for field in SIGNALS if not pa.types.is_string(field.type
 LISTS = ("stop_words", "flagged_words", "policy")
 
 
-def signals(work: Work, *, docs: Artifact, lang: str, flagged: Sequence[str] = ()) -> Facts:
+def signals(work: Work, *, docs: Artifact, lang: str) -> Facts:
     """Write `signals/`, one file for each shard of docs, rows in the same order (columns: `SIGNALS`).
 
-    What each column is of: docs/curation.md. Stop and flagged words are those of the declared language in rules.toml,
-    and the phrases in `flagged`. `lang_id` and `lang_prob` are fastText's (lid.176, Joulin et al. 2016) for about
-    1,000 characters from the start, middle and end; a source declared `code` is `code`. `pii_<kind>` counts what pii.py
-    finds.
+    What each column is of: docs/curation.md. Stop and flagged words are those of the declared language in rules.toml.
+    `lang_id` and `lang_prob` are fastText's (lid.176, Joulin et al. 2016) for about 1,000 characters from the start,
+    middle and end; a source declared `code` is `code`. `pii_<kind>` counts what pii.py finds.
     Facts: docs, and the mean of each measure rounded to 6 digits.
     """
     paths = shards(docs.path)
     count, totals = 0, dict.fromkeys(MEASURES, 0)
     some = pa.chunked_array([["a"]])
-    measures(some, lang, tuple(flagged))  # compiles here, once, not in each worker
+    measures(some, lang)  # compiles here, once, not in each worker
     _languages(some, lang)
-    shard = partial(_shard, out=work.out / "signals", lang=lang, flagged=tuple(flagged))
+    shard = partial(_shard, out=work.out / "signals", lang=lang)
     for rows, sums in each(work, shard, paths, "signals"):
         count += rows
         totals = {name: totals[name] + sums[name] for name in MEASURES}
@@ -86,19 +85,19 @@ def signals(work: Work, *, docs: Artifact, lang: str, flagged: Sequence[str] = (
     return {"docs": count, **means}
 
 
-def _shard(path: Path, *, out: Path, lang: str, flagged: tuple[str, ...]) -> tuple[int, dict[str, int]]:
+def _shard(path: Path, *, out: Path, lang: str) -> tuple[int, dict[str, int]]:
     """Measure one shard; returns its rows and each measure's sum in millionths."""
     docs = pq.read_table(path, columns=["id", "text", "lang"])
-    columns = {"id": docs["id"], **measures(docs["text"], lang, flagged), **_languages(docs["text"], lang)}
+    columns = {"id": docs["id"], **measures(docs["text"], lang), **_languages(docs["text"], lang)}
     columns |= pii.counts(docs["text"], docs["lang"].to_pylist())
     write_table(out / path.name, pa.table(columns, schema=SIGNALS))
     return docs.num_rows, {name: millionths(columns[name]) for name in MEASURES}
 
 
-def measures(texts: pa.ChunkedArray, lang: str = "", flagged: tuple[str, ...] = ()) -> dict[str, Any]:
+def measures(texts: pa.ChunkedArray, lang: str = "") -> dict[str, Any]:
     """Everything in `SIGNALS` but the id and the language, one number a text."""
     data, offsets = kernels.text_buffers(texts)
-    counts = _measured(data, offsets, scan.traits(), phrases(lang, flagged))
+    counts = _measured(data, offsets, scan.traits(), phrases(lang))
     shares = {name: counts[:, part] / np.maximum(counts[:, whole], 1) for name, (part, whole) in SHARES.items()}
     return {
         "num_bytes": np.diff(offsets),
@@ -144,7 +143,7 @@ def word_lists() -> dict[str, dict[str, str]]:
 
 
 @cache
-def phrases(lang: str, flagged: tuple[str, ...] = ()) -> tuple[NDArray[Any], ...]:
+def phrases(lang: str) -> tuple[NDArray[Any], ...]:
     """What a scan looks for in a language, as tables: phrases in lists that begin at their first piece's hash."""
     stops, words, policies = (word_lists()[name] for name in LISTS)
     found: dict[str, int] = {}
@@ -152,7 +151,7 @@ def phrases(lang: str, flagged: tuple[str, ...] = ()) -> tuple[NDArray[Any], ...
         found[word] = scan.STOP_WORD | (1 << scan.KINDS_SHIFT + number if number < 8 else 0)
     own = [word.strip() for word in words.get(lang, "").split(",")]
     policy = [word.strip() for name in dict.fromkeys(("en", lang)) for word in policies.get(name, "").split(",")]
-    lists = (own, scan.FLAGGED_WORD), (flagged, scan.FLAGGED_WORD), (policy, scan.POLICY_WORDS)
+    lists = (own, scan.FLAGGED_WORD), (policy, scan.POLICY_WORDS)
     for some, mark in (*lists, (["javascript"], scan.SCRIPT_WORD), (["lorem ipsum"], scan.LOREM_WORDS)):
         found |= {word: found.get(word, 0) | mark for word in some if word}
     return _tables([(_pieces(word), mark) for word, mark in sorted(found.items())])

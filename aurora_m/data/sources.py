@@ -15,13 +15,15 @@ import pyarrow.compute as pc
 
 from aurora_m.core.canon import JSON, digest
 from aurora_m.core.errors import DataError
-from aurora_m.core.files import shard_name
+from aurora_m.core.files import shard_name, write_jsonl
 from aurora_m.core.step import Facts, Work
 from aurora_m.core.table import DOCS, SHARD_BYTES, read_shards, write_table
 from aurora_m.core.tasks import each
 from aurora_m.core.uri import check_pin, local_files, pin_files, unchanged
 from aurora_m.data import readers, web
+from aurora_m.data.edits import Edits, together
 from aurora_m.data.readers import COMPRESSION, Batch, Place, far, first_line
+from aurora_m.data.repair import repair
 
 CODE_BYTES = range(500, 40_001)  # below: stubs; above: tables and generated files
 HUB_ROWS = 256
@@ -40,6 +42,7 @@ class Written(NamedTuple):
     docs: tuple[int, ...]  # of each file that it read
     num_bytes: int  # of text
     skipped: Mapping[str, int]  # by reason
+    edits: Edits  # repairs
 
 
 def pin(uri: str, root: Path) -> str:
@@ -55,10 +58,11 @@ def pin(uri: str, root: Path) -> str:
 
 
 def fetch(work: Work, *, uri: str, source: str, lang: str, pin: str, revision: str, form: str) -> Facts:
-    """Write a source's documents as `docs/`, all with the declared language.
+    """Write a source's documents as `docs/`, repaired (repair.py) and all with the declared language; samples.jsonl.
 
     `form` is "text" (field `text`) or "instruction" (fields `instruction` and `response`, joined by core/chat.py).
-    Facts: docs, bytes of text, and by reason what was skipped (files of `python:`, records of web archives).
+    Repairs come first, so that all that follows is of the text as it will be read; samples.jsonl shows some. Facts:
+    docs, bytes of text, by reason what was skipped (files of `python:`, records of web archives), and repairs.
     DataError, with file and line, for whatever cannot be read as declared, and if the files are not those that `pin`
     names.
     """
@@ -246,6 +250,7 @@ def _write(
     docs: list[int] = []
     skipped: Counter[str] = Counter()
     held: list[pa.Table] = []
+    edits: list[Edits] = []
     total = size = 0
 
     def flush() -> None:
@@ -258,7 +263,8 @@ def _write(
         docs.append(0)
         for batch in batches:
             skipped.update(batch.skipped)
-            table = _with(batch.docs, source, lang)
+            table, repairs = _with(batch.docs, source, lang)
+            edits.append(repairs)
             docs[-1] += len(table)
             text, meta = (pc.binary_length(table[name]).to_numpy().astype(np.int64) for name in ("text", "meta"))
             ends = np.cumsum(text + meta)
@@ -273,12 +279,13 @@ def _write(
                     flush()
     if held:
         flush()
-    return Written(tuple(paths), tuple(docs), total, dict(skipped))
+    return Written(tuple(paths), tuple(docs), total, dict(skipped), together(edits))
 
 
-def _with(docs: pa.Table, source: str, lang: str) -> pa.Table:
+def _with(docs: pa.Table, source: str, lang: str) -> tuple[pa.Table, Edits]:
+    texts, edits = repair(docs["id"], docs["text"].combine_chunks())
     both = [pa.repeat(pa.scalar(value, pa.string()), len(docs)) for value in (source, lang)]
-    return pa.table([docs["id"], docs["text"], *both, docs["meta"]], schema=DOCS)
+    return pa.table([docs["id"], texts, *both, docs["meta"]], schema=DOCS), edits
 
 
 def _finished(folder: Path, parts: list[Written], where: Callable[[int], str]) -> Facts:
@@ -292,8 +299,10 @@ def _finished(folder: Path, parts: list[Written], where: Callable[[int], str]) -
     skipped: Counter[str] = Counter()
     for part in parts:
         skipped.update(part.skipped)
+    edits = together(part.edits for part in parts)
+    write_jsonl(folder / "samples.jsonl", edits.shown())
     facts: Facts = {"docs": sum(sum(part.docs) for part in parts), "bytes": sum(part.num_bytes for part in parts)}
-    return {**facts, "skipped": dict(sorted(skipped.items()))}
+    return {**facts, "skipped": dict(sorted(skipped.items())), "repairs": edits.counted()}
 
 
 def _check_ids(folder: Path, where: Callable[[int], str]) -> None:

@@ -43,7 +43,7 @@ class Account:
     near: int = 0  # documents nearly like an earlier one
     repeated_bytes: int = 0  # of both
     overlap: int = 0  # documents that hold an evaluation item
-    edits: Mapping[str, int] = field(default_factory=dict)  # by kind
+    edits: Mapping[str, int] = field(default_factory=dict)  # by kind: repairs of what came, changes of what was kept
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Gone:
 
 @dataclass(frozen=True)
 class Changed:
-    """An edit of a kept document, personal data masked."""
+    """A repair of a document that came or a change of a kept one, personal data masked."""
 
     kind: str
     id: str
@@ -111,7 +111,7 @@ def read_sheet(
         )
         check(name, accounts[name], fetched[name].facts)
         gone[name] = [_gone(reason["clause"], row, source.lang) for reason in reasons for row in reason["samples"]]
-        samples = read_jsonl(rewritten[name].path / "samples.jsonl")
+        samples = [row for part in (fetched, rewritten) for row in read_jsonl(part[name].path / "samples.jsonl")]
         changed[name] = [Changed(row["kind"], row["id"], pieces(row, source.lang)) for row in samples]
     digests = {name: fetched[name].digest for name in recipe.source}
     items = {name: found[name] for name in ("items", "items_too_short", "items_found")}
@@ -132,7 +132,7 @@ def account(came: Any, repeats: Any, overlap: int, decided: Any, reasons: Any, c
         near=repeats["near"],
         repeated_bytes=repeats["bytes"],
         overlap=overlap,
-        edits=clean["edits"],
+        edits=_merged([came["repairs"], clean["edits"]], 0),
     )
 
 

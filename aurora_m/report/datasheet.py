@@ -169,7 +169,7 @@ def collection(sheet: Sheet) -> Iterator[Block]:
     yield Text(
         [
             "Each source was read whole from where the recipe says. The digest is the beginning of the SHA-256 of its "
-            "documents as they came. Skipped: records that became no document, with the reason."
+            "documents, repaired. Skipped: records that became no document, with the reason."
         ]
     )
     head = ["source", "language", "from", "came", "records skipped", "digest"]
@@ -254,19 +254,19 @@ def _repeats(sheet: Sheet) -> Iterator[Block]:
 
 
 def _edits(sheet: Sheet) -> Iterator[Block]:
-    """What was changed in documents that stayed."""
+    """What was repaired in documents that came, and changed in those that stayed."""
     yield Title("Repairs and masks")
     kinds = sorted(sheet.total.edits)
     if not kinds:
-        yield Text(["No document that stayed was changed."])
+        yield Text(["No document was changed."])
         return
     yield Text(
         [
-            "Made in documents that stayed: “line” drops a line of boilerplate, “encoding” repairs text that was "
-            "decoded wrongly and “nfc” composes Unicode (both counted once a document); a kind of personal data is "
-            "masked wherever it stands. Of what was masked, the examples show letters as x and digits as 0; all "
-            "examples are masked as well, whatever the recipe masks, and end early where a number or an address may "
-            "be cut.",
+            "In all documents that came, before anything was measured, “encoding” repairs text that was decoded "
+            "wrongly and “nfc” composes Unicode (both counted once a document). In those that stayed, “line” drops a "
+            "line of boilerplate, and a kind of personal data is masked wherever it stands. Of what was masked, the "
+            "examples show letters as x and digits as 0; all examples are masked as well, whatever the recipe masks, "
+            "and end early where a number or an address may be cut.",
         ]
     )
     rows = {Code(name): found for name, found in sheet.accounts.items()} | {"all": sheet.total}

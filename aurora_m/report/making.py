@@ -198,9 +198,9 @@ def _edits(record: Record) -> Html:
             parts += [where, excerpt(_marked(sample, lang), lang)]
     return join(
         tag("h3", "Edits"),
-        paragraph("Changes to kept documents: personal data masked, wrongly decoded text repaired, Unicode "
-                  "composed. This page does not repeat personal data: of what was masked, letters are shown as x and "
-                  "digits as 0, and samples of documents are masked as well."),
+        paragraph("Changes to kept documents: lines of boilerplate dropped, personal data masked. What was repaired "
+                  "when it came is in the datasheet. This page does not repeat personal data: of what was masked, "
+                  "letters are shown as x and digits as 0, and samples of documents are masked as well."),
         table("Edits by source and kind", ["source", *kinds], rows),
         details("Samples of edits, before and after", *parts),
     )  # fmt: skip

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from aurora_m.data import pii
-from aurora_m.data.rewrite import shared_ends
+from aurora_m.data.edits import shared_ends
 
 Pieces = tuple[str, str, str, str]  # what stood ahead of an edit, what went, what came, what stood behind it
 

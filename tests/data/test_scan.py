@@ -175,9 +175,8 @@ def test_stop_words(lang: str, text: str, stops: float, kinds: int) -> None:
     assert (found["stop_words"][0], found["stop_kinds"][0]) == (round(stops, 6), kinds)
 
 
-def test_flagged_words_are_phrases_and_may_be_added() -> None:
+def test_flagged_words_are_phrases() -> None:
     text = pa.chunked_array([["Play Online Casino now, online or in a casino"]])
     assert measures(text, "en")["flagged_words"][0] == round(2 / 9, 6)
-    assert measures(text, "en", ("in a casino",))["flagged_words"][0] == round(5 / 9, 6)
     assert measures(text, "fi")["flagged_words"][0] == 0
     assert measures(pa.chunked_array([["これは無修正です"]]), "ja")["flagged_words"][0] == round(2 / 7, 6)

@@ -1,6 +1,5 @@
 """Signals: columns beside each shard, the same for any number of shards and workers."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -87,12 +86,6 @@ def test_code_needs_no_language_model(work: Work, make_docs: Callable[..., Artif
     signals(work, docs=make_docs(["x = 1\n", ""], lang="code"), lang="code")
     rows = read_all(work.out, "signals").to_pylist()
     assert [(row["lang_id"], row["lang_prob"]) for row in rows] == [("code", 1.0)] * 2
-
-
-def test_flagged_words_of_the_recipe(work: Work, make_docs: Callable[..., Artifact]) -> None:
-    facts = signals(work, docs=make_docs(["one odd phrase here"]), lang="en", flagged=("odd phrase",))
-    assert facts["flagged_words"] == 0.5
-    assert json.loads(json.dumps(facts)) == facts
 
 
 def test_no_docs(work: Work, make_docs: Callable[..., Artifact]) -> None:

@@ -57,11 +57,21 @@ def zstd(content: bytes) -> bytes:
     return packed
 
 
+def test_what_comes_is_repaired_counted_and_shown(root: Path, fetched: Fetch, tmp_path: Path) -> None:
+    texts = ["plain", "e\u0301", "The cafÃ© is â€œopenâ€\x9d", "à¤¹à¤¿à¤¨à¥\x8dà¤¦à¥€ e\u0301"]
+    (root / "d.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))
+    facts, found = fetched("file:d.jsonl")
+    mended = ["plain", "é", "The café is “open”", "हिन्दी é"]
+    assert [row["text"] for row in found] == mended
+    assert facts["repairs"] == {"encoding": 2, "nfc": 2}
+    assert facts["bytes"] == sum(len(text.encode()) for text in mended)
+
+
 def test_jsonl_keeps_ids_and_scalars(root: Path, fetched: Fetch) -> None:
     rows = [{"id": "a", "text": "héllo", "url": "u", "n": 3, "deep": {"x": 1}, "none": None}, {"id": 7, "text": "x"}]
     (root / "d.jsonl").write_text("\n\n".join(json.dumps(row) for row in rows))
     facts, found = fetched("file:d.jsonl", source="s", lang="fi")
-    assert facts == {"docs": 2, "bytes": 7, "skipped": {}}
+    assert facts == {"docs": 2, "bytes": 7, "skipped": {}, "repairs": {}}
     assert found == [
         {"id": "a", "text": "héllo", "source": "s", "lang": "fi", "meta": '{"n":3,"url":"u"}'},
         {"id": "d.jsonl:3", "text": "x", "source": "s", "lang": "fi", "meta": '{"id":7}'},
@@ -208,7 +218,7 @@ def test_the_standard_library(fetched: Fetch, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("sysconfig.get_path", lambda _: str(library))
     facts, rows = fetched("python:stdlib", lang="code")
     assert [row["id"] for row in rows] == ["a/x.py", "b.py"]
-    assert facts == {"docs": 2, "bytes": 1200, "skipped": {"not utf-8": 1}}
+    assert facts == {"docs": 2, "bytes": 1200, "skipped": {"not utf-8": 1}, "repairs": {}}
     held = pin_files({name: library / name for name in ("a/x.py", "b.py", "latin.py")})
     assert pin("python:stdlib", tmp_path) == held  # the files alone, whatever Python reads them
 
@@ -308,7 +318,7 @@ def memory() -> Iterator[Any]:
 def test_files_far_away(fetched: Fetch, memory: Any) -> None:
     facts, rows = fetched("memory://far/*.jsonl*")
     assert [row["id"] for row in rows] == ["a.jsonl.gz:1", "a.jsonl.gz:2", "b.jsonl:1", "b.jsonl:2"]
-    assert facts == {"docs": 4, "bytes": 12, "skipped": {}}
+    assert facts == {"docs": 4, "bytes": 12, "skipped": {}, "repairs": {}}
     assert [row["id"] for row in fetched("memory://far/**/*.jsonl")[1]][2:] == ["x/c.jsonl:1", "x/c.jsonl:2"]
     assert [row["id"] for row in fetched("memory://far/b.jsonl")[1]] == ["b.jsonl:1", "b.jsonl:2"]
     with memory.open("/far/p.parquet", "wb") as file:

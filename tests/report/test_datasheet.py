@@ -39,11 +39,13 @@ def build(folder: Path) -> dict[str, Any]:
     run = build_fixture(folder)
     made: dict[str, Any] = {"fetched": {}, "decided": {}, "rewritten": {}, "recipe": run["recipe"]}
     for source, decided in run["decided"].items():
+        (folder / "fetched").mkdir(exist_ok=True)
+        write_jsonl(folder / "fetched/samples.jsonl", [])
         reasons = read_json(decided.path / "reasons.json")
         left, gone = (sum(reason[what] for reason in reasons) for what in ("docs", "bytes"))
         size = {"docs": 90, "bytes": 140_000}
         skipped = {"not utf-8": 2, f"{EVIL} | x": 1} if source == "code" else {}
-        made["fetched"][source] = Artifact(folder, "f" * 64, {**size, "skipped": skipped})
+        made["fetched"][source] = Artifact(folder / "fetched", "f" * 64, {**size, "skipped": skipped, "repairs": {}})
         facts = {"docs_in": 90, "docs_kept": 90 - left, "bytes_in": 140_000, "bytes_kept": 140_000 - gone}
         made["decided"][source] = replace(decided, facts=facts)
         clean = {**run["rewritten"][source].facts, "docs": 90 - left - 13, "emptied": 1}
@@ -123,7 +125,7 @@ def test_figures_that_add_up_pass_and_no_others(left: list[Size], kept: Size, he
     held = min(held, kept.docs)
     reasons = [{"clause": f"x > {n}", "docs": size.docs, "bytes": size.num_bytes} for n, size in enumerate(left)]
     came = sum(left, kept)
-    fetched = {"docs": came.docs, "bytes": came.num_bytes, "skipped": {}}
+    fetched = {"docs": came.docs, "bytes": came.num_bytes, "skipped": {}, "repairs": {}}
     decided = {"docs_in": came.docs, "docs_kept": kept.docs, "bytes_in": came.num_bytes, "bytes_kept": kept.num_bytes}
     clean = {"docs": kept.docs - held, "bytes": 5, "held_docs": held, "held_bytes": 0, "emptied": 0, "edits": {}}
     repeats = {"exact": 0, "near": 0, "bytes": 0}
@@ -194,11 +196,12 @@ def test_a_run_in_which_nothing_left_and_nothing_was_edited(tmp_path: Path) -> N
         write_jsonl(made["rewritten"][source].path / "samples.jsonl", [])
         none = {"docs_in": 0, "docs_kept": 0, "bytes_in": 0, "bytes_kept": 0}
         empty = {"docs": 0, "bytes": 0, "held_docs": 0, "held_bytes": 0, "emptied": 0, "edits": {}}
-        made["fetched"][source] = replace(made["fetched"][source], facts={"docs": 0, "bytes": 0, "skipped": {}})
+        none_came = {"docs": 0, "bytes": 0, "skipped": {}, "repairs": {}}
+        made["fetched"][source] = replace(made["fetched"][source], facts=none_came)
         made["decided"][source] = replace(made["decided"][source], facts=none)
         made["rewritten"][source] = replace(made["rewritten"][source], facts=empty)
     found = write(tmp_path / "work", made)
-    assert "No document that stayed was changed." in found["md"]
+    assert "No document was changed." in found["md"]
     assert "| all | – | – | – | – | – | – |" in found["md"]
 
 
