@@ -12,8 +12,7 @@ test: .venv/test  ## check style and types, and run all tests
 	$(BIN)/ruff format --check aurora_m tests benchmarks
 	$(BIN)/ruff check aurora_m tests benchmarks
 	$(BIN)/mypy
-	$(BIN)/pytest tests/e2e
-	OMP_NUM_THREADS=1 $(BIN)/pytest --ignore tests/e2e --numprocesses auto --dist loadfile
+	AURORA_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/e2e tests --numprocesses auto --dist loadfile
 
 install: .venv/install
 

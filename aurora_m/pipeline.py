@@ -1,6 +1,6 @@
 """THE MAP: a recipe as a graph of steps. The only file that knows all the rooms.
 
-source ─fetch─> docs ─signals─> columns, (all sources) duplicates, overlap ─decide─> kept ─rewrite─> clean docs
+source or base ─fetch─> docs ─signals─> columns, (all sources) duplicates, overlap ─decide─> kept ─rewrite─> clean docs
 clean docs ─shards─┐
 weights ──mixture──┴─> base ─> cap ─> cat ─> safe          each model ─answer─> answers ─score─> scores
 safety rows ─review by people─> reviewed ───────┘          scores ─forgetting─> changes ─> report, card ─> release
@@ -83,8 +83,9 @@ def build(recipe: Recipe, root: Path) -> Steps:
     pin = pinned(lambda: pin_suites(suites, safety, root))
     asked: dict[str, Param] = {"suites": [*suites], "safety": safety, "pin": pin}
     items = graph.add("items", "evals.suites:collect", **asked)
-    curated = curate(graph, recipe, root, items)
-    trained = train(graph, recipe, root, curated)
+    came = bring(graph, recipe, root)
+    curated = curate(graph, recipe, root, items, came)
+    trained = train(graph, recipe, root, curated, came)
     release(graph, recipe, items, curated, trained)
     return graph.steps
 
@@ -102,16 +103,34 @@ def pin_local(uri: str, root: Path) -> str | Missing:
     return pinned(lambda: pin_files(local_files(uri, root)))
 
 
-def curate(graph: Graph, recipe: Recipe, root: Path, items: Step) -> Curated:
+def bring(graph: Graph, recipe: Recipe, root: Path) -> Steps:
+    """Add the base, if it comes from elsewhere; returns it by its name."""
+    base = recipe.base
+    if base.scratch:
+        return {}
+    pin = pinned(lambda: pin_files(base_files(base.model, root))) if not base.model.startswith("hf:") else ""
+    rows = {f"stage[{n}] `{stage.name}`.row_tokens": stage.row_tokens for n, stage in enumerate(recipe.stage)}
+    rows |= {f"tune.{name}.row_tokens": tune.row_tokens for name, tune in recipe.tune.items()}
+    check_rows(base.model, root, rows)
+    said: dict[str, Param] = {"shape": asdict(base.shape)} if base.shape else {}
+    where: dict[str, Param] = {"model": base.model, "revision": base.revision, "pin": pin}
+    return {"base": graph.add("base", "model.load:fetch_base", **where, **said)}
+
+
+def curate(graph: Graph, recipe: Recipe, root: Path, items: Step, came: Steps) -> Curated:
     """Measure, then decide, then rewrite."""
     docs: Steps = {}
     kept: Steps = {}
     clean: Steps = {}
     for name, s in recipe.source.items():
+        step, about = f"fetch.{name}", {"source": name, "lang": s.lang}
+        if s.documents:
+            size: dict[str, JSON] = {"documents": s.documents, "seed": recipe.seed}
+            docs[name] = graph.add(step, "model.write:write", {"model": came["base"]}, **about, **size)
+            continue
         pin = pinned(partial(pin_source, s.uri, root))
-        place: dict[str, Param] = {"uri": s.uri, "pin": pin, "revision": s.revision}
-        about: dict[str, JSON] = {"source": name, "lang": s.lang, "form": s.form}
-        docs[name] = graph.add(f"fetch.{name}", "data.sources:fetch", {}, 2, **place, **about)
+        place: dict[str, Param] = {"uri": s.uri, "pin": pin, "revision": s.revision, "form": s.form}
+        docs[name] = graph.add(step, "data.sources:fetch", {}, 2, **place, **about)
     near, order = recipe.duplicates.near, list(docs)  # of two copies, that of the source declared first stays
     duplicates = graph.add("duplicates", "data.dedup:duplicates", {"docs": docs}, 2, near=near, order=[*order])
     overlap = graph.add("overlap", "data.overlap:overlap", {"docs": docs, "items": items})
@@ -133,7 +152,7 @@ def curate(graph: Graph, recipe: Recipe, root: Path, items: Step) -> Curated:
         kept[name] = graph.add(f"decide.{name}", "data.decide:decide", columns, source=name, keep=keep)
         edits: dict[str, JSON] = {"mask": [*rules.mask], "held_out": s.held_out, "seed": recipe.seed}
         edits |= {"repo_marks": rules.repo_marks} if rules.repo_marks and s.lang == "code" else {}
-        both = {"docs": docs[name], "kept": kept[name], **found}
+        both: Given = {"docs": docs[name], "kept": kept[name], "signals": by_shard["signals"], **found}
         clean[name] = graph.add(f"rewrite.{name}", "data.rewrite:rewrite", both, 2, source=name, **edits)
     sheet: Given = {"fetched": docs, "duplicates": duplicates, "overlap": overlap, "decided": kept, "rewritten": clean}
     graph.add("datasheet", "report.datasheet:datasheet", sheet, recipe=dumps(recipe))
@@ -220,11 +239,11 @@ def measure(graph: Graph, recipe: Recipe, root: Path, docs: Steps, models: Steps
     return found
 
 
-def train(graph: Graph, recipe: Recipe, root: Path, curated: Curated) -> Trained:
-    """Bring or begin a base, then train it: CAP, CAT, and tuning on reviewed rows."""
-    models: Steps = {}
+def train(graph: Graph, recipe: Recipe, root: Path, curated: Curated, came: Steps) -> Trained:
+    """Take or begin a base, then train it: CAP, CAT, and tuning on reviewed rows."""
+    models: Steps = {**came}
     mixtures: Steps = {}
-    tokenizer = start(graph, recipe, root, curated, models)
+    tokenizer = start(graph, recipe, curated, models)
     base, tokenizers = models.get("base"), {"base": tokenizer}
     if recipe.base.extend:
         tokenizer = tokenizers["extended"] = extend(graph, recipe, recipe.base.extend, curated, models, tokenizer)
@@ -314,22 +333,15 @@ def _mixed(graph: Graph, recipe: Recipe, name: str, which: str, row_tokens: int,
     return graph.add(f"mixture.{name}", "tokens.mixture:mix", {"shards": mine}, 2, **wanted), mine
 
 
-def start(graph: Graph, recipe: Recipe, root: Path, curated: Curated, models: Steps) -> Step:
-    """Add the model that the first stage starts from; returns the tokenizer."""
-    base = recipe.base
-    if base.scratch is None:
-        pin = pinned(lambda: pin_files(base_files(base.model, root))) if base.model.startswith("file:") else ""
-        rows = {f"stage[{n}] `{stage.name}`.row_tokens": stage.row_tokens for n, stage in enumerate(recipe.stage)}
-        rows |= {f"tune.{name}.row_tokens": tune.row_tokens for name, tune in recipe.tune.items()}
-        check_rows(base.model, root, rows)
-        said: dict[str, Param] = {"shape": asdict(base.shape)} if base.shape else {}
-        where: dict[str, Param] = {"model": base.model, "revision": base.revision, "pin": pin}
-        models["base"] = graph.add("base", "model.load:fetch_base", **where, **said)
+def start(graph: Graph, recipe: Recipe, curated: Curated, models: Steps) -> Step:
+    """Take the base's tokenizer, or train one for a base from scratch and add that; returns the tokenizer."""
+    scratch = recipe.base.scratch
+    if scratch is None:
         return graph.add("tokenizer", "tokens.tokenizer:take_tokenizer", {"model": models["base"]})
-    learn = {name: curated.clean[name] for name in base.scratch.tokenizer_sources}
+    learn = {name: curated.clean[name] for name in scratch.tokenizer_sources}
     train_it = "tokens.tokenizer:train_tokenizer"
-    tokenizer = graph.add("tokenizer", train_it, {"docs": learn}, vocab=base.scratch.vocab)
-    shape = {key: value for key, value in asdict(base.scratch).items() if key not in ("vocab", "tokenizer_sources")}
+    tokenizer = graph.add("tokenizer", train_it, {"docs": learn}, vocab=scratch.vocab)
+    shape = {key: value for key, value in asdict(scratch).items() if key not in ("vocab", "tokenizer_sources")}
     models["scratch"] = graph.add("init", "model.init:init", {"tokenizer": tokenizer}, seed=recipe.seed, **shape)
     return tokenizer
 

@@ -34,6 +34,7 @@ ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS"), "1"
 )
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+SAME_LINES = 5  # pages of a site that make a line boilerplate, in the run that shows what was caught
 SAMPLE_S = 0.2  # between looks at the memory of a run
 TAIL_CHARS = 600
 
@@ -45,7 +46,12 @@ def main() -> None:
     args = options()
     args.input = args.input.resolve()
     given = json.loads((args.input / "input.json").read_text())
-    result: Result = {**machine(), "command": " ".join(sys.argv), "input": given, "systems": {}}
+    result: Result = {
+        **machine(),
+        "command": " ".join(Path(word).name for word in sys.argv),
+        "input": given,
+        "systems": {},
+    }
     with tempfile.TemporaryDirectory(dir=args.scratch) as name:
         work = Path(name)
         small = sliced(args.input, work / "slice", int(args.slice_mb * 1e6))
@@ -200,10 +206,10 @@ def aurora(args: argparse.Namespace, work: Path, small: Path) -> Result:
     made: Result = {}
     cores = {args.core}
 
-    def runs(given: Path, times: int, workers: int = 1) -> list[Result]:
-        home = work / f"aurora-{given.name}"
+    def runs(given: Path, times: int, workers: int = 1, boilerplate: int = 0) -> list[Result]:
+        home = work / f"aurora-{given.name}{'-lines' if boilerplate else ''}"
         if not home.exists():
-            made["settings"] = run_aurora.prepare(home, given, args.tokenizer, args.keep, args.keep_code)
+            made["settings"] = run_aurora.prepare(home, given, args.tokenizer, args.keep, args.keep_code, boilerplate)
         found = []
         for _ in range(times):
             store = home / "run"
@@ -224,9 +230,9 @@ def aurora(args: argparse.Namespace, work: Path, small: Path) -> Result:
     made["slice"] = middle(runs(small, args.runs), small_size)
     made["whole"] = middle(runs(args.input, args.runs), size)
     if "error" not in made["whole"]:
-        store = work / f"aurora-{args.input.name}" / "run"
-        made |= run_aurora.outcome(store)
-        made["caught"] = caught(store, args.input)
+        made |= run_aurora.outcome(work / f"aurora-{args.input.name}" / "run")
+        made["lines"] = middle(runs(args.input, 1, boilerplate=SAME_LINES), size)
+        made["caught"] = caught(work / f"aurora-{args.input.name}-lines" / "run", args.input)
     if args.large:
         large = size_of(args.large)
         made["large"] = middle(runs(args.large, 1), large)
@@ -338,7 +344,7 @@ def report(result: Result) -> list[str]:
     ]  # fmt: skip
     notes: list[str] = []
     for system, about in result["systems"].items():
-        for part in ("slice_cold", "slice", "whole", "large", "large_workers"):
+        for part in ("slice_cold", "slice", "whole", "lines", "large", "large_workers"):
             run = about.get(part, {})
             if "mb_s" in run:
                 times = result["ratios"].get(system, {})
@@ -361,6 +367,10 @@ def report(result: Result) -> list[str]:
     lines += ["", *notes]
     found = result["systems"].get("aurora", {}).get("caught")
     if found:
+        what = (
+            f"What was planted, in the run `lines`, which also drops lines that stand on {SAME_LINES} pages of a site:"
+        )
+        lines += ["", what]
         rows = sorted({what for about in found.values() for what in about})
         lines += ["", "| what was planted | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]
         for what in rows:

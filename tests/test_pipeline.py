@@ -395,6 +395,26 @@ def test_new_tokens_stand_between_the_base_and_what_trains(tiny: Recipe, tmp_pat
     assert changed(graph_of(recipe, tmp_path), graph_of(with_new_tokens(plain, "mean"), tmp_path)) == {"extend"}
 
 
+def test_a_source_that_the_base_writes_is_curated_as_others_are(tiny: Recipe, tmp_path: Path) -> None:
+    plain = from_folder(tiny, tmp_path)
+    recipe = with_new_tokens(with_source(plain, "en", uri="self:base", documents=Count(90), held_out=0.0))
+    recipe = replace(recipe, evals=replace(recipe.evals, old=("code",), margins={"code": 0.05}))
+    check(recipe)
+    steps = build(recipe, tmp_path)
+    step = steps["fetch.en"]
+    step.check()
+    assert (step.fn, step.inputs) == ("model.write:write", {"model": steps["base"]})  # the base as it came
+    assert dict(step.params) == {"source": "en", "lang": "en", "documents": 90, "seed": tiny.seed}
+    assert dict(steps["decide.en"].parents())["docs"] is dict(steps["rewrite.en"].parents())["docs"] is step
+    assert dict(steps["duplicates"].parents())["docs.en"] is step
+    assert dict(steps["mixture.cap"].parents())["shards.en"] is steps["shards.en"]
+    assert {step.name for step in ordered([steps[name] for name in GOALS])} == set(steps)
+    more = with_source(recipe, "en", documents=Count(91))
+    assert changed(graph_of(recipe, tmp_path), graph_of(more, tmp_path)) == {"fetch.en"}
+    shutil.rmtree(tmp_path / "model")
+    assert {name for name, step in build(recipe, tmp_path).items() if step.lacks} == {"base"}
+
+
 def test_tokens_that_come_ready_are_imported_and_not_curated(tiny: Recipe, tmp_path: Path) -> None:
     for suffix in (".bin", ".idx"):
         (tmp_path / f"pre{suffix}").write_bytes(b"")

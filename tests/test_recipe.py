@@ -176,7 +176,7 @@ def test_python_builds_the_same() -> None:
 def test_the_recipes_that_ship(path: Path) -> None:
     recipe = load(path)
     assert loads(dumps(recipe)) == recipe
-    assert recipe.models() == ["base", "cap", "cat", *recipe.tune]
+    assert recipe.models() in (["base", "cap", "cat", *recipe.tune], ["base", "cap"])
     for training in (*recipe.stage, *recipe.tune.values()):
         shares = recipe.shares(training)
         assert not shares or sum(shares.values()) == pytest.approx(1)
@@ -780,6 +780,37 @@ def test_wrong_tokens(text: str, what: str, at: str) -> None:
     with pytest.raises(RecipeError) as caught:
         loads(text)
     assert (caught.value.what, caught.value.at) == (what, at)
+
+
+SELF = FROM_HUB.replace('uri = "sample:texts/fi"', 'uri = "self:base", documents = "20K"')
+
+
+def test_a_source_that_the_base_writes() -> None:
+    recipe = loads(SELF)
+    assert recipe.source["fi"] == Source("self:base", "fi", "CC0-1.0", "text", documents=Count(20_000))
+    assert loads(dumps(recipe)) == recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "key"),
+    [
+        (SELF.replace("self:base", "self:cap"), "`self:cap` writes no documents", "uri"),
+        (SELF.replace("self:base", "file:base"), "only the base writes documents", "documents"),
+        (SELF.replace('"20K"', "0"), "the base writes no document", "documents"),
+        (SELF.replace('"20K"', "-1"), "the base writes no document", "documents"),
+        (SELF.replace('"20K"', "9, held_out = 0.1"), "the base is not measured by what it writes", "held_out"),
+        (SELF.replace('"20K"', '9, form = "arxiv"'), "the base writes no `arxiv`", "form"),
+        (
+            SMALL.replace('uri = "sample:texts/fi"', 'uri = "self:base", documents = 9'),
+            "a base from scratch cannot write its own sources",
+            "uri",
+        ),
+    ],
+)
+def test_wrong_sources_that_the_base_writes(text: str, what: str, key: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        loads(text)
+    assert (caught.value.what, caught.value.at) == (what, f"source.fi.{key}")
 
 
 def test_tokens_that_come_ready_are_for_training_only() -> None:

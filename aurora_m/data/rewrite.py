@@ -27,6 +27,7 @@ def rewrite(
     *,
     docs: Artifact,
     kept: Artifact,
+    signals: Artifact,
     mask: list[str],
     held_out: float,
     source: str,
@@ -44,7 +45,7 @@ def rewrite(
     """
     ids = pq.read_table(kept.path / "kept.parquet")["id"].combine_chunks()
     tasks = _tasks(docs, ids, _held(ids.to_pylist(), held_out, seed), lines, source)
-    shard = partial(_shard, out=work.out, mask=mask, marks=repo_marks)
+    shard = partial(_shard, signals=signals.path / "signals", out=work.out, mask=mask, marks=repo_marks)
     parts = list(each(work, shard, tasks, f"rewrite {source}"))
     edits = together(part for part, _ in parts)
     write_jsonl(work.out / "samples.jsonl", edits.shown())
@@ -79,14 +80,17 @@ def _tasks(docs: Artifact, ids: pa.Array, held: NDArray[np.bool_], lines: Artifa
     return tasks
 
 
-def _shard(task: Task, *, out: Path, mask: list[str], marks: float) -> tuple[Edits, list[int]]:
+def _shard(task: Task, *, signals: Path, out: Path, mask: list[str], marks: float) -> tuple[Edits, list[int]]:
     """Rewrite one shard; returns the edits, and docs, bytes, held docs, held bytes, emptied docs."""
     table = pq.read_table(task.path).take(pa.array(task.rows)).combine_chunks()
     edits = Edits()
     names, langs, texts = table["id"].to_pylist(), table["lang"].to_pylist(), table["text"].combine_chunks()
     texts = _drop(names, texts, task.lines, edits)
     if mask:
-        texts = _cover(names, texts, langs, mask, edits)
+        found = pq.read_table(signals / task.path.name, columns=list(pii.COLUMNS)).take(pa.array(task.rows))
+        doubtful = np.sum([column.to_numpy() for column in found.columns], axis=0) > 0
+        doubtful[[row for row, lines in enumerate(task.lines) if lines]] = True  # has changed since it was measured
+        texts = _cover(names, texts, langs, mask, np.flatnonzero(doubtful).tolist(), edits)
     table = table.set_column(table.column_names.index("text"), DOCS.field("text"), texts)
     left = ~np.asarray(pc.or_(pc.utf8_is_space(texts), pc.equal(texts, "")))
     sizes = []
@@ -111,11 +115,12 @@ def _drop(names: list[str], texts: pa.Array, lines: list[list[int]], edits: Edit
     return replaced(texts, new)
 
 
-def _cover(names: list[str], texts: pa.Array, langs: list[str], mask: list[str], edits: Edits) -> pa.Array:
-    """Mask personal data."""
+def _cover(
+    names: list[str], texts: pa.Array, langs: list[str], mask: list[str], rows: list[int], edits: Edits
+) -> pa.Array:
+    """Mask personal data in the texts of some rows."""
     new: dict[int, str] = {}
-    found = pii.counts(texts, langs)  # of a whole column at once: most texts need no second look
-    for row in np.flatnonzero(np.sum(list(found.values()), axis=0)).tolist():
+    for row in rows:
         text = texts[row].as_py()
         spans = pii.find(text, langs[row], mask)
         for kind, start, end in spans:

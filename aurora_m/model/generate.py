@@ -1,6 +1,7 @@
 """Let a model go on from prompts: greedy by default, the same text for any batch size."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,12 +20,15 @@ def generate(
     temperature: float = 0.0,
     top_k: int = 0,
     seed: int = 0,
+    first: int = 0,
+    never: Sequence[int] = (),
 ) -> list[list[int]]:
     """New token ids for each prompt, up to the first `eos` or `stop` sequence, neither of which is returned.
 
     A prompt is cut on the left so that `max_new` tokens fit into the model's positions. With a temperature, every
-    prompt draws from its own stream of random numbers, named by `seed` and its index. ValueError on an empty prompt
-    or if `max_new` leaves no room for one.
+    prompt draws from its own stream of random numbers, named by `seed` and its index, which is `first` for the first
+    prompt. Ids of `never` are not said. What the model's folder says of generation does not count. ValueError on an
+    empty prompt or if `max_new` leaves no room for one.
     """
     room = model.config.max_position_embeddings - max_new
     if room < 1:
@@ -33,25 +37,42 @@ def generate(
         raise ValueError("a prompt needs at least one token")
     new: list[list[int]] = [[] for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), index))
-    for first in range(0, len(order), batch):
-        members = order[first : first + batch]
-        sampler = [_Sampler([seed * 1_000_003 + index for index in members], temperature, top_k)] if temperature else []
-        rows = _generate_batch(model, [prompts[index][-room:] for index in members], max_new, eos, stop, sampler)
-        for index, ids in zip(members, rows, strict=True):
-            new[index] = _cut(ids, [[eos], *stop])
+    ends: dict[str, Any] = {"eos_token_id": eos, "pad_token_id": eos, "suppress_tokens": [*never] or None}
+    config = GenerationConfig(max_new_tokens=max_new, do_sample=False, **ends)
+    with _own_config_only(model):
+        for start in range(0, len(order), batch):
+            members = order[start : start + batch]
+            seeds = [seed * 1_000_003 + first + index for index in members]
+            sampler = [_Sampler(seeds, temperature, top_k)] if temperature else []
+            rows = _generate_batch(model, [prompts[index][-room:] for index in members], config, stop, sampler)
+            for index, ids in zip(members, rows, strict=True):
+                new[index] = _cut(ids, [[eos], *stop])
     return new
 
 
+@contextmanager
+def _own_config_only(model: Any) -> Iterator[None]:
+    """Set aside the model's own config of generation, such as a repetition penalty, which would fill in ours."""
+    kept, model.generation_config = model.generation_config, GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = kept
+
+
 def _generate_batch(
-    model: Any, prompts: list[list[int]], max_new: int, eos: int, stop: Sequence[list[int]], sampler: list["_Sampler"]
+    model: Any,
+    prompts: list[list[int]],
+    config: GenerationConfig,
+    stop: Sequence[list[int]],
+    sampler: list["_Sampler"],
 ) -> list[list[int]]:
     width = max(map(len, prompts))
-    ids_BT = torch.full((len(prompts), width), eos)
+    ids_BT = torch.full((len(prompts), width), config.eos_token_id)
     mask_BT = torch.zeros((len(prompts), width), dtype=torch.long)
     for row, ids in enumerate(prompts):
         ids_BT[row, width - len(ids) :] = torch.tensor(ids)
         mask_BT[row, width - len(ids) :] = 1
-    config = GenerationConfig(max_new_tokens=max_new, do_sample=False, eos_token_id=eos, pad_token_id=eos)
     out_BT = model.generate(
         ids_BT.to(model.device),
         attention_mask=mask_BT.to(model.device),
@@ -64,7 +85,7 @@ def _generate_batch(
 
 
 class _Sampler(LogitsProcessor):
-    """Make the greedy choice a draw: the largest of logits / temperature + Gumbel noise is a softmax sample."""
+    """Make the greedy choice a draw: the token at which the sum of the probabilities passes a random number."""
 
     def __init__(self, seeds: list[int], temperature: float, top_k: int) -> None:
         self.streams = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -75,9 +96,10 @@ class _Sampler(LogitsProcessor):
         if 0 < self.top_k < size:
             least_B1 = scores.topk(self.top_k).values[:, -1:]
             scores = scores.masked_fill(scores < least_B1, float("-inf"))
-        uniform_BV = torch.stack([torch.rand(size, generator=stream, dtype=torch.float64) for stream in self.streams])
-        gumbel_BV = -torch.log(-torch.log(uniform_BV.clamp(1e-12, 1 - 1e-12)))
-        return scores.float() / self.temperature + gumbel_BV.float().to(scores.device)
+        drawn_B1 = torch.stack([torch.rand(1, generator=stream, dtype=torch.float64) for stream in self.streams])
+        sums_BV = (scores.double() / self.temperature).softmax(-1).cumsum(-1)
+        token_B1 = torch.searchsorted(sums_BV, drawn_B1.to(scores.device) * sums_BV[:, -1:], right=True)
+        return torch.full_like(scores, float("-inf")).scatter(1, token_B1.clamp(max=size - 1), 0.0)
 
 
 class _Stop(StoppingCriteria):

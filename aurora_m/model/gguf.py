@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
 from aurora_m.core.errors import DataError, RecipeError
 
+SPLIT = "tokenizer.ggml.pre"
 FOLDER = "give the folder of the original model, saved by transformers"
+DIGITS = ("smollm",)  # of llama.cpp: digits one by one, the rest as GPT-2; transformers does not know it
 MARKS = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
@@ -35,6 +38,9 @@ def unpack(path: Path, folder: Path, at: str) -> None:
         with redirect_stderr(io.StringIO()):  # it draws bars of its own
             model = _model(path, len(file.tensors), at)
         tokenizer: Any = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        if _said(file, SPLIT) in DIGITS:
+            pieces = [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
+            tokenizer.backend_tokenizer.pre_tokenizer = Sequence(pieces)
     except DataError:
         raise
     except Exception as error:  # the libraries have no errors of their own
@@ -65,8 +71,8 @@ def _model(path: Path, num_tensors: int, at: str) -> PreTrainedModel:
 
 def _check(file: Any, at: str) -> None:
     """DataError for what transformers reads without a word as something else."""
-    split = _said(file, "tokenizer.ggml.pre")
-    known = {"gpt-2", *GGUF_PRE_TOKENIZER_SPLITS}
+    split = _said(file, SPLIT)
+    known = {"gpt-2", *DIGITS, *GGUF_PRE_TOKENIZER_SPLITS}
     if _said(file, "tokenizer.ggml.model") == "gpt2" and split not in known:
         what = f"how the file's tokenizer cuts texts into pieces, `{split}`, is not known"
         raise DataError(what, at=at, hint=FOLDER)

@@ -13,7 +13,7 @@ from transformers.utils import logging
 from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.step import Facts, Runtime, Work
 from aurora_m.core.uri import check_pin
-from aurora_m.model.base import GGUF, base_files
+from aurora_m.model.base import GGUF, base_files, base_path
 from aurora_m.model.shape import declared, shape_of
 
 logging.set_verbosity_error()
@@ -72,7 +72,8 @@ def parameters(model: PreTrainedModel) -> int:
 
 
 def fetch_base(work: Work, *, model: str, revision: str, pin: str, shape: dict[str, Any] | None = None) -> Facts:
-    """Bring the base model in: `hf:owner/name` at a pinned revision, or `file:` a folder or GGUF file by the recipe.
+    """Bring the base model in: `hf:owner/name` at a pinned revision, `file:` a folder or GGUF file by the recipe, or
+    `python:` a GGUF file of an installed package.
 
     shape  what [base.shape] says of it; DataError if the model is of another
     """
@@ -84,7 +85,7 @@ def fetch_base(work: Work, *, model: str, revision: str, pin: str, shape: dict[s
         source = work.scratch / "hub"
     else:
         check_pin(base_files(model, work.runtime.root), pin, model)
-        source = work.runtime.root / name
+        source = base_path(model, work.runtime.root)
         if name.endswith(GGUF):
             from aurora_m.model.gguf import unpack
 

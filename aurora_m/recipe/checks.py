@@ -4,9 +4,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 
 from aurora_m.core.errors import RecipeError, did_you_mean
-from aurora_m.recipe.shape import Anchor, Mixture, Recipe, Scratch, Shape, Stage, Training
+from aurora_m.recipe.shape import Anchor, Mixture, Recipe, Scratch, Shape, Source, Stage, Training
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # what can be a folder anywhere
+PACKAGED = re.compile(r"python:\w+/.+\.gguf")  # a file of an installed package
 
 # What a number may be, by its key wherever that stands.
 RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
@@ -49,6 +50,7 @@ def check(recipe: Recipe) -> None:
         _share(source.held_out, f"source.{name}.held_out", below=1.0)
         if source.uri.startswith("hf:"):
             _pinned(source.revision, f"source.{name}.revision")
+        _check_written(source, f"source.{name}", recipe)
     _check_shards(recipe)
     for name, curate in recipe.curate.items():
         _check_ranges(curate, f"curate.{name}.")
@@ -84,8 +86,9 @@ def _check_base(recipe: Recipe) -> None:
     _need(bool(base.model) != bool(scratch), "the base needs either `model` or `scratch`", "base", hint)
     if base.model.startswith("hf:"):
         _pinned(base.revision, "base.revision")
-    right = base.model.startswith(("hf:", "file:")) or base.model == ""
-    _need(right, f"`{base.model}` is not a model", "base.model", "write hf:owner/name, file:folder or file:model.gguf")
+    right = base.model.startswith(("hf:", "file:")) or base.model == "" or PACKAGED.fullmatch(base.model)
+    hint = "write hf:owner/name, file:folder, file:model.gguf or python:package/model.gguf"
+    _need(bool(right), f"`{base.model}` is not a model", "base.model", hint)
     if scratch:
         at = "base.scratch.tokenizer_sources"
         _need(bool(scratch.tokenizer_sources), "the tokenizer has nothing to learn from", at, "name a source or more")
@@ -110,6 +113,19 @@ def _check_shape(shape: Scratch | Shape, at: str) -> None:
     divide = shape.width % shape.heads == 0 and shape.heads % shape.kv_heads == 0
     hint = "heads must divide width, kv_heads must divide heads"
     _need(divide, "width, heads and kv_heads do not divide", at, hint)
+
+
+def _check_written(source: Source, at: str, recipe: Recipe) -> None:
+    """What the base writes itself."""
+    if not source.uri.startswith("self:"):
+        _need(not source.documents, "only the base writes documents", f"{at}.documents", "leave it out")
+        return
+    _need(source.uri == "self:base", f"`{source.uri}` writes no documents", f"{at}.uri", "write self:base")
+    hint = "replay the sources that the base is trained on"
+    _need(recipe.base.scratch is None, "a base from scratch cannot write its own sources", f"{at}.uri", hint)
+    _need(source.documents >= 1, "the base writes no document", f"{at}.documents", 'say how many: documents = "20K"')
+    _need(not source.held_out, "the base is not measured by what it writes", f"{at}.held_out", "leave it out")
+    _need(source.form == "text", f"the base writes no `{source.form}`", f"{at}.form", "leave it out")
 
 
 def _check_shards(recipe: Recipe) -> None:

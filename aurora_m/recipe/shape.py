@@ -49,7 +49,7 @@ class Extend:
 class Base:
     """The model to go on from: a Hugging Face folder or pinned hub id, or one from scratch."""
 
-    model: str = ""  # hf:owner/name, file:folder or file:model.gguf
+    model: str = ""  # hf:owner/name, file:folder, file:model.gguf or python:package/model.gguf
     revision: str = ""  # the commit of a hub model, 40 hex digits
     scratch: Scratch | None = None
     shape: Shape | None = None
@@ -60,13 +60,14 @@ class Base:
 class Source:
     """Text from one place, in one language, under one licence."""
 
-    uri: str  # file:GLOB, hf:owner/name, python:stdlib or sample:NAME
+    uri: str  # file:GLOB, hf:owner/name, python:stdlib, sample:NAME or self:base
     lang: str
     license: str
     curate: str
     revision: str = ""
     form: Literal["text", "instruction", "arxiv", "uspto", "stackexchange"] = "text"  # how fields become text
     held_out: float = 0.0  # share of documents never trained on, for bits per byte
+    documents: Count = Count(0)  # noqa: RUF009  # that the base writes, of `self:base`
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,8 @@ def as_json(sheet: Sheet) -> dict[str, JSON]:
         rules = recipe.curate[source.curate]
         gone: list[JSON] = [{**asdict(row)} for row in sheet.gone[name]]
         changed: list[JSON] = [_changed(row) for row in sheet.changed[name]]
-        said = {key: value for key, value in asdict(source).items() if key != "held_out"}
+        said = {key: value for key, value in asdict(source).items() if key not in ("held_out", "documents")}
+        said |= {"documents_asked_for": source.documents} if source.documents else {}
         said |= {"held_out_share": source.held_out, "keep": rules.keep, "mask": [*rules.mask]}
         said["digest"] = sheet.digests[name]
         sources[name] = {**said, **_figures(sheet.accounts[name]), "samples_left": gone, "samples_edited": changed}

@@ -66,7 +66,7 @@ def _what(recipe: Recipe, models: Mapping[str, Artifact]) -> str:
     base = (
         "a base trained from scratch by the same recipe"
         if recipe.base.scratch
-        else f"`{recipe.base.model}` at `{recipe.base.revision}`"
+        else f"`{recipe.base.model}`" + (f" at `{recipe.base.revision}`" if recipe.base.revision else "")
     )
     chain = " → ".join(f"`{name}`" for name in recipe.models())
     return (

@@ -160,6 +160,7 @@ def _flow(found: Account) -> list[str]:
 def collection(sheet: Sheet) -> Iterator[Block]:
     """Where the data came from."""
     groups: list[Group] = []
+    written = [name for name, source in sheet.recipe.source.items() if source.documents]
     for name, source in sheet.recipe.source.items():
         found = sheet.accounts[name]
         skipped = ", ".join(f"{count:,} × {reason}" for reason, count in sorted(found.skipped.items()))
@@ -169,7 +170,8 @@ def collection(sheet: Sheet) -> Iterator[Block]:
     yield Text(
         [
             "Each source was read whole from where the recipe says. The digest is the beginning of the SHA-256 of its "
-            "documents, repaired. Skipped: records that became no document, with the reason."
+            "documents, repaired. Skipped: records that became no document, with the reason.",
+            *([" Synthetic, written by the base model without a prompt: ", *_codes(written), "."] if written else []),
         ]
     )
     head = ["source", "language", "from", "came", "records skipped", "digest"]

@@ -39,6 +39,7 @@ model = "file:base"
 [curate.text]
 keep = "{text}"
 mask = {masks}
+boilerplate = {boilerplate}
 
 [curate.code]
 keep = "{code}"
@@ -72,11 +73,14 @@ license = "CC0-1.0"
 """
 
 
-def prepare(folder: Path, given: Path, tokenizer: Path, text: str = "", code: str = "") -> dict[str, str]:
+def prepare(
+    folder: Path, given: Path, tokenizer: Path, text: str = "", code: str = "", boilerplate: int = 0
+) -> dict[str, str]:
     """Write recipe.toml, base/ and store/ with the steps `tokenizer` and `items` done, below `folder`.
 
-    `given` is a folder of input.py; `text` and `code` are keep expressions to use instead of the usual ones. Returns
-    the recipe's settings that this version of Aurora takes.
+    `given` is a folder of input.py; `text` and `code` are keep expressions to use instead of the usual ones; lines
+    on so many pages of a site are dropped (`boilerplate`, 0: none). Returns the recipe's settings that this version of
+    Aurora takes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _base(folder / "base", tokenizer)
@@ -91,6 +95,7 @@ def prepare(folder: Path, given: Path, tokenizer: Path, text: str = "", code: st
             settings = {
                 "text": keep or KEEP + LAST,
                 "code": keep_code or CODE + LAST,
+                "boilerplate": str(boilerplate),
                 "masks": json.dumps(list(masks)),
                 "code_masks": json.dumps([kind for kind in masks if kind in ("email", "ip", "secret")]),
             }

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from aurora_m.core.files import read_jsonl
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.core.table import read_all, write_table
+from aurora_m.core.table import shards as table_shards
+from aurora_m.data import pii
 from aurora_m.data.pii import KINDS, find, mask
 from aurora_m.data.rewrite import rewrite
 
@@ -27,19 +30,24 @@ def rewritten(new_work: Callable[[], Work], make_docs: Callable[..., Artifact], 
     ) -> tuple[Facts, dict[str, str], dict[str, str], list[Any]]:
         ids = [f"d{i}" for i in (range(len(texts)) if kept is None else kept)]
         write_table(tmp_path / "kept/kept.parquet", pa.table({"id": pa.array(ids, pa.string())}))
-        work = new_work()
+        work, docs = new_work(), make_docs(texts, shards)
+        for path in table_shards(docs.path):
+            table = pq.read_table(path)
+            found = pii.counts(table["text"], table["lang"].to_pylist())
+            write_table(tmp_path / "measured/signals" / path.name, pa.table(found))
         given_params: dict[str, Any] = {"mask": list(KINDS), "source": "web", "seed": 1, **params}
         facts = rewrite(
             work,
-            docs=make_docs(texts, shards),
+            docs=docs,
             kept=Artifact(tmp_path / "kept", "0" * 64, {}),
+            signals=Artifact(tmp_path / "measured", "0" * 64, {}),
             held_out=held_out,
             **given_params,
         )
-        docs, held = (
+        left, held = (
             {row["id"]: row["text"] for row in read_all(work.out, kind).to_pylist()} for kind in ("docs", "held")
         )
-        return facts, docs, held, read_jsonl(work.out / "samples.jsonl")
+        return facts, left, held, read_jsonl(work.out / "samples.jsonl")
 
     return call
 

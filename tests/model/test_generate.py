@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from tiny import POSITIONS, VOCAB, tiny_model
+from transformers import GenerationConfig
 
 from aurora_m.model.generate import generate
 
@@ -81,3 +82,30 @@ def test_it_prints_nothing(model: Any, capfd: pytest.CaptureFixture[str], caplog
     generate(model, PROMPTS, max_new=3, eos=0, temperature=0.7)
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
+
+
+def test_later_prompts_draw_as_they_would_among_all(model: Any) -> None:
+    how: dict[str, Any] = {"max_new": 6, "eos": 0, "temperature": 1.0, "seed": 5}
+    assert generate(model, PROMPTS[3:], first=3, **how) == generate(model, PROMPTS, **how)[3:]
+    assert generate(model, PROMPTS[3:], **how) != generate(model, PROMPTS, **how)[3:]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_some_ids_are_never_said(model: Any, temperature: float) -> None:
+    how: dict[str, Any] = {"max_new": 12, "eos": 0, "temperature": temperature}
+    freely = {number for ids in generate(model, PROMPTS, **how) for number in ids}
+    never = sorted(freely)[::2]
+    said = {number for ids in generate(model, PROMPTS, **how, never=never) for number in ids}
+    assert said
+    assert said.isdisjoint(never)
+
+
+def test_what_a_folder_says_of_generation_does_not_count(model: Any) -> None:
+    plain = generate(model, PROMPTS[:1], max_new=12, eos=NEVER)
+    model.generation_config = own = GenerationConfig(repetition_penalty=9.0, eos_token_id=NEVER, pad_token_id=0)
+    ids_BT = torch.tensor(PROMPTS[:1])
+    asked = GenerationConfig(max_new_tokens=12, do_sample=False)
+    penalised_BT = model.generate(ids_BT, attention_mask=torch.ones_like(ids_BT), generation_config=asked)
+    assert penalised_BT[:, ids_BT.shape[1] :].tolist() != plain
+    assert generate(model, PROMPTS[:1], max_new=12, eos=NEVER) == plain
+    assert model.generation_config is own

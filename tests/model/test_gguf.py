@@ -127,6 +127,16 @@ def test_the_tokenizer_is_that_of_the_file(base: Artifact, tmp_path: Path) -> No
     assert check_copy(out, out) == 0.0
 
 
+def test_digits_are_cut_one_by_one_where_the_file_says_so(base: Artifact, tmp_path: Path) -> None:
+    def pieces(split: str) -> list[str]:
+        path = write(tmp_path / f"{split}.gguf", base, split=split)
+        cut = open_tokenizer(fetched(tmp_path / split, path)[0]).pre_tokenizer
+        return [piece for piece, _ in cut.pre_tokenize_str("in 1968 it's")]
+
+    assert pieces("smollm") == ["in", "Ġ", "1", "9", "6", "8", "Ġit", "'s"]
+    assert pieces("gpt-2") == ["in", "Ġ1968", "Ġit", "'s"]
+
+
 def test_the_same_file_gives_the_same_bytes(base: Artifact, tmp_path: Path) -> None:
     path = write(tmp_path / "model.gguf", base, "Q8_0")
     one, two = (fetched(tmp_path / name, path)[0] for name in ("one", "two"))
