@@ -7,7 +7,7 @@ safety rows ─review by people─> reviewed ───────┘          s
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -28,7 +28,7 @@ from aurora_m.data.sources import pin as pin_source
 from aurora_m.data.toxic import languages as toxic_languages
 from aurora_m.evals.suites import pin_suites
 from aurora_m.model.base import base_files, check_rows
-from aurora_m.recipe import Extend, Recipe, Stage, Training, Tune, dumps, known
+from aurora_m.recipe import Extend, Merge, Recipe, Stage, Tune, dumps, known
 from aurora_m.tokens.fertility import PARALLEL
 from aurora_m.tokens.megatron import pair_files
 from aurora_m.train.budget import MOST
@@ -37,6 +37,7 @@ GOALS = ("fertility", "report", "datasheet", "release")
 
 Steps = dict[str, Step]
 Given = Mapping[str, Step | Mapping[str, Step]]
+Inputs: TypeAlias = dict[str, Step | Mapping[str, Step]]
 Param: TypeAlias = "JSON | Missing"
 
 
@@ -47,9 +48,9 @@ class Graph:
     steps: Steps = field(default_factory=dict)
 
     def add(self, name: str, fn: str, inputs: Given | None = None, version: int = 1, /, **params: Param) -> Step:
-        """Add one step. RecipeError if a stage or tuning took the name of another step."""
+        """Add one step. RecipeError if a stage, merge or tuning took the name of another step."""
         if name in self.steps:
-            hint = "choose another name for the stage or tuning"
+            hint = "choose another name for the stage, merge or tuning"
             raise RecipeError(f"two steps are named `{name}`", at=f"`{name}`", hint=hint)
         given = {key: "" if isinstance(value, Missing) else value for key, value in params.items()}
         lacks = next((value for value in params.values() if isinstance(value, Missing)), None)
@@ -240,7 +241,7 @@ def measure(graph: Graph, recipe: Recipe, root: Path, docs: Steps, models: Steps
 
 
 def train(graph: Graph, recipe: Recipe, root: Path, curated: Curated, came: Steps) -> Trained:
-    """Take or begin a base, then train it: CAP, CAT, and tuning on reviewed rows."""
+    """Take or begin a base, then train it: CAP, CAT, merges, and tuning on reviewed rows."""
     models: Steps = {**came}
     mixtures: Steps = {}
     tokenizer = start(graph, recipe, curated, models)
@@ -257,8 +258,10 @@ def train(graph: Graph, recipe: Recipe, root: Path, curated: Curated, came: Step
         rows = mix(graph, recipe, stage.name, stage, shards, mixtures)
         rows |= hold(graph, recipe, stage.name, stage, shards)
         rows |= limit(graph, recipe, stage.name, stage, models, shards)
-        how = settings(stage.name, stage, recipe)
+        how = recipe.settings(stage.name, stage)
         models[stage.name] = graph.add(stage.name, "train.stage:train", {**begin, **rows}, 2, name=stage.name, how=how)
+    for name, (merged, scale) in recipe.merges().items():
+        models[name] = merge(graph, name, merged, scale, models)
     reviewed: Steps = {}
     if recipe.redteam and recipe.review:
         pins = [pin_local(uri, root) for uri in (recipe.redteam.rows, recipe.review.decisions)]
@@ -268,7 +271,7 @@ def train(graph: Graph, recipe: Recipe, root: Path, curated: Curated, came: Step
     for name, tune in recipe.tune.items():
         begin = {"start": models[tune.start], "tokenizer": tokenizer, "held": curated.held, **reviewed}
         size: dict[str, JSON] = {"epochs": tune.epochs, "row_tokens": tune.row_tokens, "replay": tune.replay}
-        how = settings(name, tune, recipe)
+        how = recipe.settings(name, tune)
         rows = mix(graph, recipe, name, tune, shards, mixtures) if tune.replay else {}
         rows |= hold(graph, recipe, name, tune, shards)
         rows |= limit(graph, recipe, name, tune, models, shards)
@@ -303,17 +306,13 @@ def compare(graph: Graph, recipe: Recipe, root: Path, curated: Curated, tokenize
     graph.add("fertility", "tokens.fertility:fertility", read, langs=langs, pin=pin_local(PARALLEL, root))
 
 
-def mix(
-    graph: Graph, recipe: Recipe, name: str, training: Stage | Tune, shards: Steps, mixtures: Steps
-) -> dict[str, Step | Mapping[str, Step]]:
+def mix(graph: Graph, recipe: Recipe, name: str, training: Stage | Tune, shards: Steps, mixtures: Steps) -> Inputs:
     """Add the mixture that a training step reads; returns the inputs that the stream is made from."""
     mixtures[name], mine = _mixed(graph, recipe, name, training.mixture, training.row_tokens, shards)
     return {"mixture": mixtures[name], "shards": mine}
 
 
-def hold(
-    graph: Graph, recipe: Recipe, name: str, training: Stage | Tune, shards: Steps
-) -> dict[str, Step | Mapping[str, Step]]:
+def hold(graph: Graph, recipe: Recipe, name: str, training: Stage | Tune, shards: Steps) -> Inputs:
     """Add the mixture that a training step's anchor reads, if it reads one; returns the inputs that it is made from."""
     if not (training.anchor and training.anchor.mixture):
         return {}
@@ -346,9 +345,7 @@ def start(graph: Graph, recipe: Recipe, curated: Curated, models: Steps) -> Step
     return tokenizer
 
 
-def limit(
-    graph: Graph, recipe: Recipe, name: str, training: Stage | Tune, models: Steps, shards: Steps
-) -> dict[str, Step | Mapping[str, Step]]:
+def limit(graph: Graph, recipe: Recipe, name: str, training: Stage | Tune, models: Steps, shards: Steps) -> Inputs:
     """What a forgetting budget needs: the base, and the replay that it may add, whose mixture is added here."""
     if not training.max_old_rise:
         return {}
@@ -360,18 +357,12 @@ def limit(
     return {"base": models["base"], "more_mixture": more, "more_shards": mine}
 
 
-def settings(name: str, training: Stage | Tune, recipe: Recipe) -> dict[str, JSON]:
-    """How a training step learns: what `recipe.Training` says, without what makes inputs of their own.
-
-    Beside it the seed, the old languages if there is a budget for them, and whether another step takes its optimizer
-    state.
-    """
-    own = {f.name for f in fields(Training)} - {"start", "row_tokens"}
-    said = {**{key: value for key, value in asdict(training).items() if key in own}, "seed": recipe.seed}
-    others = [*recipe.stage, *recipe.tune.values()]
-    kept = any(other.start == name and other.optimizer_state == "reuse" for other in others)
-    old = {"old": [*recipe.evals.old]} if training.max_old_rise else {}
-    return {**said, **old, **({"keep_optimizer": True} if kept else {})}
+def merge(graph: Graph, name: str, how: Merge, scale: float, models: Steps) -> Step:
+    """Add a model made of others' weights."""
+    read: Given = {"models": {model: models[model] for model in how.reads()}}
+    said: dict[str, JSON] = {"weights": {**how.models}, "method": how.method, "origin": how.origin, "scale": scale}
+    trim: dict[str, JSON] = {"density": how.density} if how.method == "ties" else {}
+    return graph.add(name, "model.merge:merge", read, **said, **trim)
 
 
 def release(graph: Graph, recipe: Recipe, items: Step, curated: Curated, trained: Trained) -> None:

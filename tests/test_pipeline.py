@@ -17,7 +17,20 @@ from aurora_m.core.typed import Count
 from aurora_m.core.uri import SAMPLE
 from aurora_m.foresight.estimate import shape_at
 from aurora_m.pipeline import GOALS, Graph, build
-from aurora_m.recipe import Anchor, Base, Extend, Perplexity, Quality, Recipe, Register, Shape, Shards, check, load
+from aurora_m.recipe import (
+    Anchor,
+    Base,
+    Extend,
+    Merge,
+    Perplexity,
+    Quality,
+    Recipe,
+    Register,
+    Shape,
+    Shards,
+    check,
+    load,
+)
 
 TINY = Path(__file__).parents[1] / "recipes" / "tiny.toml"
 PAPERS = {"card", "datasheet", "report"}  # they hold the whole recipe, so every change reaches them
@@ -270,6 +283,51 @@ def test_a_keep_that_is_no_condition_stops_the_build(tiny: Recipe) -> None:
     with pytest.raises(RecipeError, match="there is no column `longest_lin`") as caught:
         build(replace(tiny, curate=rules), Path())
     assert caught.value.hint == "did you mean `longest_line`?"
+
+
+def with_merges(recipe: Recipe) -> Recipe:
+    """The same recipe with a soup, and a sweep of what its stages changed."""
+    back = Merge({"cap": 0.5, "cat": 1.0}, "ties", "base", 0.3, (0.25, 1.0))
+    return replace(recipe, merge={"soup": Merge({"cap": 0.5, "cat": 0.5}), "back": back})
+
+
+def test_merged_models_are_measured_as_the_others(tiny: Recipe, steps: dict[str, Step]) -> None:
+    recipe = with_merges(tiny)
+    check(recipe)
+    made = build(recipe, Path())
+    merged = ("soup", "back_25", "back_100")
+    reached = changed({n: own(s) for n, s in steps.items()}, {n: own(s) for n, s in made.items()})
+    assert reached == {"forgetting"} | {f"{of}{name}" for name in merged for of in ("", "answer.", "score.")}
+    for name in reached:
+        made[name].check()
+    chain = [name for name, _ in made["forgetting"].parents()]
+    assert chain == [f"scores.{name}" for name in ("base", "cap", "cat", *merged, "safe")]
+    for paper in ("card", "report"):
+        assert {f"models.{name}" for name in merged} <= {name for name, _ in made[paper].parents()}
+    assert {name: step.name for name, step in made["soup"].parents()} == {"models.cap": "cap", "models.cat": "cat"}
+    assert dict(made["soup"].params) == {
+        "weights": {"cap": 0.5, "cat": 0.5}, "method": "linear", "origin": "", "scale": 1.0
+    }  # fmt: skip
+    assert {name for name, _ in made["back_25"].parents()} == {"models.base", "models.cap", "models.cat"}
+    assert dict(made["back_25"].params) == {
+        "weights": {"cap": 0.5, "cat": 1.0}, "method": "ties", "origin": "base", "scale": 0.25, "density": 0.3
+    }  # fmt: skip
+
+
+def test_a_merged_model_may_be_tuned_and_released(tiny: Recipe) -> None:
+    recipe = with_merges(tiny)
+    recipe = replace(recipe, tune={"safe": replace(tiny.tune["safe"], start="back_25")})
+    recipe = replace(recipe, release=replace(tiny.release, model="soup"))
+    check(recipe)
+    made = build(recipe, Path())
+    assert made["safe"].inputs["start"] is made["back_25"]
+    assert made["release"].inputs["model"] is made["soup"]
+    rows = {name: Row(step, "run", "") for name, step in made.items()}
+    assert shape_at(made["safe"], rows, Path()) == shape_at(made["base"], rows, Path())
+    taken = replace(recipe, merge={**recipe.merge, "items": Merge({"cap": 1.0})})
+    with pytest.raises(RecipeError, match="two steps are named `items`") as caught:
+        build(taken, Path())
+    assert caught.value.hint == "choose another name for the stage, merge or tuning"
 
 
 # --- what a change reaches

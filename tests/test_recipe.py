@@ -20,6 +20,7 @@ from aurora_m.recipe import (
     Evals,
     Extend,
     Lora,
+    Merge,
     Mixture,
     Recipe,
     Redteam,
@@ -817,3 +818,91 @@ def test_tokens_that_come_ready_are_for_training_only() -> None:
     text = FROM_HUB + SHARDS + '[quality.good]\npositive = ["pre"]\nnegative = ["en"]\n'
     with pytest.raises(RecipeError, match="there is no source `pre`"):
         loads(text)
+
+
+MERGE = """
+[merge.soup]
+models = { base = 0.25, cap = 0.75 }
+
+[merge.back]
+models = { soup = 1 }
+method = "ties"
+origin = "base"
+density = 0.5
+sweep = [0.125, 1]
+"""
+
+
+def test_merged_models_come_between_stages_and_tunings() -> None:
+    recipe = loads(SMALL.replace('start = "cap"', 'start = "back_100"') + MERGE)
+    soup, back = Merge({"base": 0.25, "cap": 0.75}), Merge({"soup": 1.0}, "ties", "base", 0.5, (0.125, 1.0))
+    assert recipe.merge == {"soup": soup, "back": back}
+    assert recipe.models() == ["base", "cap", "soup", "back_12.5", "back_100", "safe"]
+    assert recipe.merges() == {"soup": (soup, 1.0), "back_12.5": (back, 0.125), "back_100": (back, 1.0)}
+    assert (soup.reads(), back.reads()) == (["base", "cap"], ["soup", "base"])
+    assert loads(dumps(recipe)) == recipe
+    check(replace(recipe, release=Release("back_12.5", "CC0-1.0")))
+
+
+SOUP, BACK = "[merge.soup]", "[merge.back]"
+ONE = SMALL + MERGE[: MERGE.index(BACK)]
+BOTH = SMALL + MERGE
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "at"),
+    [
+        (ONE.replace("cap = 0.75", "caap = 0.75"), "there is no model made before it `caap`", "merge.soup.models"),
+        (ONE.replace("cap = 0.75", "safe = 0.75"), "there is no model made before it `safe`", "merge.soup.models"),
+        (ONE.replace("cap = 0.75", "soup = 0.75"), "there is no model made before it `soup`", "merge.soup.models"),
+        (ONE.replace("base = 0.25, ", ""), "the weights add up to 0.75, not to 1", "merge.soup.models"),
+        (ONE.replace("base = 0.25, cap = 0.75", ""), "a merge needs models beside its origin", "merge.soup.models"),
+        (ONE.replace(SOUP, "[merge.cap]"), "`cap` is made twice", "merge.cap"),
+        (ONE.replace(SOUP, "[merge.safe]"), "`safe` is made twice", "tune.safe"),
+        (ONE.replace(SOUP, '[merge."a/b"]'), "`a/b` is not a name", "merge.a/b"),
+        (
+            ONE.replace('start = "base"', 'start = "soup"'),
+            "there is no model made before it `soup`",
+            "stage[1] `cap`.start",
+        ),
+        (
+            BOTH.replace("soup = 1 ", "back_100 = 1 "),
+            "there is no model made before it `back_100`",
+            "merge.back.models",
+        ),
+        (
+            BOTH.replace('origin = "base"', 'origin = "bas"'),
+            "there is no model made before it `bas`",
+            "merge.back.origin",
+        ),
+        (BOTH.replace("soup = 1 ", "base = 1 "), "a merge needs models beside its origin", "merge.back.models"),
+        (BOTH.replace('origin = "base"', ""), "`ties` needs an origin", "merge.back.origin"),
+        (BOTH.replace('method = "ties"\norigin = "base"', ""), "`sweep` needs an origin", "merge.back.origin"),
+        (BOTH.replace('"ties"', '"slerp"'), "`slerp` is not a choice here", "merge.back.method"),
+        (BOTH.replace("density = 0.5", "density = 0"), "`0.0` is out of range", "merge.back.density"),
+        (BOTH.replace("density = 0.5", "density = 1.1"), "`1.1` is out of range", "merge.back.density"),
+        (BOTH.replace("soup = 1 ", "soup = -1 "), "`-1` is out of range", "merge.back.models"),
+        (BOTH.replace("[0.125, 1]", "[0.125, -1]"), "`-1` is out of range", "merge.back.sweep"),
+        (BOTH.replace("[0.125, 1]", "[1, 1.0]"), "a scale is swept twice", "merge.back.sweep"),
+        (
+            BOTH.replace(SOUP, "[merge.back_100]").replace("soup = 1 ", "back_100 = 1 "),
+            "`back_100` is made twice",
+            "merge.back",
+        ),
+        (BOTH.replace('start = "cap"', 'start = "back"'), "there is no model made before it `back`", "tune.safe.start"),
+        (
+            ONE.replace('start = "cap"', 'start = "soup"\noptimizer_state = "reuse"'),
+            "there is no training step of this recipe `soup`",
+            "tune.safe.optimizer_state",
+        ),
+    ],
+)
+def test_wrong_merges(text: str, what: str, at: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        loads(text)
+    assert (caught.value.what, caught.value.at) == (what, at)
+
+
+def test_linear_weights_with_an_origin_are_free() -> None:
+    recipe = loads(BOTH.replace('"ties"', '"linear"').replace("soup = 1 ", "soup = -0.5, cap = 2 "))
+    assert recipe.merge["back"].models == {"soup": -0.5, "cap": 2.0}

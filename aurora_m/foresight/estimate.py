@@ -67,6 +67,10 @@ def shape_at(step: Step, rows: Mapping[str, Row], root: Path) -> Shape | str:
         assert isinstance(start, Step)
         before = shape_at(start, rows, root)
         return before if isinstance(before, str) else grown(before, _how(step))
+    if "models" in step.inputs:  # merged, of one shape
+        merged = step.inputs["models"]
+        assert not isinstance(merged, Step)
+        return shape_at(next(iter(merged.values())), rows, root)
     if "model" in step.inputs:  # a base with more tokens
         base, more = step.inputs["model"], step.inputs["tokenizer"]
         assert isinstance(base, Step)
@@ -148,7 +152,7 @@ def memory(
         "weights": FLOAT * (shape.layers * block + root * machines.tensor) // shards,
         "gathered": (wide * root + (2 * wide + FLOAT) * block // machines.tensor) if machines.laid_out else 0,
         "optimizer": FLOAT * states // shards,
-        "average": FLOAT * learning // shards if how.get("ema") else 0,
+        "average": FLOAT * learning // shards if how.get("ema") or how.get("wsm") else 0,
         "anchor": FLOAT * (shape.parameters * bool(anchor["kl"]) + learning * bool(anchor["l2"])) if anchor else 0,
         "activations": tokens * wide * shape.width * shape.layers if again else shape.layers * kept,
         "gradients": FLOAT * learning // shards,

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 
 from aurora_m.core.errors import RecipeError, did_you_mean
-from aurora_m.recipe.shape import Anchor, Mixture, Recipe, Scratch, Shape, Source, Stage, Training
+from aurora_m.recipe.shape import Anchor, Merge, Mixture, Recipe, Scratch, Shape, Source, Stage, Training
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # what can be a folder anywhere
 PACKAGED = re.compile(r"python:\w+/.+\.gguf")  # a file of an installed package
@@ -12,13 +12,13 @@ PACKAGED = re.compile(r"python:\w+/.+\.gguf")  # a file of an installed package
 # What a number may be, by its key wherever that stands.
 RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
     "seed": (lambda n: 0 <= n < 2**32, "write an integer from 0 to 4294967295"),
-    "near": (lambda n: 0 < n <= 1, "write a number above 0 and up to 1"),
+    **dict.fromkeys(("near", "density"), (lambda n: 0 < n <= 1, "write a number above 0 and up to 1")),
     **dict.fromkeys(("reviewers", "epochs", "max_new_tokens", "max_held"), (lambda n: n >= 1, "write 1 or more")),
     **dict.fromkeys(("weight_decay", "expand", "kl", "l2"), (lambda n: n >= 0, "write 0 or more")),
     **dict.fromkeys(("rank", "alpha"), (lambda n: n >= 1, "write 1 or more")),
     "beta2": (lambda n: 0 <= n < 1, "write a number from 0 and below 1"),
     "clip": (lambda n: n > 0, "write a number above 0"),
-    "ema": (lambda n: 0 <= n < 1, "write a number from 0 and below 1"),
+    **dict.fromkeys(("ema", "wsm"), (lambda n: 0 <= n < 1, "write a number from 0 and below 1")),
     "spike": (lambda n: n >= 3, "write 3 standard deviations or more"),
     "marks": (lambda n: n >= 1, "write 1 or more"),
     "max_old_rise": (lambda n: n >= 0, "write 0 or more"),
@@ -40,7 +40,7 @@ LANGUAGES = frozenset(
 def check(recipe: Recipe) -> None:
     """Check all that concerns more than one value. RecipeError names the first thing that is wrong."""
     _named(recipe.name, "name")
-    for table in ("source", "curate", "quality", "register", "mixture", "tune", "shards"):
+    for table in ("source", "curate", "quality", "register", "mixture", "merge", "tune", "shards"):
         for name in getattr(recipe, table):
             _named(name, f"{table}.{name}")
     _check_base(recipe)
@@ -218,6 +218,11 @@ def _check_stages(recipe: Recipe) -> None:
         made.append(stage.name)
     hint = 'the first [[stage]] is named "base" with start = "scratch"'
     _need(made[:1] == ["base"], "no stage makes the base", "stage", hint)
+    for name, merge in recipe.merge.items():
+        _check_merge(merge, f"merge.{name}", made)
+        for model in merge.scales(name):
+            _need(model not in made, f"`{model}` is made twice", f"merge.{name}", "give every model its own name")
+            made.append(model)
     for name, tune in recipe.tune.items():
         _need(name not in made, f"`{name}` is made twice", f"tune.{name}", "give every model its own name")
         known(tune.start, made, f"tune.{name}.start", "model made before it")
@@ -228,6 +233,25 @@ def _check_stages(recipe: Recipe) -> None:
         reviewed = bool(recipe.redteam and recipe.review)
         _need(reviewed, "tuning needs reviewed rows", f"tune.{name}", "add [redteam] and [review]")
         made.append(name)
+
+
+def _check_merge(merge: Merge, at: str, made: Iterable[str]) -> None:
+    """What is merged, of the models made before it."""
+    _check_ranges(merge, f"{at}.")
+    for model in merge.reads():
+        known(model, made, f"{at}.{'models' if model in merge.models else 'origin'}", "model made before it")
+    right, hint = bool(merge.models) and merge.origin not in merge.models, "name others, with their weights"
+    _need(right, "a merge needs models beside its origin", f"{at}.models", hint)
+    along = "ties" if merge.method == "ties" else "sweep" if merge.sweep else ""
+    _need(bool(merge.origin or not along), f"`{along}` needs an origin", f"{at}.origin", "name the model to go on from")
+    total, hint = sum(merge.models.values()), "change them, or name an `origin`, which takes the rest"
+    right = bool(merge.origin) or abs(total - 1) <= 1e-6
+    _need(right, f"the weights add up to {total:g}, not to 1", f"{at}.models", hint)
+    for key, values in (("models", merge.models.values() if along == "ties" else ()), ("sweep", merge.sweep)):
+        lowest = min(values, default=0.0)
+        _need(lowest >= 0, f"`{lowest:g}` is out of range", f"{at}.{key}", "write 0 or more")
+    once = len(merge.scales("")) == max(1, len(merge.sweep))
+    _need(once, "a scale is swept twice", f"{at}.sweep", "name it once")
 
 
 def _check_training(stage: Training, at: str, recipe: Recipe) -> None:
@@ -267,6 +291,9 @@ def _check_curve(stage: Training, at: str, recipe: Recipe) -> None:
         _need(falls, what, f"{at}.constant_lr", "end_lr <= constant_lr <= peak_lr, and constant_lr above 0")
         hint = "set `end_lr` above 0, or decay_share = 0 for no annealing"
         _need(stage.end_lr > 0 or not stage.decay_share, "it cannot anneal to 0", f"{at}.end_lr", hint)
+    if stage.wsm:
+        hint = 'a merge stands for a decay: write schedule = "constant", and no `ema`'
+        _need(stage.schedule == "constant" and not stage.ema, "the weights cannot be merged", f"{at}.wsm", hint)
     others = {**{other.name: other for other in recipe.stage}, **recipe.tune}
     if stage.continues or stage.optimizer_state == "reuse":
         key = "continues" if stage.continues else "optimizer_state"

@@ -1,9 +1,10 @@
 """The shapes of a recipe: frozen dataclasses, one for each table."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Literal
 
+from aurora_m.core.canon import JSON
 from aurora_m.core.typed import Count
 
 
@@ -200,6 +201,7 @@ class Training:
     lora: Lora | None = None  # adapters learn, and the model's own weights do not
     anchor: Anchor | None = None
     ema: float = 0.0  # decay of the average of the weights that becomes the model; 0: the last weights do
+    wsm: float = 0.0  # last share, whose weights are merged as if the rate had decayed over it (arXiv 2507.17634)
     guard: Literal["stop", "skip", "rewind"] = "stop"  # what a step that is not finite, or a spike, leads to
     spike: float = 8.0  # robust standard deviations above the last steps; `stop` knows no spikes
     marks: int = 4  # even distances at which the model is measured
@@ -237,6 +239,25 @@ class Tune(Training):
     epochs: int
     mixture: str = ""  # what the replay is read from
     replay: float = 0.0  # share of rows
+
+
+@dataclass(frozen=True)
+class Merge:
+    """A model made of others' weights, without training; with `sweep`, one for each scale."""
+
+    models: Mapping[str, float]  # and their weights; without `origin` these add up to 1
+    method: Literal["linear", "ties"] = "linear"
+    origin: str = ""  # the model whose changes are merged: what the models have that it has not
+    density: float = 0.2  # of ties: the share of each change, its largest entries, that stays
+    sweep: tuple[float, ...] = ()  # how far along the way from the origin; NAME_25 is at 0.25
+
+    def reads(self) -> list[str]:
+        """All models that it is made of, the origin last."""
+        return [*self.models, *([self.origin] if self.origin else [])]
+
+    def scales(self, name: str) -> dict[str, float]:
+        """The models that it makes, with the scale of each."""
+        return {f"{name}_{100 * scale:g}": scale for scale in self.sweep} or {name: 1.0}
 
 
 @dataclass(frozen=True)
@@ -279,10 +300,15 @@ class Recipe:
     review: Review | None = None
     tune: Mapping[str, Tune] = field(default_factory=dict)
     shards: Mapping[str, Shards] = field(default_factory=dict)
+    merge: Mapping[str, Merge] = field(default_factory=dict)
 
     def models(self) -> list[str]:
         """The chain of models in the order they are made, the base first."""
-        return list(dict.fromkeys(["base", *(stage.name for stage in self.stage), *self.tune]))
+        return list(dict.fromkeys(["base", *(stage.name for stage in self.stage), *self.merges(), *self.tune]))
+
+    def merges(self) -> dict[str, tuple[Merge, float]]:
+        """Every merged model, with its table and its scale."""
+        return {made: (how, scale) for name, how in self.merge.items() for made, scale in how.scales(name).items()}
 
     def shares(self, training: Stage | Tune) -> dict[str, float]:
         """The sources that a training step reads, with their declared shares."""
@@ -292,3 +318,16 @@ class Recipe:
         """The mixtures that a training step reads: its own, and its anchor's."""
         found = [training.mixture, training.anchor.mixture if training.anchor else ""]
         return [name for name in found if name]
+
+    def settings(self, name: str, training: Stage | Tune) -> dict[str, JSON]:
+        """How a training step learns: what `Training` says, without what makes inputs of their own.
+
+        Beside it the seed, the old languages if there is a budget for them, and whether another step takes its
+        optimizer state.
+        """
+        own = {f.name for f in fields(Training)} - {"start", "row_tokens"}
+        said = {**{key: value for key, value in asdict(training).items() if key in own}, "seed": self.seed}
+        others = [*self.stage, *self.tune.values()]
+        kept = any(other.start == name and other.optimizer_state == "reuse" for other in others)
+        old = {"old": [*self.evals.old]} if training.max_old_rise else {}
+        return {**said, **old, **({"keep_optimizer": True} if kept else {})}

@@ -7,7 +7,7 @@ from aurora_m.core.files import read_json
 from aurora_m.core.interval import wilson
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.core.units import format_count
-from aurora_m.recipe import Recipe, loads
+from aurora_m.recipe import Merge, Recipe, loads
 from aurora_m.report.forgetting import FILE
 from aurora_m.report.reading import readings, tuning_words
 from aurora_m.report.record import automated_words
@@ -107,7 +107,18 @@ def _training(recipe: Recipe, models: Mapping[str, Artifact], mixtures: Mapping[
                 [name, f"{facts['tokens']:,}", f"{facts['opt_steps']:,}", f"{float(str(facts['flop'])):.2e}", read]
             )
     text = table(["model", "tokens", "optimizer steps", "FLOP", "shares of tokens learnt from"], rows)
+    text += "".join(f"\n{_merge_words(name, how, scale)}\n" for name, (how, scale) in recipe.merges().items())
     return text + "".join(f"\n{tuning_words(recipe, name)}\n" for name in recipe.tune)
+
+
+def _merge_words(name: str, how: Merge, scale: float) -> str:
+    """What a merged model is the sum of."""
+    parts = " + ".join(f"{weight:g} × `{model}`" for model, weight in how.models.items())
+    if not how.origin:
+        return f"The model `{name}` was not trained: it is {parts}, weight by weight."
+    trim = f", the largest {how.density:.0%} of each" if how.method == "ties" else ""
+    changes = f"{scale:g} times what {parts} changed in it"
+    return f"The model `{name}` was not trained: it is `{how.origin}` and {changes}, merged by {how.method}{trim}."
 
 
 def _changes(recipe: Recipe, changes: Mapping[str, Any]) -> str:

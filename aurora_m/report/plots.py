@@ -138,8 +138,32 @@ def _strips(ax: Axes, strips: Sequence[Strip]) -> None:
     ax.set_ylim(len(labels) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x")
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value, 1 if round(value * 1000) % 10 else 0)))
+    ax.xaxis.set_major_formatter(FuncFormatter(_change))
     ax.spines["left"].set_visible(False)
+
+
+def _change(value: float, _: object) -> str:
+    return signed(value, 1 if round(value * 1000) % 10 else 0)
+
+
+def frontier(title: str, found: Mapping[str, tuple[float, float]]) -> str:
+    """Changes of old and new languages, a labelled point for each, joined in their order; no change is ruled."""
+
+    def draw(figure: Figure) -> None:
+        ax = figure.subplots()
+        ax.set_title(title)
+        ax.axvline(0, color=RULE)
+        ax.axhline(0, color=RULE)
+        ax.plot(*zip(*found.values(), strict=True), "o-", color=INK, mec=PAPER, mew=0.6)
+        for label, place in found.items():
+            ax.annotate(label, place, (5, 5), textcoords="offset points", color=INK)
+        for axis, langs in ((ax.xaxis, "old"), (ax.yaxis, "new")):
+            axis.set_major_formatter(FuncFormatter(_change))
+            axis.set_label_text(f"{langs} languages")
+        ax.tick_params(axis="y", labelcolor=MUTED)
+        ax.margins(0.15)
+
+    return _drawn(f"frontier-{title}", f"Old languages against new ones along {title}", 3.2, draw, WIDTH_IN / 2)
 
 
 def journey(lines: Sequence[Line], bands: Sequence[Band]) -> str:

@@ -169,8 +169,9 @@ def read_record(
 
 
 def chain(recipe: Recipe) -> list[str]:
-    """The models that the released one came from, the base first."""
+    """The models that the released one came from, the base first; of those merged, the heaviest."""
     starts = {stage.name: stage.start for stage in recipe.stage}
+    starts |= {name: max(how.models, key=lambda model: how.models[model]) for name, (how, _) in recipe.merges().items()}
     starts |= {name: tune.start for name, tune in recipe.tune.items()}
     found = [recipe.release.model]
     while starts.get(found[-1], "scratch") != "scratch":

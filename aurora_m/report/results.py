@@ -1,6 +1,7 @@
 """What came of it: forgetting, languages along the chain, tasks, safety, and what the models wrote."""
 
 from collections.abc import Iterable, Sequence
+from statistics import fmean
 from typing import Any
 
 from aurora_m.core.files import read_jsonl
@@ -64,6 +65,7 @@ def forgetting(record: Record) -> Html:
             [(title_of(lang), [_bits_row(record, name, lang) for name in models]) for lang in langs],
             words=(1, 7),
         ),
+        *(_frontiers(record) if len(strips) == 2 else []),
         details("All other measures, with exact tests", _other_changes(record, models)),
     )
 
@@ -76,6 +78,26 @@ def _strip(record: Record, lang: str, models: Iterable[str]) -> plots.Strip:
     found = [(model, _change(record, model, lang)) for model in models]
     points_of = [(model, Estimate(c.change, c.low, c.high, c.n)) for model, c in found]
     return plots.Strip(title_of(lang), record.colour(lang), found[0][1].margin, points_of)
+
+
+def _frontiers(record: Record) -> list[Html]:
+    """What the old languages pay for what the new ones gain, at each scale of every sweep."""
+    found = []
+    for name, how in record.recipe.merge.items():
+        if how.sweep:
+            scales = sorted(how.scales(name).items(), key=lambda made: made[1])
+            found.append(plots.frontier(name, {f"{scale:g}": _both(record, model) for model, scale in scales}))
+    about = (
+        f"Change in bits per byte against “{record.base}”, which is where the lines cross: means over the old and over "
+        "the new languages, without intervals. A point is labelled with how far the model is from its merge’s origin."
+    )
+    return [figure(about, *found, columns=2)] if found else []
+
+
+def _both(record: Record, model: str) -> tuple[float, float]:
+    """The mean change of the old languages, and of the new ones."""
+    old, new = ([c.change for c in record.bits(model) if (c.lang in record.old) == way] for way in (True, False))
+    return fmean(old), fmean(new)
 
 
 def _bits_row(record: Record, model: str, lang: str) -> list[str]:

@@ -1,31 +1,53 @@
 """A moving average of the weights, kept like momentum: a checkpoint has it because it is one of the updates."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 
+Share = Callable[[int], float]  # of the new weights in the average, by the number of updates before
+
+
+def moving(decay: float) -> Share:
+    """An exponential moving average, which keeps so much of itself in each update."""
+    return lambda before: 1 - decay
+
+
+def merged(first: int) -> Share:
+    """The merge that stands for a decay of the learning rate by 1 - sqrt, from the weights after `first` updates on.
+
+    WSM (Tian et al. 2025, arXiv 2507.17634): with weights c_0, c_1, ... of all later weights, the update k is taken with
+    the factor c_k + c_(k+1) + ...; factors 1 - sqrt(k / n) of n updates make c_k = sqrt((k+1) / n) - sqrt(k / n), so
+    that the newest has the share 1 - sqrt(k / (k+1)) of the merge up to itself, whatever n is.
+    """
+    return lambda before: 1 - math.sqrt(max(before + 1 - first, 0) / max(before + 2 - first, 1))
+
+
 class Average(torch.optim.Optimizer):
-    """The exponential moving average of weights. Its step comes after those that change them; it changes none.
+    """An average of weights. Its step comes after those that change them; it changes none.
 
     The first average is the weights after the first update; an update that was skipped does not count.
     """
 
-    def __init__(self, params: Iterable[torch.Tensor], decay: float) -> None:
-        """Average what is trained; `decay` is what is kept of the average in each update."""
-        super().__init__(params, {"lr": 0.0, "decay": decay})
+    def __init__(self, params: Iterable[torch.Tensor], share: Share) -> None:
+        """Average what is trained."""
+        super().__init__(params, {"lr": 0.0})
+        self.share = share
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Take the weights of now into the average."""
         for group in self.param_groups:
             for p in group["params"]:
-                if self.state[p]:
-                    self.state[p]["average"].lerp_(p, 1 - group["decay"])
+                state = self.state[p]
+                if state:
+                    state["average"].lerp_(p, self.share(int(state["step"])))
                 else:
-                    self.state[p]["average"] = p.clone()
+                    state.update(average=p.clone(), step=torch.zeros(()))
+                state["step"] += 1
 
     @torch.no_grad()
     def swap(self) -> None:
@@ -37,9 +59,9 @@ class Average(torch.optim.Optimizer):
                 self.state[p]["average"].copy_(weights)
 
 
-def averages(params: Iterable[torch.Tensor], decay: float) -> list[Average]:
-    """The average of a stage, or none where `decay` is 0."""
-    return [Average([p for p in params if p.requires_grad], decay)] if decay else []
+def averages(params: Iterable[torch.Tensor], share: Share | None) -> list[Average]:
+    """The average of a stage, if it has one."""
+    return [Average([p for p in params if p.requires_grad], share)] if share else []
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from aurora_m.recipe import Training
 from aurora_m.tokens.stream import Row, mixed
 from aurora_m.train import checkpoint
 from aurora_m.train.ahead import reading_ahead
-from aurora_m.train.average import averaged, averages, settle
+from aurora_m.train.average import Share, averaged, averages, merged, moving, settle
 from aurora_m.train.budget import Budget
 from aurora_m.train.guard import PASSED, Guard, skipped, undone
 from aurora_m.train.loss import head_loss
@@ -78,6 +78,7 @@ class Plan:
     seed: int
     guard: Guard = Guard()  # noqa: RUF009
     ema: float = 0.0
+    wsm: float = 0.0
     num_marks: int = 4
     reuse: Path | None = None  # the folder of the model whose optimizer state is taken
     keep: bool = False  # whether a later stage takes this one's
@@ -86,6 +87,13 @@ class Plan:
     def batch(self) -> int:
         """Tokens an optimizer step."""
         return self.rows_a_step * self.row_tokens
+
+    @property
+    def average(self) -> Share | None:
+        """How the weights are averaged, if they are."""
+        if self.wsm:
+            return merged(round(self.opt_steps * (1 - self.wsm)))
+        return moving(self.ema) if self.ema else None
 
     @property
     def marks(self) -> set[int]:
@@ -111,7 +119,7 @@ def planned(how: Mapping[str, Any], row_tokens: int, num_rows: int, start: Artif
     total = how["horizon"] or taken + opt_steps * batch
     curve = (how["schedule"], how["peak_lr"], how["end_lr"], how["warmup"], total, how["decay_share"])
     schedule = Schedule(*curve, how["constant_lr"], how["cooldown"], taken)
-    rest = {name: how[name] for name in ("optimizer", "weight_decay", "beta2", "clip", "seed", "ema")}
+    rest = {name: how[name] for name in ("optimizer", "weight_decay", "beta2", "clip", "seed", "ema", "wsm")}
     reuse = start.path if start and how["optimizer_state"] == "reuse" else None
     rest |= {"guard": Guard(how["guard"], how["spike"]), "num_marks": how["marks"]}
     rest |= {"reuse": reuse, "keep": bool(how.get("keep_optimizer"))}
@@ -132,7 +140,7 @@ def fit(
 
     The curve has an entry an optimizer step (tokens, loss in nats, by source, learning rate, gradient norm, the values
     of the anchors), and what `measure` says of the model at the start and at the plan's marks. A step without an
-    update says so, and names its rows. With `ema`, the averages are measured, and become the weights at the end.
+    update says so, and names its rows. With `ema` or `wsm`, the averages are measured, and become the weights at the end.
     In all processes but the first it ends with `Followed`.
     """
     world = place(work.runtime)
@@ -141,7 +149,7 @@ def fit(
     check_isolation(net)
     net.train()
     trained = optimizers(net, plan.optimizer, plan.weight_decay, plan.beta2)
-    updates = [*trained, *averages(net.parameters(), plan.ema)]
+    updates = [*trained, *averages(net.parameters(), plan.average)]
     curve: list[Any] = []
     done = checkpoint.resume(work.scratch, net, updates, curve, world)
     work.log.say(f"  {name}: optimizer state {'reused' if plan.reuse else 'fresh'}")

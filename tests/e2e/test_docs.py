@@ -16,7 +16,7 @@ HOUSE = Path(__file__).parents[2]
 PAGES = [HOUSE / "README.md", HOUSE / "CONTRIBUTING.md", *sorted((HOUSE / "docs").glob("*.md"))]
 TABLES = (
     "Base", "Scratch", "Shape", "Source", "Curate", "Duplicates", "Quality", "Register", "Perplexity", "Mixture",
-    "Stage", "Anchor", "Lora", "Extend", "Shards",
+    "Stage", "Anchor", "Lora", "Extend", "Shards", "Merge",
     "Redteam", "Review", "Tune", "Evals", "Release",
 )  # fmt: skip
 

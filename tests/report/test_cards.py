@@ -9,6 +9,7 @@ import pytest
 
 from aurora_m.core.files import read_json, write_json
 from aurora_m.core.step import Work
+from aurora_m.recipe import Merge, dumps, loads
 from aurora_m.report.cards import model_card
 from aurora_m.report.numbers import SPACE
 from tests.report.small_run import build_fixture
@@ -61,4 +62,19 @@ def test_the_same_files_are_promised_for_the_same_machine_only(
 ) -> None:
     assert "make the same files again on the same machine with the same flags and Python version" in card(
         new_work, given
+    )
+
+
+def test_what_a_merged_model_is_made_of(new_work: Callable[[], Work], given: dict[str, Any]) -> None:
+    recipe = loads(given["recipe"])
+    back = Merge({"cap": 1.0, "cat": 0.5}, "ties", "base", sweep=(0.25,))
+    merged = replace(recipe, merge={"soup": Merge({"cap": 0.5, "cat": 0.5}), "back": back})
+    untrained = replace(given["models"]["cap"], facts={"parameters": 9})
+    models = {**given["models"], "soup": untrained, "back_25": untrained}
+    text = card(new_work, {**given, "models": models, "recipe": dumps(merged)})
+    assert "The chain: `base` → `cap` → `cat` → `soup` → `back_25` → `safe`." in text
+    assert "\nThe model `soup` was not trained: it is 0.5 × `cap` + 0.5 × `cat`, weight by weight.\n" in text
+    assert (
+        "\nThe model `back_25` was not trained: it is `base` and 0.25 times what 1 × `cap` + 0.5 × `cat` changed in "
+        "it, merged by ties, the largest 20% of each.\n" in text
     )

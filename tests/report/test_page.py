@@ -11,7 +11,8 @@ import pytest
 from aurora_m.core.files import read_json, read_jsonl, write_json, write_jsonl
 from aurora_m.core.log import Log
 from aurora_m.core.step import Runtime, Work
-from aurora_m.recipe import dumps, load
+from aurora_m.recipe import Merge, dumps, load
+from aurora_m.report import results
 from aurora_m.report.markup import escape
 from aurora_m.report.numbers import SPACE
 from aurora_m.report.page import SECTIONS, page, verdict
@@ -303,3 +304,17 @@ def test_the_page_fits_a_screen_and_a_phone(
 def brightness(colour: str) -> int:
     """The sum of red, green and blue of `rgb(r, g, b)`."""
     return sum(map(int, re.findall(r"\d+", colour)[:3]))
+
+
+def test_a_sweep_shows_what_old_languages_pay_for_new_ones(tmp_path: Path) -> None:
+    record = read_record(**build_fixture(tmp_path))
+    assert 'aria-label="Old languages against new ones' not in results.forgetting(record)
+    sweep = Merge({"cat": 1.0}, origin="base", sweep=(1.0, 0.5))
+    changes = {**record.changes, "back_50": record.changes["cap"], "back_100": record.changes["cat"]}
+    swept = replace(record, recipe=replace(record.recipe, merge={"back": sweep}), changes=changes)
+    text = str(results.forgetting(swept))
+    assert text.count('aria-label="Old languages against new ones along back"') == 1
+    drawn = text.split("along back")[1].split("</svg>")[0]
+    labels = re.findall(r">(0\.5|1)</text>", drawn)
+    assert labels == ["0.5", "1"], "in the order of the scales"
+    assert "where the lines cross" in text

@@ -23,6 +23,7 @@ PLOTS: dict[str, Callable[[], str]] = {
             "New": [plots.Strip("Finnish", 2, 0.0, [("cap", SURE), ("cat", SURE)])],
         },
     ),
+    "frontier": partial(plots.frontier, "back", {"0.5": (0.01, -0.3), "1": (0.04, -0.5)}),
     "journey": partial(plots.journey, [RISE, FALL], BANDS),
     "losses": partial(plots.losses, RISE, [FALL], plots.Line("rate", -1, [[(0.0, 1e-3), (1e6, 0.0)]]), BANDS),
     "shares": partial(plots.shares, "base", [plots.Share("en", 0, 0.4, 0.41), plots.Share("code", 1, 0.6, 0.59)]),
@@ -96,6 +97,16 @@ def test_the_forest_shades_the_margin_and_puts_points_where_they_belong(drawn: d
     left = [float(x) for x in re.findall(r'<use [^>]*x="([\d.]+)"[^>]*style="fill: var\(--lang-0\)', svg)]
     assert len(left) >= 2
     assert len(set(left)) <= 3, "both models have the same change and interval"
+
+
+def test_the_frontier_labels_its_points_further_right_and_lower(drawn: dict[str, str]) -> None:
+    half, whole = (
+        next(text.attrib for text in ElementTree.fromstring(drawn["frontier"]).iter(f"{SVG}text") if text.text == label)
+        for label in ("0.5", "1")
+    )
+    assert float(half["x"]) < float(whole["x"])
+    assert float(half["y"]) < float(whole["y"])
+    assert {"back", "old languages", "new languages"} <= set(texts(drawn["frontier"]))
 
 
 def test_names_at_the_end_of_lines_do_not_touch(drawn: dict[str, str]) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from aurora_m.core.interval import wilson
-from aurora_m.recipe import load
+from aurora_m.recipe import Merge, load
 from aurora_m.report.record import automated_words, chain, name_of, read_record, size_of, title_of
 from tests.report.small_run import RECIPE, build_fixture
 
@@ -16,6 +16,8 @@ def test_the_chain_leads_from_the_base_to_the_release() -> None:
     stages = tuple(stage for stage in recipe.stage if stage.name != "base")
     ready = replace(recipe, stage=stages, base=replace(recipe.base, scratch=None, model="file:base"))
     assert chain(ready) == ["base", "cap", "cat", "safe"]
+    merged = replace(recipe, merge={"soup": Merge({"base": 0.3, "cap": 0.4, "cat": 0.3})})
+    assert chain(replace(merged, release=replace(recipe.release, model="soup"))) == ["base", "cap", "soup"]
 
 
 def test_a_language_has_one_colour_old_ones_first(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from tiny import KINDS, tiny_model
 
 from aurora_m.model.shard import gathered, lay_out
 from aurora_m.train import checkpoint
-from aurora_m.train.average import averages
+from aurora_m.train.average import averages, moving
 from aurora_m.train.optim import optimizers, set_lr
 from aurora_m.train.world import World, _mesh
 
@@ -139,11 +139,11 @@ def test_laid_out_weights_and_whole_ones_go_on_from_each_other(
 ) -> None:
     worlds = {laid_out: World(mesh=_mesh("cpu", (1, 1, 1))), tiny_model: World()}
     model = one(kind)
-    updates = [*updates_of(model, optimizer), *averages(model.parameters(), 0.9)]
+    updates = [*updates_of(model, optimizer), *averages(model.parameters(), moving(0.9))]
     updated(model, updates, 2)
     checkpoint.save(tmp_path, 2, model, updates, [{"tokens": 2}], worlds[one])
     fresh = two(kind)
-    fresh_updates = [*updates_of(fresh, optimizer), *averages(fresh.parameters(), 0.9)]
+    fresh_updates = [*updates_of(fresh, optimizer), *averages(fresh.parameters(), moving(0.9))]
     assert checkpoint.resume(tmp_path, fresh, fresh_updates, [], worlds[two]) == 2
     for made in (model, fresh):
         updated(made, updates if made is model else fresh_updates, 1)

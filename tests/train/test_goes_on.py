@@ -148,7 +148,7 @@ def test_a_rewind_is_a_run_that_passed_over_these_steps_from_the_start(
     assert rows.read.count(22 * ROWS) == 2  # from the last checkpoint before the first bad step on
     assert rows.read.count(20 * ROWS) == (1 if saves else 2)
     other, place = tiny_model("llama"), new_work(tmp_path / "passed", save_every_s=3600.0)
-    updates = [*loop.optimizers(other, optimizer, 0.1, 0.95), *loop.averages(other.parameters(), 0.8)]
+    updates = [*loop.optimizers(other, optimizer, 0.1, 0.95), *loop.averages(other.parameters(), loop.moving(0.8))]
     start = {"tokens": 0, "measure": mean_weight(other), "passed_over": [*BAD], "rewinds": 1}
     checkpoint.save(place.scratch, 0, other, updates, [start])
     assert fit(place, "cap", other, Learnable(BAD), wanted, mean_weight) == curve
