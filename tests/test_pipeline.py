@@ -453,6 +453,15 @@ def test_new_tokens_stand_between_the_base_and_what_trains(tiny: Recipe, tmp_pat
     assert changed(graph_of(recipe, tmp_path), graph_of(with_new_tokens(plain, "mean"), tmp_path)) == {"extend"}
 
 
+def test_what_is_merged_has_the_new_tokens(tiny: Recipe, tmp_path: Path) -> None:
+    recipe = with_merges(with_new_tokens(from_folder(tiny, tmp_path)))
+    check(recipe)
+    merged = dict(build(recipe, tmp_path)["back_25"].parents())
+    assert {name: step.name for name, step in merged.items()} == {
+        "models.base": "extend", "models.cap": "cap", "models.cat": "cat"
+    }  # fmt: skip
+
+
 def test_a_source_that_the_base_writes_is_curated_as_others_are(tiny: Recipe, tmp_path: Path) -> None:
     plain = from_folder(tiny, tmp_path)
     recipe = with_new_tokens(with_source(plain, "en", uri="self:base", documents=Count(90), held_out=0.0))

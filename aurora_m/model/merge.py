@@ -33,7 +33,7 @@ class Weights:
     @classmethod
     def open(cls, folder: Path) -> "Weights":
         """Those of a Hugging Face folder."""
-        files = [safe_open(path, "pt") for path in sorted(folder.glob(FILES))]
+        files: list[Any] = [safe_open(path, "pt") for path in sorted(folder.glob(FILES))]
         return cls({name: file for file in files for name in file.keys()})  # noqa: SIM118  # a file is no mapping
 
     def __call__(self, name: str) -> Tensor:
