@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-
 Share = Callable[[int], float]  # of the new weights in the average, by the number of updates before
 
 
@@ -19,9 +18,9 @@ def moving(decay: float) -> Share:
 def merged(first: int) -> Share:
     """The merge that stands for a decay of the learning rate by 1 - sqrt, from the weights after `first` updates on.
 
-    WSM (Tian et al. 2025, arXiv 2507.17634): with weights c_0, c_1, ... of all later weights, the update k is taken with
-    the factor c_k + c_(k+1) + ...; factors 1 - sqrt(k / n) of n updates make c_k = sqrt((k+1) / n) - sqrt(k / n), so
-    that the newest has the share 1 - sqrt(k / (k+1)) of the merge up to itself, whatever n is.
+    WSM (Tian et al. 2025, arXiv 2507.17634): with shares c_0, c_1, ... of these weights in their mean, update k is taken
+    with the factor c_k + c_(k+1) + ...; factors 1 - sqrt(k / n) of n updates make c_k = sqrt((k+1) / n) - sqrt(k / n),
+    so that the newest has the share 1 - sqrt(k / (k+1)) of the mean up to itself, whatever n is.
     """
     return lambda before: 1 - math.sqrt(max(before + 1 - first, 0) / max(before + 2 - first, 1))
 

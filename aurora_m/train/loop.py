@@ -140,7 +140,7 @@ def fit(
 
     The curve has an entry an optimizer step (tokens, loss in nats, by source, learning rate, gradient norm, the values
     of the anchors), and what `measure` says of the model at the start and at the plan's marks. A step without an
-    update says so, and names its rows. With `ema` or `wsm`, the averages are measured, and become the weights at the end.
+    update says so, and names its rows. With `ema` or `wsm`, the averages are measured, and are the weights at the end.
     In all processes but the first it ends with `Followed`.
     """
     world = place(work.runtime)
