@@ -18,7 +18,7 @@ def moving(decay: float) -> Share:
 def merged(first: int) -> Share:
     """The merge that stands for a decay of the learning rate by 1 - sqrt, from the weights after `first` updates on.
 
-    WSM (Tian et al. 2025, arXiv 2507.17634): with shares c_0, c_1, ... of these weights in their mean, update k is taken
+    WSM (Tian et al. 2025, arXiv 2507.17634): with shares c_0, c_1, ... of these weights in the mean, update k is taken
     with the factor c_k + c_(k+1) + ...; factors 1 - sqrt(k / n) of n updates make c_k = sqrt((k+1) / n) - sqrt(k / n),
     so that the newest has the share 1 - sqrt(k / (k+1)) of the mean up to itself, whatever n is.
     """
