@@ -64,10 +64,10 @@ def duplicates(work: Work, *, docs: dict[str, Artifact], near: float, order: lis
     """Write `duplicates/<source>.parquet`: for each document, in order, which earlier one it repeats, if any.
 
     Earlier is: in a source that `order` names earlier, or earlier in the source; the first copy is kept. Exact: same
-    text after NFC and with white space collapsed. Near: Jaccard of 5-word shingles >= `near`, for pairs that share
-    one of 16 MinHash bands of 7 rows (Broder 1997); components of such pairs are one text. `dup_of` is "source/id" of
-    the component's first document and `similarity` the Jaccard with it (6 digits), which may be below `near` where a
-    chain of near pairs leads there. Facts: for each source docs, exact, near, and the bytes of both.
+    text with white space collapsed. Near: Jaccard of 5-word shingles >= `near`, for pairs that share one of 16 MinHash
+    bands of 7 rows (Broder 1997); components of such pairs are one text. `dup_of` is "source/id" of the component's
+    first document and `similarity` the Jaccard with it (6 digits), which may be below `near` where a chain of near
+    pairs leads there. Facts: for each source docs, exact, near, and the bytes of both.
     """
     paths = [(source, path) for source in order for path in shards(docs[source].path)]
     sketches = sketched(work, [path for _, path in paths])
@@ -145,9 +145,8 @@ def _measured(path: Path, folder: Path) -> dict[str, NDArray[Any]]:
     band_keys = [np.empty((0, minhash.BANDS), np.uint64)]
     with (folder / "shingles.u64").open("wb") as file:
         for piece in pieces(path):
-            composed = minhash.nfc(piece["text"])
-            whole_keys.append(minhash.text_keys(*kernels.text_buffers(composed), kernels.classes()))
-            words, _, bounds = kernels.words(composed)
+            whole_keys.append(minhash.text_keys(*kernels.text_buffers(piece["text"]), kernels.classes()))
+            words, _, bounds = kernels.words(piece["text"])
             shingles, bounds, bands = minhash.sketch(words, bounds, minhash.MIN_WORDS, *minhash.functions())
             shingles.tofile(file)
             sizes.append(np.diff(kernels.text_buffers(piece["text"])[1]))

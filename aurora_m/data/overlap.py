@@ -72,7 +72,7 @@ def _leaks(path: Path, *, items: Path) -> pa.Table:
     """The overlap of one shard, as `OVERLAP`."""
     table = pq.read_table(path, columns=["id", "text"])
     _, pieces, owners, _ = _wanted(items)
-    words, _, bounds = kernels.words(nfc(table["text"].combine_chunks()))
+    words, _, bounds = kernels.words(table["text"])
     starts, places = kernels.matches(words, bounds, pieces).T
     held: list[set[str]] = [set() for _ in range(len(table))]
     for text, place in zip(np.searchsorted(bounds, starts, "right") - 1, places, strict=True):

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from unicodedata import normalize
 
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
@@ -82,7 +83,7 @@ def _kept(parts: Mapping[Path, range], source: str, lang: str, found: Counter[st
     """
     for path, numbers in parts.items():
         for number, row in zip(numbers, read_jsonl(path), strict=True):
-            text = row["text"].rstrip("\ufffd") if row["cut"] else row["text"]
+            text = normalize("NFC", row["text"].rstrip("\ufffd") if row["cut"] else row["text"])
             if not text.strip():
                 found["empty"] += 1
                 continue
