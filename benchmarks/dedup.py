@@ -28,9 +28,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aurora_m.core.log import Log, cpu_seconds
+from aurora_m.core.log import Log
 from aurora_m.core.step import Artifact, Runtime, Work
 from aurora_m.core.table import read_shards, shards, write_docs
+from aurora_m.core.tasks import cpu_seconds
 from aurora_m.data import dedup, kernels
 
 SEED = 20

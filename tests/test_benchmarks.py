@@ -14,6 +14,13 @@ def run(script: str, *words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([sys.executable, HOUSE / "benchmarks" / script, *words], capture_output=True, text=True)
 
 
+@pytest.mark.parametrize("script", sorted(path.name for path in (HOUSE / "benchmarks").glob("*.py")))
+def test_every_script_starts(script: str) -> None:
+    done = run(script, "--help")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.startswith("usage:")
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_the_gpu_benchmark_says_that_there_is_no_gpu() -> None:
     done = run("gpu.py")
