@@ -1,6 +1,7 @@
 """Time and memory of the tiny recipe in an empty store, as a whole process: `python benchmarks/tiny.py`.
 
-What stands after it goes to `aurora run`. Writes benchmarks/results/tiny-<date>.json: seconds and peak memory of the run, and the seconds of each step.
+What stands after it goes to `aurora run`. Writes benchmarks/results/tiny-<date>.json: seconds and peak memory of the
+run, and the seconds of each step.
 """
 
 import argparse
