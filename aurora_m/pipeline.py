@@ -131,10 +131,10 @@ def curate(graph: Graph, recipe: Recipe, root: Path, items: Step, came: Steps) -
             continue
         pin = pinned(partial(pin_source, s.uri, root))
         place: dict[str, Param] = {"uri": s.uri, "pin": pin, "revision": s.revision, "form": s.form}
-        docs[name] = graph.add(step, "data.sources:fetch", {}, 2, **place, **about)
+        docs[name] = graph.add(step, "data.sources:fetch", {}, 3, **place, **about)
     near, order = recipe.duplicates.near, list(docs)  # of two copies, that of the source declared first stays
-    duplicates = graph.add("duplicates", "data.dedup:duplicates", {"docs": docs}, 2, near=near, order=[*order])
-    overlap = graph.add("overlap", "data.overlap:overlap", {"docs": docs, "items": items})
+    duplicates = graph.add("duplicates", "data.dedup:duplicates", {"docs": docs}, 3, near=near, order=[*order])
+    overlap = graph.add("overlap", "data.overlap:overlap", {"docs": docs, "items": items}, 2)
     check_models(recipe)
     models = learn(graph, recipe, docs)
     for name, s in recipe.source.items():
@@ -146,14 +146,14 @@ def curate(graph: Graph, recipe: Recipe, root: Path, items: Step, came: Steps) -
         keep = expand(rules.keep, s.lang)
         more = more_columns(recipe, s.lang, rules.boilerplate > 0, rules.words)
         check_keep(keep, more.values())
-        by_shard = measure(graph, recipe, root, docs, models, name, names(keep) & set(more))
-        by_source: Steps = {"duplicates": duplicates, "overlap": overlap}
+        measured = measure(graph, recipe, root, docs, models, name, names(keep) & set(more))
         found = boilerplate(graph, recipe, docs, duplicates, name)
-        columns: Given = {"docs": docs[name], "by_shard": by_shard, "by_source": {**by_source, **found}}
-        kept[name] = graph.add(f"decide.{name}", "data.decide:decide", columns, source=name, keep=keep)
+        columns: Steps = {**measured, "duplicates": duplicates, "overlap": overlap, **found}
+        told: Given = {"docs": docs[name], "columns": columns}
+        kept[name] = graph.add(f"decide.{name}", "data.decide:decide", told, 2, source=name, keep=keep)
         edits: dict[str, JSON] = {"mask": [*rules.mask], "held_out": s.held_out, "seed": recipe.seed}
         edits |= {"repo_marks": rules.repo_marks} if rules.repo_marks and s.lang == "code" else {}
-        both: Given = {"docs": docs[name], "kept": kept[name], "signals": by_shard["signals"], **found}
+        both: Given = {"docs": docs[name], "kept": kept[name], "signals": measured["signals"], **found}
         clean[name] = graph.add(f"rewrite.{name}", "data.rewrite:rewrite", both, 2, source=name, **edits)
     sheet: Given = {"fetched": docs, "duplicates": duplicates, "overlap": overlap, "decided": kept, "rewritten": clean}
     graph.add("datasheet", "report.datasheet:datasheet", sheet, recipe=dumps(recipe))
@@ -180,7 +180,7 @@ def boilerplate(graph: Graph, recipe: Recipe, docs: Steps, duplicates: Step, nam
     if step not in graph.steps:
         together = {other: docs[other] for other, source in recipe.source.items() if source.curate == table}
         read: Given = {"docs": together, "duplicates": duplicates}
-        graph.add(step, "data.lines:lines", read, min_docs=pages, order=[*together])
+        graph.add(step, "data.lines:lines", read, 2, min_docs=pages, order=[*together])
     return {"lines": graph.steps[step]}
 
 
@@ -234,7 +234,7 @@ def measure(graph: Graph, recipe: Recipe, root: Path, docs: Steps, models: Steps
         found["classes"] = graph.add(f"classes.{name}", "data.classify:classify", asked)
     for model in (model for model in recipe.register if f"{model}_keep" in used):
         shares: JSON = {**recipe.register[model].shares}
-        asked = {**read, "classes": found["classes"]}
+        asked = {**read, "classes": found["classes"], "model": models[model]}
         thin: dict[str, JSON] = {"column": model, "shares": shares, "seed": recipe.seed}
         found[f"subsample.{model}"] = graph.add(f"subsample.{name}.{model}", "data.classify:subsample", asked, **thin)
     return found

@@ -284,10 +284,10 @@ def caught(store: Path, given: Path) -> Result:
         for path in sorted(clean.glob("docs/*.parquet")) + sorted(clean.glob("held/*.parquet")):
             table = pq.read_table(path, columns=["id", "text"])
             kept.update(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True))
-        table = pq.read_table(run_aurora.place(refs / "duplicates") / "duplicates" / f"{name}.parquet")
+        table = pq.read_table(run_aurora.place(refs / "duplicates") / "duplicates" / name)
         ids = table["id"].to_pylist()
         first = {i: of or f"{name}/{i}" for i, of in zip(ids, table["dup_of"].to_pylist(), strict=True)}
-        leaks = pq.read_table(run_aurora.place(refs / "overlap") / "overlap" / f"{name}.parquet")
+        leaks = pq.read_table(run_aurora.place(refs / "overlap") / "overlap" / name)
         held = {i for i, leak in zip(leaks["id"].to_pylist(), leaks["leak"].to_pylist(), strict=True) if leak}
         found[name] = fates(truth.get(name, []), ids, kept, first, held)
     return found

@@ -142,7 +142,7 @@ def run(docs: Path, out: Path, workers: int, near: float) -> None:
 def truth(docs: Path, out: Path, near: float) -> dict[str, int]:
     """How many planted copies were found, and how many near duplicates nothing supports."""
     planted = json.loads((docs / "planted.json").read_text())
-    rows = pq.read_table(out / "run/out/duplicates/bench.parquet")
+    rows = pq.read_table(out / "run/out/duplicates/bench")
     ids, roots = rows["id"].to_pylist(), rows["dup_of"].to_pylist()
     component = {name: root.removeprefix("bench/") if root else name for name, root in zip(ids, roots, strict=True)}
     at = {name: i for i, name in enumerate(ids)}

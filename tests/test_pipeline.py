@@ -134,11 +134,11 @@ def test_columns_of_models_are_made_where_a_keep_names_them(tiny: Recipe) -> Non
     recipe = replace(tiny, curate=curate, source=source, perplexity={"fi": Perplexity(("fi",))}, **models)
     steps = build(recipe, Path())
     made = {name for name, _ in steps["decide.fi"].parents()}
-    shards = {f"by_shard.{name}" for name in ("signals", "classes", "subsample.kind", "perplexity", "toxic")}
-    assert made == {"docs", *shards, "by_source.duplicates", "by_source.overlap", "by_source.lines"}
+    names = ("signals", "classes", "subsample.kind", "perplexity", "toxic", "duplicates", "overlap", "lines")
+    assert made == {"docs", *(f"columns.{name}" for name in names)}
     assert "lines" in dict(steps["rewrite.fi"].parents())
     assert {name for name, _ in steps["decide.en"].parents()} == {
-        "docs", "by_shard.signals", "by_source.duplicates", "by_source.overlap"
+        "docs", "columns.signals", "columns.duplicates", "columns.overlap"
     }  # fmt: skip
     for name in (
         "decide.fi",

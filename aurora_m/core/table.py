@@ -17,7 +17,6 @@ DOCS = pa.schema(
         ("meta", pa.string()),
     ]
 )
-ROWS = 2**16  # of a row group of what `write_rows` writes
 HEAD = "head"  # a column of text to put before a document, in which the names of special tokens are these tokens
 SHARD_BYTES = 16 * 2**20  # of text in one shard: a second of work, a hundred MB of memory
 
@@ -71,22 +70,3 @@ def write_docs(folder: Path, docs: Iterable[dict[str, str]], kind: str = "docs")
     for index, path in enumerate(paths):
         path.rename(folder / kind / shard_name(index, len(paths), "parquet"))
     return count, total
-
-
-def write_rows(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
-    """Write one Parquet file (zstd) whose bytes do not depend on how its rows are cut into tables."""
-    with replacing(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        rest = schema.empty_table()
-        for table in tables:
-            rest = pa.concat_tables([rest, table])
-            while rest.num_rows >= ROWS:
-                writer.write_table(rest.slice(0, ROWS).combine_chunks())
-                rest = rest.slice(ROWS)
-        writer.write_table(rest.combine_chunks())
-
-
-def read_rows(path: Path, first: int, last: int, columns: list[str]) -> pa.Table:
-    """Read rows first to last - 1 of what `write_rows` wrote, and little more."""
-    with pq.ParquetFile(path) as file:
-        groups = range(first // ROWS, min(-(-last // ROWS), file.num_row_groups))
-        return file.read_row_groups(list(groups), columns=columns).slice(first % ROWS, last - first)

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from aurora_m.core.canon import JSON
-from aurora_m.core.errors import DataError
+from aurora_m.core.errors import DataError, did_you_mean
 from aurora_m.core.files import read_json, replacing, write_json
 from aurora_m.core.interval import wilson
 from aurora_m.core.step import Artifact, Facts, Work
@@ -83,14 +83,20 @@ def classify(work: Work, *, docs: Artifact, models: dict[str, Artifact]) -> Fact
 
 
 def subsample(
-    work: Work, *, docs: Artifact, classes: Artifact, column: str, shares: dict[str, float], seed: int
+    work: Work, *, docs: Artifact, classes: Artifact, model: Artifact, column: str, shares: dict[str, float], seed: int
 ) -> Facts:
     """Write `subsample/`, one file for each shard of docs: id, and `<column>_keep`, false for what is too much.
 
     `shares` gives labels of `column` the most that they may be of the bytes of text that stay; others stay whole. A
     document stays when the hash of seed and id falls below its label's rate, so a smaller share keeps a part of what a
-    larger one keeps. Facts: bytes and rate of each label. DataError where no rate reaches the shares.
+    larger one keeps. Facts: bytes and rate of each label. DataError for a label that `model` does not know, and where
+    no rate reaches the shares.
     """
+    known = read_json(model.path / "model.json")["labels"]
+    for label in shares:
+        if label not in known:
+            hint = did_you_mean(label, known, f"the labels are {', '.join(f'`{name}`' for name in known)}")
+            raise DataError(f"the model knows no label `{label}`", at=f"register.{column}.shares", hint=hint)
     paths = shards(docs.path)
     sizes: Counter[str] = Counter()
     for found in each(work, partial(_label_bytes, classes=classes.path, column=column), paths, f"{column} sizes"):

@@ -2,8 +2,10 @@
 
 import heapq
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache, partial
+from operator import itemgetter
 from pathlib import Path
 
 import polars as pl
@@ -14,7 +16,8 @@ from aurora_m.core.canon import JSON, hash64
 from aurora_m.core.errors import DataError, RecipeError, did_you_mean
 from aurora_m.core.files import write_json
 from aurora_m.core.step import Artifact, Facts, Work
-from aurora_m.core.table import read_rows, shards, write_table
+from aurora_m.core.table import shards, write_table
+from aurora_m.core.tasks import each
 from aurora_m.data.dedup import DUPLICATES
 from aurora_m.data.overlap import OVERLAP
 from aurora_m.data.signals import SIGNALS
@@ -45,92 +48,96 @@ class Reason:
     """What one clause removed."""
 
     clause: str
-    columns: list[str]
     docs: int = 0
     num_bytes: int = 0
-    samples: list[tuple[int, dict[str, JSON]]] = field(default_factory=list)  # a heap: the largest hash first
+    samples: list[tuple[int, dict[str, JSON]]] = field(default_factory=list)  # those whose ids have the least hashes
 
-    def count(self, row: dict[str, JSON]) -> None:
-        """Add a document; keep it as a sample if the hash of its id is among the smallest."""
-        self.docs += 1
-        self.num_bytes += int(str(row["num_bytes"]))
-        rank = -hash64(str(row["id"]))
-        if len(self.samples) == SAMPLES and rank < self.samples[0][0]:
-            return
-        values: JSON = {name: row[name] for name in self.columns}
-        sample: dict[str, JSON] = {"id": row["id"], "text": str(row["text"])[:SAMPLE_CHARS], "values": values}
-        push = heapq.heappushpop if len(self.samples) == SAMPLES else heapq.heappush
-        push(self.samples, (rank, sample))
+    def count(self, gone: pl.DataFrame, text: Callable[[int], str]) -> None:
+        """Add documents; `#` of each is its place in the shard, of which `text` gives the text."""
+        self.docs += gone.height
+        self.num_bytes += int(gone["num_bytes"].sum())
+        ranks = [(hash64(name), at) for at, name in enumerate(gone["id"])]
+        columns = sorted(names(self.clause))
+        for rank, at in heapq.nsmallest(SAMPLES, ranks):
+            values = gone.row(at, named=True)
+            shown: JSON = {name: values[name] for name in columns}
+            sample: dict[str, JSON] = {"id": values["id"], "text": text(values["#"])[:SAMPLE_CHARS], "values": shown}
+            self.samples.append((rank, sample))
+
+    def add(self, other: "Reason") -> None:
+        """Add what the clause removed elsewhere."""
+        self.docs += other.docs
+        self.num_bytes += other.num_bytes
+        self.samples = heapq.nsmallest(SAMPLES, [*self.samples, *other.samples], key=itemgetter(0))
 
     def as_json(self) -> JSON:
         """Clause, counts and samples, the smallest hash first."""
-        samples: list[JSON] = [sample for _, sample in sorted(self.samples, key=lambda pair: -pair[0])]
+        samples: list[JSON] = [sample for _, sample in self.samples]
         return {"clause": self.clause, "docs": self.docs, "bytes": self.num_bytes, "samples": samples}
 
 
-def decide(
-    work: Work, *, docs: Artifact, by_shard: dict[str, Artifact], by_source: dict[str, Artifact], source: str, keep: str
-) -> Facts:
+def decide(work: Work, *, docs: Artifact, columns: dict[str, Artifact], source: str, keep: str) -> Facts:
     """Write `kept.parquet` (the ids that stay, in order) and `reasons.json` (what each clause removed, with samples).
 
-    Columns come from `by_shard` (folders of its names up to a dot, a file for each shard of docs) and `by_source` (a
-    file for each source). `keep` is SQL over them, checked by `check_keep`; its top-level AND clauses are tried in
-    order, and a document counts under the first that is not true. Facts: docs_in, docs_kept, bytes_in, bytes_kept,
-    reasons {clause: docs}. DataError if the columns are not those of these docs.
+    `columns` are artifacts with a folder of their name (up to a dot), in which each shard of docs has a file, below
+    the name of the source where the artifact is of many. `keep` is SQL over these columns, checked by `check_keep`;
+    its top-level AND clauses are tried in order, and a document counts under the first that is not true. Facts:
+    docs_in, docs_kept, bytes_in, bytes_kept, reasons {clause: docs}. DataError if the columns are not those of docs.
     """
-    wanted = {"num_bytes", *names(keep)}
     clauses = list(dict.fromkeys(_clauses(keep)))
-    reasons = [Reason(clause, sorted(names(clause))) for clause in clauses]
-    tests = [pl.sql_expr(clause).fill_null(False) for clause in clauses]
+    folders = [_folder(given.path / name.partition(".")[0], source) for name, given in columns.items()]
+    one = partial(_decided, folders=folders, wanted={"num_bytes", *names(keep)}, clauses=clauses, source=source)
     kept: list[pa.Array] = []
     totals = dict.fromkeys(("docs_in", "docs_kept", "bytes_in", "bytes_kept"), 0)
-    with work.log.bar(f"decide {source}", len(shards(docs.path)), "shards") as bar:
-        for done, frame in enumerate(_frames(docs, by_shard, by_source, source, wanted), 1):
-            left = _count(frame, tests, reasons)
-            kept.append(left["id"].to_arrow().cast(pa.string()))
-            for name, part in (("in", frame), ("kept", left)):
-                totals[f"docs_{name}"] += part.height
-                totals[f"bytes_{name}"] += int(part["num_bytes"].sum())
-            bar.update(done)
+    reasons = [Reason(clause) for clause in clauses]
+    for ids, counts, found in each(work, one, shards(docs.path), f"decide {source}"):
+        kept.append(ids)
+        for name, count in zip(totals, counts, strict=True):
+            totals[name] += count
+        for reason, other in zip(reasons, found, strict=True):
+            reason.add(other)
     write_table(work.out / "kept.parquet", pa.table([pa.chunked_array(kept, pa.string())], schema=KEPT))
     write_json(work.out / "reasons.json", [reason.as_json() for reason in reasons])
     return {**totals, "reasons": {reason.clause: reason.docs for reason in reasons}}
 
 
-def _count(frame: pl.DataFrame, tests: list[pl.Expr], reasons: list[Reason]) -> pl.DataFrame:
-    """Count each row that leaves under its clause; returns the rows that stay."""
-    for test, reason in zip(tests, reasons, strict=True):
-        passed = frame.select(pl.repeat(True, pl.len()) & test).to_series()
-        for row in frame.filter(~passed).iter_rows(named=True):
-            reason.count(row)
+def _folder(folder: Path, source: str) -> Path:
+    return folder / source if (folder / source).is_dir() else folder
+
+
+def _decided(
+    path: Path, *, folders: list[Path], wanted: set[str], clauses: list[str], source: str
+) -> tuple[pa.Array, tuple[int, int, int, int], list[Reason]]:
+    """Decide one shard; returns the ids that stay, docs in and kept, bytes in and kept, what each clause removed."""
+    frame = _frame(path, folders, wanted, source)
+    counts = [frame.height, int(frame["num_bytes"].sum())]
+    texts = cache(lambda: pq.read_table(path, columns=["text"])["text"])
+    reasons = [Reason(clause) for clause in clauses]
+    for reason in reasons:
+        passed = frame.select(pl.repeat(True, pl.len()) & pl.sql_expr(reason.clause).fill_null(False)).to_series()
+        reason.count(frame.filter(~passed), lambda row: texts()[row].as_py())
         frame = frame.filter(passed)
-    return frame
+    ids = frame["id"].to_arrow().cast(pa.string())
+    return ids, (counts[0], frame.height, counts[1], int(frame["num_bytes"].sum())), reasons
 
 
-def _frames(
-    docs: Artifact, by_shard: dict[str, Artifact], by_source: dict[str, Artifact], source: str, wanted: set[str]
-) -> Iterator[pl.DataFrame]:
-    """Each shard of docs with the wanted columns; of two of one name, the first that is given."""
-    whole = [given.path / name / f"{source}.parquet" for name, given in by_source.items()]
-    start = 0
-    for path in shards(docs.path):
-        table = pq.read_table(path, columns=["id", "text", "lang"])
-        folders = [given.path / name.partition(".")[0] for name, given in by_shard.items()]
-        parts = [pq.read_table(folder / path.name, columns=_known(folder / path.name, wanted)) for folder in folders]
-        parts += [read_rows(file, start, start + table.num_rows, _known(file, wanted)) for file in whole]
-        for other in parts:
-            if not other["id"].equals(table["id"]):
-                raise DataError(
-                    "the columns are not those of these docs",
-                    at=f"source `{source}`, shard `{path.name}`",
-                    hint="run again with `--store` set to an empty folder",
-                )
-            for name in set(other.column_names) - set(table.column_names):
+def _frame(path: Path, folders: list[Path], wanted: set[str], source: str) -> pl.DataFrame:
+    """One shard of docs with the wanted columns and the number of each row; of two of one name, the first given."""
+    table = pq.read_table(path, columns=["id", "lang"])
+    for folder in folders:
+        other = pq.read_table(folder / path.name, columns=_known(folder / path.name, wanted))
+        if not other["id"].equals(table["id"]):
+            raise DataError(
+                "the columns are not those of these docs",
+                at=f"source `{source}`, shard `{path.name}`",
+                hint="run again with `--store` set to an empty folder",
+            )
+        for name in other.column_names:
+            if name not in table.column_names:
                 table = table.append_column(name, other[name])
-        start += table.num_rows
-        frame = pl.from_arrow(table)
-        assert isinstance(frame, pl.DataFrame)
-        yield frame
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame.with_row_index("#")
 
 
 def _known(path: Path, wanted: set[str]) -> list[str]:

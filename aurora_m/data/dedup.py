@@ -21,10 +21,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from aurora_m.core.canon import JSON
 from aurora_m.core.files import replacing
 from aurora_m.core.step import Artifact, Facts, Work
-from aurora_m.core.table import shards, write_rows
+from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import each
 from aurora_m.data import kernels, minhash
 from aurora_m.data.kernels import I64, U64
@@ -33,7 +32,9 @@ from aurora_m.data.rounding import DIGITS
 DUPLICATES = pa.schema(
     [("id", pa.string()), ("dup_of", pa.string()), ("dup_kind", pa.string()), ("similarity", pa.float64())]
 )
+COUNTS = ("docs", "exact", "near", "bytes")
 PART_DOCS = 2**20  # of all documents in one task of the global passes: some hundred MB
+PARTS, FEW_DOCS = 8, 2**14  # so many tasks at least, for workers to share, while each has so many documents
 PIECE_DOCS, PIECE_BYTES = 1024, 4 * 2**20  # of text that are hashed at a time: little memory, and warm caches
 OPEN_FILES = 128
 
@@ -48,7 +49,8 @@ class Sketches:
     @property
     def parts(self) -> int:
         """How many tasks share a global pass."""
-        return max(1, -(-int(self.starts[-1]) // PART_DOCS))
+        docs = int(self.starts[-1])
+        return max(1, -(-docs // PART_DOCS), min(PARTS, docs // FEW_DOCS))
 
     def load(self, shard: int, name: str) -> Any:
         """One array of one shard's sketch, on disk."""
@@ -61,7 +63,7 @@ class Sketches:
 
 
 def duplicates(work: Work, *, docs: dict[str, Artifact], near: float, order: list[str]) -> Facts:
-    """Write `duplicates/<source>.parquet`: for each document, in order, which earlier one it repeats, if any.
+    """Write `duplicates/<source>/`: for each document, shard by shard, which earlier one it repeats, if any.
 
     Earlier is: in a source that `order` names earlier, or earlier in the source; the first copy is kept. Exact: same
     text with white space collapsed. Near: Jaccard of 5-word shingles >= `near`, for pairs that share one of 16 MinHash
@@ -284,7 +286,7 @@ def _candidates(part: int, sketches: Sketches) -> Iterator[list[int]]:
     for source in range(sketches.parts):
         texts, left = np.load(folder / f"{source:05d}.npy", mmap_mode="r")
         heads = np.flatnonzero(np.concatenate([[True], left[:-1] == 1])) if len(left) else np.zeros(0, np.int64)
-        for head in heads[texts[heads] // PART_DOCS == part]:
+        for head in heads[texts[heads] * sketches.parts // sketches.starts[-1] == part]:
             yield texts[head : head + left[head]].tolist()
 
 
@@ -337,35 +339,26 @@ def _similarity(part: int, sketches: Sketches, *, pairs: Path) -> NDArray[np.flo
 def _write(
     work: Work, paths: list[tuple[str, Path]], order: list[str], sketches: Sketches, equal: I64, parents: I64, near: Any
 ) -> Facts:
-    """One file a source; `near` are the similarities of the near repeats, in order."""
-    facts: Facts = {}
+    """One file a shard; `near` are the similarities of the near repeats, in order."""
+    totals = {source: np.zeros(len(COUNTS), np.int64) for source in order}
     roots = np.unique(parents[parents != np.arange(len(parents))])
     names = _names(paths, sketches, roots)
     similarity = np.ones(len(parents))
     similarity[parents != equal] = near
-
-    def table(shard: int, counts: dict[str, JSON]) -> pa.Table:
-        part = slice(int(sketches.starts[shard]), int(sketches.starts[shard + 1]))
-        first = parents[part] == np.arange(part.start, part.stop)
+    for (source, path), (shard, start, stop) in zip(paths, sketches.ranges(), strict=True):
+        part = slice(start, stop)
+        first = parents[part] == np.arange(start, stop)
         exact = parents[part] == equal[part]
-        found = {"docs": len(first), "exact": (exact & ~first).sum(), "near": (~exact).sum()}
-        for name, count in {**found, "bytes": sketches.load(shard, "size")[~first].sum()}.items():
-            counts[name] = int(str(counts[name])) + int(count)
         columns = {
-            "id": pq.read_table(paths[shard][1], columns=["id"])["id"],
+            "id": pq.read_table(path, columns=["id"])["id"],
             "dup_of": names.take(pa.array(np.searchsorted(roots, parents[part]), mask=first)),
             "dup_kind": pa.array(np.where(exact, "exact", "near"), pa.string(), mask=first),
             "similarity": pa.array(similarity[part], mask=first),
         }
-        return pa.table(columns, schema=DUPLICATES)
-
-    for source in order:
-        counts: dict[str, JSON] = dict.fromkeys(("docs", "exact", "near", "bytes"), 0)
-        mine = [shard for shard, (owner, _) in enumerate(paths) if owner == source]
-        tables = (table(shard, counts) for shard in mine)
-        write_rows(work.out / "duplicates" / f"{source}.parquet", tables, DUPLICATES)
-        facts[source] = counts
-    return facts
+        write_table(work.out / "duplicates" / source / path.name, pa.table(columns, schema=DUPLICATES))
+        repeated_bytes = sketches.load(shard, "size")[~first].sum()
+        totals[source] += (stop - start, (exact & ~first).sum(), (~exact).sum(), repeated_bytes)
+    return {source: dict(zip(COUNTS, map(int, counts), strict=True)) for source, counts in totals.items()}
 
 
 def _names(paths: list[tuple[str, Path]], sketches: Sketches, texts: I64) -> pa.Array:

@@ -1,7 +1,7 @@
 """Lines that stand on many pages of one site: menus, headers, footers. Found here, dropped by the rewriting step."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from aurora_m.core.canon import JSON, hash64
+from aurora_m.core.canon import hash64
 from aurora_m.core.step import Artifact, Facts, Work
-from aurora_m.core.table import read_rows, shards, write_rows, write_table
+from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import each
 from aurora_m.data import kernels
 from aurora_m.data.compiled import compiled
@@ -24,13 +24,14 @@ from aurora_m.data.kernels import DIGIT, I64, PRIME, SEED, SPACE, U64, decoded, 
 from aurora_m.data.rounding import DIGITS
 
 LINES = pa.schema([("id", pa.string()), ("lines", pa.list_(pa.int32())), ("boiler", pa.float64())])
+COUNTS = ("docs", "docs_with", "lines", "bytes")
 PART_LINES = 2**22  # of all distinct lines of shards in one task of the global pass: some hundred MB
 BLANK = np.uint64(32)
 _HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#]*@)?([^/?#:]+)")
 
 
 def lines(work: Work, *, docs: dict[str, Artifact], duplicates: Artifact, min_docs: int, order: list[str]) -> Facts:
-    """Write `lines/<source>.parquet`: for each document, in order, the numbers of its boilerplate lines.
+    """Write `lines/<source>/`: for each document, shard by shard, the numbers of its boilerplate lines.
 
     A line is boilerplate where it stands on `min_docs` pages or more of its site, and has a word. A site is the host
     of `url` in a document's `meta`, without "www.", across all sources; else the source. Lines are the same when their
@@ -41,19 +42,20 @@ def lines(work: Work, *, docs: dict[str, Artifact], duplicates: Artifact, min_do
     `lines` are numbers from 0 among all lines of the text, blank ones too; `boiler` is the share of the text's bytes
     that they and their ends take. Facts: for each source docs, docs_with such lines, lines and bytes.
     """
-    tasks = _tasks(docs, duplicates, order)
+    repeats = duplicates.path / "duplicates"
+    paths = [(source, path) for source in order for path in shards(docs[source].path)]
+    tasks = [(shard, path, source, repeats / source / path.name) for shard, (source, path) in enumerate(paths)]
     counted = work.scratch / "counted"
     found = list(each(work, partial(_counted, folder=counted), tasks, "lines"))
     parts = max(1, -(-sum(found) // PART_LINES))
     count = partial(_boilerplate, parts=parts, shards=len(tasks), min_docs=min_docs, folder=work.scratch)
     keys = [np.load(path) for path in each(work, count, range(parts), "boilerplate", "parts")]
     save(work.scratch / "boilerplate.npy", np.concatenate(keys))
-    marked = list(each(work, partial(_marked, folder=work.scratch), tasks, "boilerplate lines"))
-    facts: Facts = {}
-    for source in order:
-        mine = [path for path, (_, _, owner, _, _) in zip(marked, tasks, strict=True) if owner == source]
-        facts[source] = _write(work.out / "lines" / f"{source}.parquet", mine)
-    return facts
+    mark = partial(_marked, folder=work.scratch, out=work.out / "lines")
+    totals = {source: np.zeros(len(COUNTS), np.int64) for source in order}
+    for (source, _), counts in zip(paths, each(work, mark, tasks, "boilerplate lines"), strict=True):
+        totals[source] += counts
+    return {source: dict(zip(COUNTS, map(int, counts), strict=True)) for source, counts in totals.items()}
 
 
 def drop_lines(text: str, numbers: Sequence[int]) -> str:
@@ -62,17 +64,7 @@ def drop_lines(text: str, numbers: Sequence[int]) -> str:
     return "\n".join(line for number, line in enumerate(text.split("\n")) if number not in dropped)
 
 
-Task = tuple[int, Path, str, Path, int]  # number and path of a shard, source, its duplicates, the shard's first row
-
-
-def _tasks(docs: dict[str, Artifact], duplicates: Artifact, order: list[str]) -> list[Task]:
-    tasks: list[Task] = []
-    for source in order:
-        first, repeats = 0, duplicates.path / "duplicates" / f"{source}.parquet"
-        for path in shards(docs[source].path):
-            tasks.append((len(tasks), path, source, repeats, first))
-            first += pq.read_metadata(path).num_rows
-    return tasks
+Task = tuple[int, Path, str, Path]  # number and path of a shard, its source, and where its duplicates are told
 
 
 def _counted(task: Task, *, folder: Path) -> int:
@@ -81,13 +73,13 @@ def _counted(task: Task, *, folder: Path) -> int:
     Files: `keys`, `numbers` and `sizes` in bytes of all lines with a word, and their `bounds` by document; `docs`, the
     documents' bytes; `counts` [2, distinct]: keys, sorted, and on how many pages each stands.
     """
-    shard, path, source, repeats, first = task
+    shard, path, source, repeats = task
     place = folder / f"{shard:05d}"
-    make_once(place, lambda _: _measured(path, source, repeats, first))
+    make_once(place, lambda _: _measured(path, source, repeats))
     return int(np.load(place / "counts.npy", mmap_mode="r").shape[1])
 
 
-def _measured(path: Path, source: str, repeats: Path, first: int) -> dict[str, NDArray[Any]]:
+def _measured(path: Path, source: str, repeats: Path) -> dict[str, NDArray[Any]]:
     found = [(np.zeros(0, np.uint64), *np.zeros((2, 0), np.int32), *np.zeros((2, 0), np.int64))]
     for piece in pieces(path, "meta"):
         sites = np.array([_site(meta, source) for meta in piece["meta"].to_pylist()], np.uint64)
@@ -96,8 +88,7 @@ def _measured(path: Path, source: str, repeats: Path, first: int) -> dict[str, N
         found.append((keys, numbers, sizes, np.diff(bounds), np.diff(offsets)))
     keys, numbers, sizes, counts, docs = (np.concatenate(column) for column in zip(*found, strict=True))
     pages = np.repeat(np.arange(len(docs)), counts)
-    dup_of = read_rows(repeats, first, first + len(docs), ["dup_of"])["dup_of"]
-    fresh = pc.is_null(dup_of).to_numpy()[pages]
+    fresh = pc.is_null(pq.read_table(repeats, columns=["dup_of"])["dup_of"]).to_numpy()[pages]
     arrays = {"keys": keys, "numbers": numbers, "sizes": sizes, "docs": docs}
     return {**arrays, "bounds": np.append(0, np.cumsum(counts)), "counts": _pages(keys[fresh], pages[fresh])}
 
@@ -180,12 +171,9 @@ def _boilerplate(part: int, *, parts: int, shards: int, min_docs: int, folder: P
     return path
 
 
-def _marked(task: Task, *, folder: Path) -> Path:
-    """Write the rows of one shard, and the bytes of their boilerplate lines."""
-    shard, docs = task[:2]
-    path = folder / "marked" / f"{shard:05d}.parquet"
-    if path.exists():
-        return path
+def _marked(task: Task, *, folder: Path, out: Path) -> tuple[int, int, int, int]:
+    """Write the rows of one shard; returns documents, those with boilerplate lines, these lines and their bytes."""
+    shard, path, source, _ = task
     names = ("keys", "numbers", "sizes", "bounds", "docs")
     keys, numbers, sizes, bounds, num_bytes = (
         np.load(folder / "counted" / f"{shard:05d}" / f"{name}.npy") for name in names
@@ -198,26 +186,9 @@ def _marked(task: Task, *, folder: Path) -> Path:
     lost_bytes = np.diff(lost[bounds])
     ends = np.concatenate([[0], np.cumsum(hits)])[bounds]
     columns = {
-        "id": pq.read_table(docs, columns=["id"])["id"],
+        "id": pq.read_table(path, columns=["id"])["id"],
         "lines": pa.ListArray.from_arrays(ends.astype(np.int32), numbers[hits]),
         "boiler": np.round(lost_bytes / np.maximum(num_bytes, 1), DIGITS),
-        "bytes": lost_bytes,
     }
-    write_table(path, pa.table(columns))
-    return path
-
-
-def _write(path: Path, marked: list[Path]) -> dict[str, JSON]:
-    """Put the rows of a source's shards in one file; returns its facts."""
-    counts: dict[str, int] = dict.fromkeys(("docs", "docs_with", "lines", "bytes"), 0)
-
-    def tables() -> Iterable[pa.Table]:
-        for rows in map(pq.read_table, marked):
-            sizes = np.diff(rows["lines"].combine_chunks().offsets.to_numpy())
-            found = (len(rows), np.count_nonzero(sizes), sizes.sum(), rows["bytes"].to_numpy().sum())
-            for name, count in zip(counts, found, strict=True):
-                counts[name] += int(count)
-            yield rows.drop_columns("bytes").cast(LINES)
-
-    write_rows(path, tables(), LINES)
-    return {**counts}
+    write_table(out / source / path.name, pa.table(columns, schema=LINES))
+    return len(num_bytes), int(np.count_nonzero(np.diff(ends))), int(hits.sum()), int(lost_bytes.sum())

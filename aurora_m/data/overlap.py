@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from aurora_m.core.files import read_jsonl
 from aurora_m.core.step import Artifact, Facts, Work
-from aurora_m.core.table import shards, write_rows
+from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import each
 from aurora_m.data import kernels
 from aurora_m.data.kernels import Pieces
@@ -22,7 +22,7 @@ MIN_WORDS = 5  # fewer words stand anywhere by chance
 
 
 def overlap(work: Work, *, docs: dict[str, Artifact], items: Artifact) -> Facts:
-    """Write `overlap/<source>.parquet`: for each document the number of items it holds and their ids, joined by ";".
+    """Write `overlap/<source>/`: for each document, shard by shard, how many items it holds, and their ids ("a;b").
 
     `items` has `overlap.jsonl`, rows {id, text}. A document holds an item when it shares 13 words in a row with it,
     or all words of an item of 5 to 12; case and punctuation between words do not count (words: kernels.py). Shorter
@@ -30,18 +30,14 @@ def overlap(work: Work, *, docs: dict[str, Artifact], items: Artifact) -> Facts:
     one.
     """
     ids, _, _, too_short = _wanted(items.path)
-    paths = [(source, path) for source, artifact in docs.items() for path in shards(artifact.path)]
-    tables: dict[str, list[pa.Table]] = {source: [] for source in docs}
+    tasks = [(path, work.out / "overlap" / source / path.name) for source in docs for path in shards(docs[source].path)]
     found: set[str] = set()
-    leaks = each(work, partial(_leaks, items=items.path), [path for _, path in paths], "overlap")
-    for (source, _), table in zip(paths, leaks, strict=True):
-        tables[source].append(table)
-        found.update(*(names.split(";") for names in table["leak_items"].to_pylist() if names))
-    held: Facts = {}
-    for source, parts in tables.items():
-        write_rows(work.out / "overlap" / f"{source}.parquet", parts, OVERLAP)
-        held[source] = sum(int(np.count_nonzero(part["leak"])) for part in parts)
-    return {"items": len(ids), "items_too_short": too_short, "items_found": len(found), "docs": held}
+    held = dict.fromkeys(docs, 0)
+    leaks = each(work, partial(_leaks, items=items.path), tasks, "overlap")
+    for (_, out), (count, names) in zip(tasks, leaks, strict=True):
+        held[out.parent.name] += count
+        found |= names
+    return {"items": len(ids), "items_too_short": too_short, "items_found": len(found), "docs": {**held}}
 
 
 @lru_cache(maxsize=1)
@@ -68,8 +64,9 @@ def _wanted(items: Path) -> tuple[list[str], Pieces, list[list[str]], int]:
     return ids, kernels.pieces(words, firsts, sizes), list(owners.values()), too_short
 
 
-def _leaks(path: Path, *, items: Path) -> pa.Table:
-    """The overlap of one shard, as `OVERLAP`."""
+def _leaks(task: tuple[Path, Path], *, items: Path) -> tuple[int, set[str]]:
+    """Write the overlap of one shard; returns how many documents hold an item, and the items that they hold."""
+    path, out = task
     table = pq.read_table(path, columns=["id", "text"])
     _, pieces, owners, _ = _wanted(items)
     words, _, bounds = kernels.words(table["text"])
@@ -78,4 +75,5 @@ def _leaks(path: Path, *, items: Path) -> pa.Table:
     for text, place in zip(np.searchsorted(bounds, starts, "right") - 1, places, strict=True):
         held[text].update(owners[place])
     columns = [table["id"], [len(names) for names in held], [";".join(sorted(names)) for names in held]]
-    return pa.table(columns, schema=OVERLAP)
+    write_table(out, pa.table(columns, schema=OVERLAP))
+    return sum(map(bool, held)), set().union(*held)

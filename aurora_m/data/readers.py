@@ -2,8 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
-from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 import orjson
@@ -13,11 +11,9 @@ import pyarrow.parquet as pq
 from aurora_m.core.chat import render
 from aurora_m.core.errors import DataError
 from aurora_m.data.metadata import SHAPES, append_metadata
+from aurora_m.data.place import CHUNK_BYTES, Place, Remote, first_line, lines, whole
 
-MAX_LINE_BYTES = 128 * 2**20
-CHUNK_BYTES = 2**20
 BATCH_ROWS = 8192
-COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
 FIELDS = {"text": ("text",), "instruction": ("instruction", "response"), **dict.fromkeys(SHAPES, ("text",))}
 DOC = pa.schema([("id", pa.string()), ("text", pa.large_string()), ("meta", pa.string())])
 JSON_TYPES = {
@@ -25,16 +21,6 @@ JSON_TYPES = {
 }  # fmt: skip
 SCALARS = frozenset((str, int, bool, float))
 SORTED = orjson.OPT_SORT_KEYS
-
-
-class Place(NamedTuple):
-    """One file of a source."""
-
-    name: str  # does not depend on where the file lies
-    kind: str  # what reads it: a suffix without that of a compression
-    at: str  # for people
-    path: str  # a local path, or an address with `://`
-    num_bytes: int  # as stored
 
 
 class Batch(NamedTuple):
@@ -50,25 +36,25 @@ Reader = Callable[[Place, str], Iterator[Batch]]
 
 def jsonl(place: Place, form: str) -> Iterator[Batch]:
     """One object a line; blank lines count but hold nothing. The id of a document without one is `name:line`."""
-    for first, lines in _lines(place):
-        numbers: Sequence[int] = range(first, first + len(lines))
-        if not all(map(bytes.strip, lines)):
-            numbers = [number for number, line in zip(numbers, lines, strict=True) if line.strip()]
-            lines = [line for line in lines if line.strip()]
+    for first, found in lines(place):
+        numbers: Sequence[int] = range(first, first + len(found))
+        if not all(map(bytes.strip, found)):
+            numbers = [number for number, line in zip(numbers, found, strict=True) if line.strip()]
+            found = [line for line in found if line.strip()]
 
         def at(index: int, numbers: Sequence[int] = numbers) -> str:
             return f"{place.at}, line {numbers[index]}"
 
         try:
-            rows = list(map(orjson.loads, lines))
+            rows = list(map(orjson.loads, found))
         except orjson.JSONDecodeError:  # which one, and why, the slow way
-            rows = [_parsed(line, at(index)) for index, line in enumerate(lines)]
+            rows = [_parsed(line, at(index)) for index, line in enumerate(found)]
         yield batch(rows, [f"{place.name}:{number}" for number in numbers], at, form)
 
 
 def json(place: Place, form: str) -> Iterator[Batch]:
     """A list of objects, or one. The id of a document without one is `name:item`."""
-    content = _whole(place)
+    content = whole(place)
     value = _parsed(content, place.at) if content.strip() else []
     rows = value if isinstance(value, list) else [value]
     names = [f"{place.name}:{number}" for number in range(1, len(rows) + 1)]
@@ -77,7 +63,7 @@ def json(place: Place, form: str) -> Iterator[Batch]:
 
 def txt(place: Place, form: str) -> Iterator[Batch]:
     """The whole file is one document, `name:1`."""
-    text = _decoded(_whole(place), place.at)
+    text = _decoded(whole(place), place.at)
     if text.strip():
         yield batch([{"text": text}], [f"{place.name}:1"], lambda _: place.at, form)
 
@@ -219,134 +205,7 @@ def _parquet_batch(place: Place, form: str, rows: pa.RecordBatch, before: int) -
     return batch(fields, names, at, form, texts)
 
 
-# --- bytes
-
-
-class Remote:
-    """A file far away, for Arrow to read; DataError where the network fails or the file is shorter than it was."""
-
-    def __init__(self, place: Place, streamed: bool) -> None:
-        self.place, self.streamed, self.count_bytes = place, streamed, 0
-        system, path = far(place.path)
-        whole = {"block_size": 0} if streamed and place.path.startswith("http") else {}
-        try:
-            self.file = system.open(path, "rb", **whole)
-        except Exception as error:  # each protocol has its own
-            raise self.failed(error) from error
-
-    def failed(self, error: Exception) -> DataError:
-        """What to say when the network does not answer."""
-        what = f"the network failed after {self.count_bytes} bytes"
-        return DataError(what, at=self.place.at, hint=f"run again ({first_line(error)})")
-
-    def read(self, num_bytes: int = -1) -> bytes:
-        """As many bytes as asked for, fewer only at the end: what a batch holds must not hang on the network."""
-        parts: list[bytes] = []
-        left = num_bytes if num_bytes >= 0 else self.place.num_bytes
-        try:
-            while left > 0 and (part := self.file.read(left)):
-                parts.append(part)
-                left -= len(part)
-                self.count_bytes += len(part)
-        except Exception as error:
-            raise self.failed(error) from error
-        if self.streamed and left > 0 and self.count_bytes != self.place.num_bytes:
-            raise self.failed(EOFError(f"the file has {self.place.num_bytes} bytes"))
-        return b"".join(parts)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return int(self.file.seek(offset, whence))
-
-    def tell(self) -> int:
-        return int(self.file.tell())
-
-    def close(self) -> None:
-        self.file.close()
-
-    @property
-    def closed(self) -> bool:
-        return bool(self.file.closed)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return not self.streamed
-
-
-def far(address: str) -> tuple[Any, str]:
-    """The fsspec file system of an address, and the path in it. DataError if there is none for the protocol."""
-    from fsspec.core import url_to_fs
-
-    protocol, options = address.partition("://")[0], {}
-    try:
-        if protocol in ("http", "https"):
-            import aiohttp
-
-            # No limit to the whole: a large file takes hours. And the bytes as stored, whatever the server may pack.
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=60, sock_read=60)
-            options = {
-                "client_kwargs": {"timeout": timeout, "auto_decompress": False},
-                "headers": {"Accept-Encoding": "identity"},
-            }
-        system, path = url_to_fs(address, **options)
-    except ImportError as error:
-        what, hint = f"the package that reads `{protocol}://` is not installed", "pip install 'aurora-m[remote]'"
-        raise DataError(what, at=address, hint=f"{hint}; {first_line(error)}") from error
-    except ValueError as error:
-        what, hint = f"`{protocol}` is no protocol that can be read", "write `s3://`, `https://` or another of fsspec's"
-        raise DataError(what, at=address, hint=hint) from error
-    return system, path
-
-
-def chunks(place: Place) -> Iterator[bytes]:
-    """The file's bytes, decompressed, `CHUNK_BYTES` at a time, without a byte order mark."""
-    packed = COMPRESSION.get(PurePosixPath(place.name).suffix)
-    try:
-        remote = "://" in place.path
-        raw = pa.PythonFile(Remote(place, streamed=True), "r") if remote else pa.OSFile(place.path)
-        with closing(raw), closing(pa.CompressedInputStream(raw, packed) if packed else raw) as stream:
-            chunk: bytes = stream.read(CHUNK_BYTES)
-            yield chunk.removeprefix(b"\xef\xbb\xbf")
-            while chunk := stream.read(CHUNK_BYTES):
-                yield chunk
-    except (pa.ArrowException, OSError) as error:
-        what = f"the file is cut off or is not {packed}" if packed else "the file cannot be read"
-        raise DataError(what, at=place.at, hint=f"copy or download it again ({first_line(error)})") from error
-
-
-def _lines(place: Place) -> Iterator[tuple[int, list[bytes]]]:
-    """Some lines and the number of the first; holds two copies of one line at most."""
-    parts: list[bytes] = []  # of the line that has not ended
-    size, number = 0, 1
-    for chunk in chunks(place):
-        first, last = chunk.find(b"\n"), chunk.rfind(b"\n")
-        size += first if first >= 0 else len(chunk)
-        if size > MAX_LINE_BYTES:
-            raise _too_large("the line", f"{place.at}, line {number}", "split the document")
-        if last < 0:
-            parts.append(chunk)
-            continue
-        lines = b"".join([*parts, chunk[:last]]).split(b"\n")
-        parts = [chunk[last + 1 :]]
-        size = len(parts[0])
-        yield number, lines
-        number += len(lines)
-    yield number, [b"".join(parts)]
-
-
-def _whole(place: Place) -> bytes:
-    parts, size = [], 0
-    for chunk in chunks(place):
-        parts.append(chunk)
-        size += len(chunk)
-        if size > MAX_LINE_BYTES:
-            raise _too_large("the file", place.at, "write it as `.jsonl`, one document a line")
-    return b"".join(parts)
-
-
-def _too_large(what: str, at: str, hint: str) -> DataError:
-    return DataError(f"{what} is over {MAX_LINE_BYTES // 2**20} MiB long", at=at, hint=hint)
+# --- JSON
 
 
 def _decoded(content: bytes, at: str) -> str:
@@ -365,8 +224,3 @@ def _parsed(content: bytes, at: str) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise DataError("this is not valid JSON", at=at, hint=str(error)) from error
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return str(error).split("\n")[0] or type(error).__name__

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from aurora_m.core.canon import hash64
 from aurora_m.core.files import write_jsonl
 from aurora_m.core.step import Artifact, Facts, Work
-from aurora_m.core.table import DOCS, HEAD, read_rows, shards, write_table
+from aurora_m.core.table import DOCS, HEAD, shards, write_table
 from aurora_m.core.tasks import each
 from aurora_m.data import pii
 from aurora_m.data.edits import Edit, Edits, difference, replaced, together
@@ -65,17 +65,17 @@ class Task(NamedTuple):
 
 def _tasks(docs: Artifact, ids: pa.Array, held: NDArray[np.bool_], lines: Artifact | None, source: str) -> list[Task]:
     tasks: list[Task] = []
-    first = at = 0
+    at = 0
     for path in shards(docs.path):
         names = pq.read_table(path, columns=["id"])["id"].combine_chunks()
         rows = np.flatnonzero(np.asarray(pc.is_in(names, value_set=ids.slice(at, len(names)))))
         assert names.take(pa.array(rows)).equals(ids.slice(at, len(rows))), "the kept ids are not in the docs' order"
         dropped: list[list[int]] = []
         if lines:
-            found = lines.path / "lines" / f"{source}.parquet"
-            dropped = read_rows(found, first, first + len(names), ["lines"])["lines"].take(pa.array(rows)).to_pylist()
+            found = pq.read_table(lines.path / "lines" / source / path.name, columns=["lines"])["lines"]
+            dropped = found.take(pa.array(rows)).to_pylist()
         tasks.append(Task(path, rows, held[at : at + len(rows)], dropped))
-        first, at = first + len(names), at + len(rows)
+        at += len(rows)
     assert at == len(ids), "a kept id is not among the docs"
     return tasks
 

@@ -22,7 +22,8 @@ from aurora_m.core.tasks import each
 from aurora_m.core.uri import check_pin, local_files, pin_files, unchanged
 from aurora_m.data import readers, web
 from aurora_m.data.edits import Edits, together
-from aurora_m.data.readers import COMPRESSION, Batch, Place, far, first_line
+from aurora_m.data.place import COMPRESSION, Place, cut, far, first_line
+from aurora_m.data.readers import Batch
 from aurora_m.data.repair import repair
 
 CODE_BYTES = range(500, 40_001)  # below: stubs; above: tables and generated files
@@ -69,7 +70,7 @@ def fetch(work: Work, *, uri: str, source: str, lang: str, pin: str, revision: s
     if uri.startswith("hf:") and "://" not in uri:
         parts = [_write([_hub(uri, revision, form)], work.out / "docs", 0, source, lang, SHARD_BYTES)]
         return _finished(work.out, parts, lambda row: f"{uri}, row {row + 1}")
-    places = _places(uri, work.runtime.root, pin)
+    places = [piece for place in _places(uri, work.runtime.root, pin) for piece in cut(place, SHARD_BYTES)]
     tasks = list(enumerate(_grouped(places)))
     read = partial(_read, folder=work.out / "docs", source=source, lang=lang, form=form, shard_bytes=SHARD_BYTES)
     parts = list(each(work, read, tasks, f"read {source}", "parts"))
@@ -161,15 +162,15 @@ def _kind(name: str, at: str) -> str:
 
 
 def _grouped(places: Iterable[Place]) -> Iterator[list[Place]]:
-    """Files that lie one after the other, some `SHARD_BYTES` together: one task, whatever the number of workers."""
+    """Places one after the other, at most `SHARD_BYTES` together (or one): a task, whatever the number of workers."""
     group: list[Place] = []
     size = 0
     for place in places:
-        group.append(place)
-        size += place.num_bytes
-        if size >= SHARD_BYTES:
+        if group and size + place.num_bytes > SHARD_BYTES:
             yield group
             group, size = [], 0
+        group.append(place)
+        size += place.num_bytes
     if group:
         yield group
 

@@ -7,7 +7,8 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from aurora_m.core.errors import DataError
-from aurora_m.data.readers import CHUNK_BYTES, Batch, Place, Reader, batch, chunks, first_line
+from aurora_m.data.place import CHUNK_BYTES, Place, chunks, first_line
+from aurora_m.data.readers import Batch, Reader, batch
 
 MAX_PAGE_BYTES = 16 * 2**20  # longer pages are lists and dumps
 MAX_DEPTH = 2000  # of blocks in blocks: the time to find a page's main text grows with its square

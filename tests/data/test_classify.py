@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -120,7 +121,8 @@ def test_registers_are_learned_from_meta(new_work: Callable[[], Work], make: Mak
     assert sorted(facts["docs"]) == ["law", "news", "song"]
     assert facts["accuracy"]["value"] > 0.9
     assert "auc" not in facts
-    classify(apply, docs=docs, models={"register": Artifact(train.out, "0" * 64, {})})
+    model = Artifact(train.out, "0" * 64, {})
+    classify(apply, docs=docs, models={"register": model})
     rows = read_all(apply.out, "classes").to_pylist()
     assert list(rows[0]) == ["id", "register", "register_prob"]
     assert sum(row["register"] == truth for row, truth in zip(rows[:171], registers[:171], strict=True)) > 160
@@ -128,7 +130,8 @@ def test_registers_are_learned_from_meta(new_work: Callable[[], Work], make: Mak
 
     keep = new_work()
     classes = Artifact(apply.out, "0" * 64, {})
-    about = subsample(keep, docs=docs, classes=classes, column="register", shares={"news": 0.2}, seed=7)
+    given: Any = {"docs": docs, "classes": classes, "model": model, "column": "register", "seed": 7}
+    about = subsample(keep, **given, shares={"news": 0.2})
     kept = read_all(keep.out, "subsample").to_pylist()
     assert list(kept[0]) == ["id", "register_keep"]
     assert about["docs_kept"] == sum(row["register_keep"] for row in kept)
@@ -137,9 +140,12 @@ def test_registers_are_learned_from_meta(new_work: Callable[[], Work], make: Mak
     news = sum(value for i, value in size.items() if rows[i]["register"] == "news")
     assert news / sum(size.values()) == pytest.approx(0.2, abs=0.08)
     less = new_work()
-    subsample(less, docs=docs, classes=classes, column="register", shares={"news": 0.1}, seed=7)
+    subsample(less, **given, shares={"news": 0.1})
     fewer = {row["id"] for row in read_all(less.out, "subsample").to_pylist() if row["register_keep"]}
     assert fewer < {row["id"] for row in kept if row["register_keep"]}
+    with pytest.raises(DataError, match="the model knows no label `newz`") as error:
+        subsample(less, **given, shares={"newz": 0.1})
+    assert (error.value.at, error.value.hint) == ("register.register.shares", "did you mean `news`?")
 
 
 SIZES = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 10**9), min_size=1)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.files import read_json, write_jsonl
 from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.table import write_table
 from aurora_m.data.decide import _clauses, check_keep, decide, known_columns
 from aurora_m.data.dedup import duplicates
 from aurora_m.data.overlap import overlap
@@ -24,9 +25,9 @@ NewWork = Callable[[], Work]
 MakeDocs = Callable[..., Artifact]
 
 
-def as_taken(parts: list[Artifact]) -> dict[str, dict[str, Artifact]]:
+def as_taken(parts: list[Artifact]) -> dict[str, Artifact]:
     """Signals, duplicates and overlap as `decide` takes them."""
-    return {"by_shard": {"signals": parts[0]}, "by_source": {"duplicates": parts[1], "overlap": parts[2]}}
+    return dict(zip(("signals", "duplicates", "overlap"), parts, strict=False))
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def decided(new_work: NewWork, make_docs: MakeDocs, tmp_path: Path) -> Decided:
         duplicates(made[1], docs={"web": docs}, near=0.8, order=["web"])
         overlap(made[2], docs={"web": docs}, items=items)
         inputs = [Artifact(work.out, "0" * 64, {}) for work in made]
-        facts = decide(made[3], docs=docs, **as_taken(inputs), source="web", keep=keep)
+        facts = decide(made[3], docs=docs, columns=as_taken(inputs), source="web", keep=keep)
         kept = pq.read_table(made[3].out / "kept.parquet")["id"].to_pylist()
         return facts, kept, read_json(made[3].out / "reasons.json")
 
@@ -147,11 +148,10 @@ def test_columns_of_other_docs_are_refused(new_work: NewWork, make_docs: MakeDoc
     made = [new_work() for _ in range(4)]
     signals(made[0], docs=docs, lang="code")
     duplicates(made[1], docs={"web": other}, near=0.8, order=["web"])
-    (made[2].out / "overlap").mkdir()
-    pq.write_table(pa.table({"id": ["d0", "d1"], "leak": [0, 0]}), made[2].out / "overlap/web.parquet")
+    write_table(made[2].out / "overlap/web/00000-of-00001.parquet", pa.table({"id": ["d0", "d1"], "leak": [0, 0]}))
     parts = [Artifact(work.out, "0" * 64, {}) for work in made]
     with pytest.raises(DataError, match="the columns are not those of these docs"):
-        decide(made[3], docs=docs, **as_taken(parts), source="web", keep="words > 0")
+        decide(made[3], docs=docs, columns=as_taken(parts), source="web", keep="words > 0")
 
 
 def test_facts_are_json(decided: Decided) -> None:

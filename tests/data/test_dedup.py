@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aurora_m.core import table
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.data import dedup, kernels
 from aurora_m.data.dedup import duplicates
@@ -36,7 +35,7 @@ def jaccard(a: str, b: str) -> float:
 def found(work: Work, docs: dict[str, Artifact], near: float = 0.8) -> tuple[Facts, dict[str, list[dict[str, Any]]]]:
     """Facts and rows of each source."""
     facts = duplicates(work, docs=dict(sorted(docs.items())), near=near, order=list(docs))
-    return facts, {name: pq.read_table(work.out / "duplicates" / f"{name}.parquet").to_pylist() for name in docs}
+    return facts, {name: pq.read_table(work.out / "duplicates" / name).to_pylist() for name in docs}
 
 
 def test_exact_is_after_white_space(work: Work, make_docs: MakeDocs) -> None:
@@ -139,7 +138,7 @@ def test_shards_change_nothing(new_work: NewWork, make_docs: MakeDocs) -> None:
 
 def written(work: Work) -> dict[str, bytes]:
     """The bytes of all files."""
-    return {path.name: path.read_bytes() for path in sorted((work.out / "duplicates").iterdir())}
+    return {str(path.relative_to(work.out)): path.read_bytes() for path in sorted(work.out.rglob("*.parquet"))}
 
 
 def family(seed: int, texts: int) -> list[str]:
@@ -161,7 +160,7 @@ def test_workers_change_no_byte(new_work: NewWork, make_docs: MakeDocs) -> None:
     assert results[0][0]["a"]["near"] > 10  # type: ignore[index, call-overload, operator]
 
 
-def test_shards_parts_and_row_groups(new_work: NewWork, make_docs: MakeDocs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_and_parts(new_work: NewWork, make_docs: MakeDocs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small parts send every pair through the exchange of files; small pieces cut the shards."""
     texts = family(3, 60)
     results = []
@@ -170,14 +169,24 @@ def test_shards_parts_and_row_groups(new_work: NewWork, make_docs: MakeDocs, mon
         monkeypatch.setattr(dedup, "PIECE_DOCS", piece_docs)
         monkeypatch.setattr(dedup, "PIECE_BYTES", 99 * piece_docs)
         monkeypatch.setattr(dedup, "OPEN_FILES", open_files)
-        monkeypatch.setattr(table, "ROWS", 16)
         work = new_work()
         facts = duplicates(work, docs={"web": make_docs(texts, shards)}, near=0.85, order=["web"])
-        results.append((facts, written(work)))
+        results.append((facts, pq.read_table(work.out / "duplicates/web")))
     assert results[0] == results[1] == results[2]
-    assert table.read_rows(work.out / "duplicates/web.parquet", 14, 51, ["id"])["id"].to_pylist() == [
-        f"d{i}" for i in range(14, 51)
-    ]
+    assert results[0][1]["id"].to_pylist() == [f"d{i}" for i in range(60)]
+
+
+def test_workers_share_what_is_small(new_work: NewWork, make_docs: MakeDocs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass over few documents has tasks for several workers, and no other result."""
+    docs = {"a": make_docs(family(5, 80), 3), "b": make_docs(family(6, 30), 2)}
+    results = []
+    for few in (2**14, 7):
+        monkeypatch.setattr(dedup, "FEW_DOCS", few)
+        work = new_work()
+        facts = duplicates(work, docs=docs, near=0.8, order=["a", "b"])
+        results.append((facts, written(work), len(list((work.scratch / "near-duplicates").iterdir()))))
+    assert results[0][:2] == results[1][:2]
+    assert (results[0][2], results[1][2]) == (1, dedup.PARTS)
 
 
 def test_components_are_those_of_all_pairs(work: Work, make_docs: MakeDocs) -> None:

@@ -12,11 +12,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aurora_m.core import table
 from aurora_m.core.files import shard_name
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.core.table import DOCS, write_table
-from aurora_m.data import dedup
 from aurora_m.data import lines as module
 from aurora_m.data.dedup import duplicates
 from aurora_m.data.lines import drop_lines, lines
@@ -46,7 +44,7 @@ def found(new_work: NewWork, docs: dict[str, Artifact], min_docs: int = MIN_DOCS
     duplicates(before, docs=docs, near=0.8, order=list(docs))
     same = Artifact(before.out, "0" * 64, {})
     facts = lines(work, docs=docs, duplicates=same, min_docs=min_docs, order=list(docs))
-    return facts, {name: pq.read_table(work.out / "lines" / f"{name}.parquet").to_pylist() for name in docs}, work
+    return facts, {name: pq.read_table(work.out / "lines" / name).to_pylist() for name in docs}, work
 
 
 def test_menus_of_a_site_are_found_and_other_sites_are_not_touched(tmp_path: Path, new_work: NewWork) -> None:
@@ -96,17 +94,19 @@ def plain(pages: list[Page], min_docs: int) -> list[list[int]]:
 def test_as_plain_python(tmp_path_factory: pytest.TempPathFactory, texts: list[list[str]]) -> None:
     folder = tmp_path_factory.mktemp("lines")
     pages = [("http://a.org", "\n".join([*text, f"page {i}"])) for i, text in enumerate(texts)]
-    task = (0, pages_of(folder, pages).path / "docs" / shard_name(0, 1, "parquet"), "s", folder / "dup", 0)
-    table.write_rows(folder / "dup", [pa.table({**dict.fromkeys(dedup.DUPLICATES.names, pa.nulls(len(pages)))},
-                                               schema=dedup.DUPLICATES)], dedup.DUPLICATES)  # fmt: skip
+    task = (0, pages_of(folder, pages).path / "docs" / shard_name(0, 1, "parquet"), "s", folder / "dup")
+    write_table(folder / "dup", pa.table({"dup_of": pa.nulls(len(pages), pa.string())}))
     assert module._counted(task, folder=folder / "counted") > 0
     keys = module._boilerplate(0, parts=1, shards=1, min_docs=MIN_DOCS, folder=folder)
     keys.rename(folder / "boilerplate.npy")
-    rows = pq.read_table(module._marked(task, folder=folder)).to_pylist()
+    *counts, num_bytes = module._marked(task, folder=folder, out=folder / "lines")
+    rows = pq.read_table(folder / "lines").to_pylist()
     assert [row["lines"] for row in rows] == plain(pages, MIN_DOCS)
+    assert counts == [len(rows), sum(bool(row["lines"]) for row in rows), sum(len(row["lines"]) for row in rows)]
+    lost_bytes = 0
     for row, (_, text) in zip(rows, pages, strict=True):
-        left = drop_lines(text, row["lines"])
-        assert row["bytes"] == len(text.encode()) - len(left.encode())  # the last line is never boilerplate here
+        lost_bytes += len(text.encode()) - len(drop_lines(text, row["lines"]).encode())
+    assert num_bytes == lost_bytes  # the last line is never boilerplate here
 
 
 def test_shards_workers_and_parts_change_no_byte(
@@ -114,11 +114,9 @@ def test_shards_workers_and_parts_change_no_byte(
 ) -> None:
     pages = [(f"http://{i % 3}.org/", f"Menu {i % 5}\nText {i}\nFoot") for i in range(40)]
     results = []
-    for shards, part, rows in ((1, 2**20, 16), (7, 2**20, 16), (3, 4, 16)):
+    for shards, part in ((1, 2**20), (7, 2**20), (3, 4)):
         monkeypatch.setattr(module, "PART_LINES", part)
-        monkeypatch.setattr(table, "ROWS", rows)
-        facts, _, work = found(new_work, {"web": pages_of(tmp_path / f"{shards}", pages, shards)})
-        results.append((facts, (work.out / "lines/web.parquet").read_bytes()))
+        results.append(found(new_work, {"web": pages_of(tmp_path / f"{shards}", pages, shards)})[:2])
     assert results[0] == results[1] == results[2]
     assert results[0][0]["web"]["lines"] > 40  # type: ignore[index, call-overload, operator]
 
@@ -129,7 +127,7 @@ def test_a_finished_shard_is_not_done_again(tmp_path: Path, new_work: NewWork, m
     monkeypatch.setattr(module, "_measured", None)
     same = Artifact(tmp_path, "", {})
     lines(work, docs=docs, duplicates=same, min_docs=MIN_DOCS, order=["web"])
-    assert pq.read_table(work.out / "lines/web.parquet").to_pylist() == rows["web"]
+    assert pq.read_table(work.out / "lines/web").to_pylist() == rows["web"]
 
 
 def test_nothing_at_all(tmp_path: Path, new_work: NewWork) -> None:

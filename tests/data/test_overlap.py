@@ -29,7 +29,7 @@ def found(new_work: Callable[[], Work], tmp_path: Path) -> Callable[..., tuple[F
         write_jsonl(tmp_path / "items/overlap.jsonl", [{"id": name, "text": text} for name, text in items.items()])
         work = new_work()
         facts = overlap(work, docs={"web": docs}, items=Artifact(tmp_path / "items", "0" * 64, {}))
-        rows: list[dict[str, Any]] = pq.read_table(work.out / "overlap/web.parquet").to_pylist()
+        rows: list[dict[str, Any]] = pq.read_table(work.out / "overlap/web").to_pylist()
         return facts, rows
 
     return call

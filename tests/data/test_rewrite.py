@@ -121,7 +121,7 @@ def test_each_side_gets_one(rewritten: Rewritten, share: float) -> None:
 def test_boilerplate_lines_are_dropped_and_counted(rewritten: Rewritten, tmp_path: Path) -> None:
     numbers = pa.array([[0, 2], None, [0]], pa.list_(pa.int32()))
     columns = {"id": ["d0", "d1", "d2"], "lines": numbers, "boiler": [0.5, 0.0, 1.0]}
-    write_table(tmp_path / "found/lines/web.parquet", pa.table(columns))
+    write_table(tmp_path / "found/lines/web/00000-of-00001.parquet", pa.table(columns))
     texts = ["Menu\nNews of a@b.org today\nFooter", "Menu of the day", "Menu"]
     facts, docs, _, samples = rewritten(texts, lines=Artifact(tmp_path / "found", "0" * 64, {}))
     assert docs == {"d0": "News of <EMAIL> today", "d1": "Menu of the day"}

@@ -9,7 +9,8 @@ import pytest
 
 from aurora_m.core.errors import DataError
 from aurora_m.data import web
-from aurora_m.data.readers import Place, Reader
+from aurora_m.data.place import Place
+from aurora_m.data.readers import Reader
 
 REAL = Path(__file__).parents[3] / "shared/data/web"
 DATE = "2024-05-18T01:58:10Z"

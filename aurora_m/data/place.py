@@ -1,0 +1,197 @@
+"""Places: files of a source here or far away, whole or in pieces, packed or not; their bytes and their lines."""
+
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from aurora_m.core.errors import DataError
+
+MAX_LINE_BYTES = 128 * 2**20
+CHUNK_BYTES = 2**20
+ENDLESS = 2**62  # bytes: what is unpacked, or comes from afar, ends by itself
+COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
+_SOLID = re.compile(rb"\S")
+
+
+class Place(NamedTuple):
+    """One file of a source, or a piece of it."""
+
+    name: str  # does not depend on where the file lies
+    kind: str  # what reads it: a suffix without that of a compression
+    at: str  # for people
+    path: str  # a local path, or an address with `://`
+    num_bytes: int  # as stored
+    first_byte: int = 0
+    first_line: int = 1
+
+
+def cut(place: Place, piece_bytes: int) -> list[Place]:
+    """Pieces of a file of unpacked JSONL that lies here, each of whole lines. Other files stay whole.
+
+    A piece is at most `piece_bytes`, but for a longer line and for blank ones: none is blank, so that each holds a
+    document if the file does.
+    """
+    if place.kind != ".jsonl" or "://" in place.path or _packed(place):
+        return [place]
+    starts, line, solid = [(0, 1)], 1, False  # the first byte and line of each piece
+    with Path(place.path).open("rb") as file:
+        while block := file.read(piece_bytes):
+            at_end = file.tell() == place.num_bytes
+            last = len(block) if at_end else block.rfind(b"\n") + 1 or len(block)
+            solid = solid or _SOLID.search(block, 0, last) is not None
+            line += block.count(b"\n", 0, last)
+            file.seek(last - len(block), 1)
+            if solid and not at_end and block[last - 1 : last] == b"\n":
+                starts.append((file.tell(), line))
+                solid = False
+    if not solid and len(starts) > 1:
+        starts.pop()
+    stops = [*(first for first, _ in starts[1:]), place.num_bytes]
+    return [
+        place._replace(first_byte=first, first_line=line, num_bytes=stop - first)
+        for (first, line), stop in zip(starts, stops, strict=True)
+    ]
+
+
+class Remote:
+    """A file far away, for Arrow to read; DataError where the network fails or the file is shorter than it was."""
+
+    def __init__(self, place: Place, streamed: bool) -> None:
+        self.place, self.streamed, self.count_bytes = place, streamed, 0
+        system, path = far(place.path)
+        whole = {"block_size": 0} if streamed and place.path.startswith("http") else {}
+        try:
+            self.file = system.open(path, "rb", **whole)
+        except Exception as error:  # each protocol has its own
+            raise self.failed(error) from error
+
+    def failed(self, error: Exception) -> DataError:
+        """What to say when the network does not answer."""
+        what = f"the network failed after {self.count_bytes} bytes"
+        return DataError(what, at=self.place.at, hint=f"run again ({first_line(error)})")
+
+    def read(self, num_bytes: int = -1) -> bytes:
+        """As many bytes as asked for, fewer only at the end: what a batch holds must not hang on the network."""
+        parts: list[bytes] = []
+        left = num_bytes if num_bytes >= 0 else self.place.num_bytes
+        try:
+            while left > 0 and (part := self.file.read(left)):
+                parts.append(part)
+                left -= len(part)
+                self.count_bytes += len(part)
+        except Exception as error:
+            raise self.failed(error) from error
+        if self.streamed and left > 0 and self.count_bytes != self.place.num_bytes:
+            raise self.failed(EOFError(f"the file has {self.place.num_bytes} bytes"))
+        return b"".join(parts)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return int(self.file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self.file.tell())
+
+    def close(self) -> None:
+        self.file.close()
+
+    @property
+    def closed(self) -> bool:
+        return bool(self.file.closed)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return not self.streamed
+
+
+def far(address: str) -> tuple[Any, str]:
+    """The fsspec file system of an address, and the path in it. DataError if there is none for the protocol."""
+    from fsspec.core import url_to_fs
+
+    protocol, options = address.partition("://")[0], {}
+    try:
+        if protocol in ("http", "https"):
+            import aiohttp
+
+            # No limit to the whole: a large file takes hours. And the bytes as stored, whatever the server may pack.
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=60, sock_read=60)
+            options = {
+                "client_kwargs": {"timeout": timeout, "auto_decompress": False},
+                "headers": {"Accept-Encoding": "identity"},
+            }
+        system, path = url_to_fs(address, **options)
+    except ImportError as error:
+        what, hint = f"the package that reads `{protocol}://` is not installed", "pip install 'aurora-m[remote]'"
+        raise DataError(what, at=address, hint=f"{hint}; {first_line(error)}") from error
+    except ValueError as error:
+        what, hint = f"`{protocol}` is no protocol that can be read", "write `s3://`, `https://` or another of fsspec's"
+        raise DataError(what, at=address, hint=hint) from error
+    return system, path
+
+
+def chunks(place: Place) -> Iterator[bytes]:
+    """The file's bytes, or the piece's, decompressed, `CHUNK_BYTES` at a time, without a byte order mark."""
+    packed = _packed(place)
+    try:
+        remote = "://" in place.path
+        raw = pa.PythonFile(Remote(place, streamed=True), "r") if remote else pa.OSFile(place.path)
+        with closing(raw), closing(pa.CompressedInputStream(raw, packed) if packed else raw) as stream:
+            left = ENDLESS if packed or remote else place.num_bytes
+            if place.first_byte:
+                stream.seek(place.first_byte)
+            mark = b"" if place.first_byte else b"\xef\xbb\xbf"
+            while chunk := stream.read(min(CHUNK_BYTES, left)):
+                yield chunk.removeprefix(mark)
+                left -= len(chunk)
+                mark = b""
+    except (pa.ArrowException, OSError) as error:
+        what = f"the file is cut off or is not {packed}" if packed else "the file cannot be read"
+        raise DataError(what, at=place.at, hint=f"copy or download it again ({first_line(error)})") from error
+
+
+def _packed(place: Place) -> str | None:
+    return COMPRESSION.get(PurePosixPath(place.name).suffix)
+
+
+def lines(place: Place) -> Iterator[tuple[int, list[bytes]]]:
+    """Some lines and the number of the first; holds two copies of one line at most."""
+    parts: list[bytes] = []  # of the line that has not ended
+    size, number = 0, place.first_line
+    for chunk in chunks(place):
+        first, last = chunk.find(b"\n"), chunk.rfind(b"\n")
+        size += first if first >= 0 else len(chunk)
+        if size > MAX_LINE_BYTES:
+            raise _too_large("the line", f"{place.at}, line {number}", "split the document")
+        if last < 0:
+            parts.append(chunk)
+            continue
+        ended = b"".join([*parts, chunk[:last]]).split(b"\n")
+        parts = [chunk[last + 1 :]]
+        size = len(parts[0])
+        yield number, ended
+        number += len(ended)
+    yield number, [b"".join(parts)]
+
+
+def whole(place: Place) -> bytes:
+    parts, size = [], 0
+    for chunk in chunks(place):
+        parts.append(chunk)
+        size += len(chunk)
+        if size > MAX_LINE_BYTES:
+            raise _too_large("the file", place.at, "write it as `.jsonl`, one document a line")
+    return b"".join(parts)
+
+
+def _too_large(what: str, at: str, hint: str) -> DataError:
+    return DataError(f"{what} is over {MAX_LINE_BYTES // 2**20} MiB long", at=at, hint=hint)
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return str(error).split("\n")[0] or type(error).__name__
