@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aurora_m.core.canon import JSON, digest, file_digest, folder_files
+from aurora_m.core.canon import JSON, digest, file_digests, folder_files
 from aurora_m.core.errors import AuroraError, StoreError
 from aurora_m.core.files import read_json, replacing, sync_folder, write_json
 from aurora_m.core.step import Artifact, Facts, fingerprint
@@ -84,15 +84,17 @@ class Store:
     def verify(self, home: Path) -> None:
         """Read every byte of an artifact again. StoreError if one differs from its manifest."""
         self.open(home)
-        for name, file in _manifest(home)["files"].items():
-            if file_digest(home / name) != file["sha256"]:
+        files = _manifest(home)["files"]
+        for (name, file), found in zip(files.items(), file_digests(home / name for name in files), strict=True):
+            if found != file["sha256"]:
                 raise _damaged(home, name)
 
     def commit(self, key: Mapping[str, JSON], facts: Facts, about: Mapping[str, JSON]) -> Artifact:
         """Turn a partial folder into an artifact: digest its files, write the manifest, rename into place."""
         partial, home = self.partial(key), self.home(key)
         out = partial / "out"
-        sums: dict[str, JSON] = {name: file_digest(out / name) for name in folder_files(out)}
+        names = folder_files(out)
+        sums: dict[str, JSON] = dict(zip(names, file_digests(out / name for name in names), strict=True))
         if MANIFEST in sums:
             raise ValueError(f"step `{key['name']}` wrote a `{MANIFEST}` of its own")
         files: dict[str, JSON] = {

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from aurora_m.core.canon import digest, file_digest
+from aurora_m.core.canon import digest, file_digests
 from aurora_m.core.errors import DataError, Missing
 
 SAMPLE = Path(__file__).parents[1] / "sample"
@@ -35,7 +35,7 @@ def local_files(uri: str, root: Path) -> dict[str, Path]:
 
 def pin_files(files: Mapping[str, Path]) -> str:
     """A digest (SHA-256, hex) of what some files hold now, and of their names."""
-    return digest({name: file_digest(path) for name, path in files.items()})
+    return digest(dict(zip(files, file_digests(files.values()), strict=True)))
 
 
 def check_pin(files: Mapping[str, Path], pin: str, at: str) -> None:

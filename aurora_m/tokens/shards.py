@@ -34,10 +34,8 @@ def shard(work: Work, *, docs: Artifact, tokenizer: Artifact) -> Facts:
     returns  tokens (end tokens counted), docs, bytes of text, bytes a token, and `slow_shards`: those on a sample of
              which the fast encoder differed from Hugging Face's, so that the latter encoded them
     """
-    size = _encoder(tokenizer.path).slow.get_vocab_size()
-    dtype = "uint16" if size <= 2**16 else "uint32"
-    encoded = partial(_shard, out=work.out, tokenizer=tokenizer.path, dtype=dtype)
-    counts = [*each(work, encoded, shards(docs.path), "tokens")]
+    encoded = partial(_shard, out=work.out, tokenizer=tokenizer.path)
+    counts, (dtype, *_) = zip(*each(work, encoded, shards(docs.path), "tokens"), strict=True)
     num_tokens, num_docs, num_bytes, slow = (sum(column) for column in zip(*counts, strict=True))
     return {
         "tokens": num_tokens,
@@ -49,9 +47,10 @@ def shard(work: Work, *, docs: Artifact, tokenizer: Artifact) -> Facts:
     }
 
 
-def _shard(path: Path, *, out: Path, tokenizer: Path, dtype: str) -> tuple[int, int, int, int]:
-    """Encode one shard; returns tokens, docs, bytes, and whether it took the slow encoder."""
+def _shard(path: Path, *, out: Path, tokenizer: Path) -> tuple[tuple[int, int, int, int], str]:
+    """Encode one shard; returns tokens, docs, bytes, and whether it took the slow encoder; and the tokens' type."""
     encoder = _encoder(tokenizer)
+    dtype = "uint16" if encoder.slow.get_vocab_size() <= 2**16 else "uint32"
     end = end_id(encoder.slow)
     table = pq.read_table(path)
     heads = table[HEAD].to_pylist() if HEAD in table.column_names else []
@@ -69,7 +68,7 @@ def _shard(path: Path, *, out: Path, tokenizer: Path, dtype: str) -> tuple[int, 
         file.write(np.concatenate(offsets).tobytes())
     write_jsonl(out / "ids" / f"{path.stem}.jsonl", table["id"].to_pylist())
     num_bytes = int(pc.sum(pc.binary_length(table["text"])).as_py() or 0)
-    return int(offsets[-1][-1]), len(table), num_bytes, int(not fast)
+    return (int(offsets[-1][-1]), len(table), num_bytes, int(not fast)), dtype
 
 
 def _led(ids: np.ndarray, bounds: np.ndarray, heads: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
