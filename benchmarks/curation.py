@@ -80,9 +80,11 @@ def options() -> argparse.Namespace:
     parser.add_argument("--slice-mb", type=float, default=6, help="size of the peers' input, in millions of bytes")
     parser.add_argument("--peers", type=Path, default=Path("peers"), help="folder of the peers' virtual environments")
     parser.add_argument("--tokenizer", type=Path, required=True, help="a tokenizer.json")
-    parser.add_argument("--large", type=Path, help="a larger folder of input.py, for peak memory and workers")
     parser.add_argument(
-        "--workers", type=int, default=0, help="run Aurora on --large also with so many workers and cores"
+        "--large", type=Path, nargs="*", default=[], help="larger folders of input.py, for peak memory and workers"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=0, help="run Aurora on each --large also with so many workers and cores"
     )
     parser.add_argument("--core", type=int, default=0)
     parser.add_argument("--keep", default="", help="keep expression of texts, instead of run_aurora.py's")
@@ -233,11 +235,12 @@ def aurora(args: argparse.Namespace, work: Path, small: Path) -> Result:
         made |= run_aurora.outcome(work / f"aurora-{args.input.name}" / "run")
         made["lines"] = middle(runs(args.input, 1, boilerplate=SAME_LINES), size)
         made["caught"] = caught(work / f"aurora-{args.input.name}-lines" / "run", args.input)
-    if args.large:
-        large = size_of(args.large)
-        made["large"] = middle(runs(args.large, 1), large)
+    for folder in args.large:
+        name, large = f"{size_of(folder)['bytes'] / 1e9:.1f} GB", size_of(folder)
+        made[name] = middle(runs(folder, 1), large)
         if args.workers > 1:
-            made["large_workers"] = {"n": args.workers, **middle(runs(args.large, 1, args.workers), large)}
+            made[f"{name}, {args.workers} workers"] = middle(runs(folder, 1, args.workers), large)
+        shutil.rmtree(work / f"aurora-{folder.name}")
     return made
 
 
@@ -344,8 +347,7 @@ def report(result: Result) -> list[str]:
     ]  # fmt: skip
     notes: list[str] = []
     for system, about in result["systems"].items():
-        for part in ("slice_cold", "slice", "whole", "lines", "large", "large_workers"):
-            run = about.get(part, {})
+        for part, run in ((part, run) for part, run in about.items() if isinstance(run, dict)):
             if "mb_s" in run:
                 times = result["ratios"].get(system, {})
                 title = f"{system}, {part.replace('_', ', ')}"
@@ -361,9 +363,11 @@ def report(result: Result) -> list[str]:
         notes += [f"- {system}: {note}" for note in about.get("notes", [])]
         notes += [f"- {system}: {about['error']}"] if "error" in about else []
     mine = result["systems"].get("aurora", {})
-    if "wall_s" in mine.get("large_workers", {}):
-        times = mine["large"]["wall_s"] / mine["large_workers"]["wall_s"]
-        notes.append(f"- aurora: {mine['large_workers']['n']} workers take {times:.2f} times less time than one")
+    for part, run in mine.items():
+        if part.endswith(" workers") and "wall_s" in run:
+            size, many = part.split(", ")
+            times = mine[size]["wall_s"] / run["wall_s"]
+            notes.append(f"- aurora: on {size} {many} take {times:.2f} times less time than one")
     lines += ["", *notes]
     found = result["systems"].get("aurora", {}).get("caught")
     if found:
