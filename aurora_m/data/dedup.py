@@ -33,7 +33,7 @@ DUPLICATES = pa.schema(
     [("id", pa.string()), ("dup_of", pa.string()), ("dup_kind", pa.string()), ("similarity", pa.float64())]
 )
 COUNTS = ("docs", "exact", "near", "bytes")
-PART_DOCS = 2**20  # of all documents in one task of the global passes: some hundred MB
+PART_DOCS = 2**19  # of all documents in one task of the global passes: some hundred MB
 PARTS, FEW_DOCS = 8, 2**14  # so many tasks at least, for workers to share, while each has so many documents
 PIECE_DOCS, PIECE_BYTES = 1024, 4 * 2**20  # of text that are hashed at a time: little memory, and warm caches
 OPEN_FILES = 128
@@ -185,21 +185,22 @@ def key_range(keys: U64, part: int, parts: int) -> slice:
     return slice(int(first), int(np.searchsorted(keys, np.uint64((part + 1) * 2**64 // parts))))
 
 
-def _gathered(sketches: Sketches, part: int, name: str, band: int | None) -> U64:
-    """Rows of keys and, last, of documents, from all shards in order: the keys of one part."""
-    found = []
-    for shard, start, _ in sketches.ranges():
-        rows = sketches.load(shard, name)
-        rows = rows if band is None else rows[band]
-        kept = np.array(rows[:, key_range(rows[0], part, sketches.parts)])
-        kept[-1] += np.uint64(start)
-        found.append(kept)
-    return np.concatenate(found, axis=1) if found else np.empty((3, 0), np.uint64)
+def _gathered(sketches: Sketches, part: int, name: str, bands: int = 1) -> Iterator[U64]:
+    """For each band rows of keys and, last, of documents, from all shards in order: the keys of one part."""
+    found: list[list[U64]] = [[] for _ in range(bands)]
+    for shard, start, _ in sketches.ranges():  # each file is opened once: there are many, and opening is dear
+        whole = sketches.load(shard, name)
+        for kept, rows in zip(found, whole if bands > 1 else whole[None], strict=True):
+            kept.append(np.array(rows[:, key_range(rows[0], part, sketches.parts)]))
+            kept[-1][-1] += np.uint64(start)
+    while found:
+        kept = found.pop(0)
+        yield np.concatenate(kept, axis=1) if kept else np.empty((3, 0), np.uint64)
 
 
 def _same(part: int, sketches: Sketches) -> I64:
     """[2, repeats]: documents whose text stands earlier, and the first document with it."""
-    high, low, at = _gathered(sketches, part, "texts", None)
+    (high, low, at), *_ = _gathered(sketches, part, "texts")
     order = np.lexsort((at, low, high))
     high, low, at = high[order], low[order], at[order].astype(np.int64)
     fresh = np.ones(len(at), np.bool_)
@@ -212,8 +213,7 @@ def _groups(part: int, sketches: Sketches, *, equal: Path) -> I64:
     """[2, places]: documents that share a band's key, group after group, and the number of places left in the group."""
     same = np.load(equal, mmap_mode="r")
     found = [np.empty((2, 0), np.int64)]
-    for band in range(minhash.BANDS if len(sketches.starts) > 1 else 0):
-        keys, numbers = _gathered(sketches, part, "keys", band)
+    for keys, numbers in _gathered(sketches, part, "keys", minhash.BANDS) if len(sketches.starts) > 1 else ():
         at = numbers.astype(np.int64)
         first = same[at] == at
         keys, at = keys[first], at[first]
