@@ -69,8 +69,9 @@ class Curated:
 
 @dataclass(frozen=True)
 class Trained:
-    """The steps that make models, by model."""
+    """The steps that make models, by model; and what the tokenizers that they read with cost each language."""
 
+    fertility: Step
     models: Steps
     mixtures: Steps
     reviewed: Steps  # none or one
@@ -248,7 +249,7 @@ def train(graph: Graph, recipe: Recipe, root: Path, curated: Curated, came: Step
     base, tokenizers = models.get("base"), {"base": tokenizer}
     if recipe.base.extend:
         tokenizer = tokenizers["extended"] = extend(graph, recipe, recipe.base.extend, curated, models, tokenizer)
-    compare(graph, recipe, root, curated, tokenizers)
+    fertility = compare(graph, recipe, root, curated, tokenizers)
     trainings: list[Stage | Tune] = [*recipe.stage, *recipe.tune.values()]
     read = {mixture for training in trainings for mixture in recipe.mixtures(training)}
     used = sorted({name for mixture in read for name in recipe.mixture[mixture].reads()})
@@ -277,7 +278,7 @@ def train(graph: Graph, recipe: Recipe, root: Path, curated: Curated, came: Step
         rows |= limit(graph, recipe, name, tune, models, shards)
         models[name] = graph.add(name, "tune.sft:sft", {**begin, **rows}, 2, name=name, how=how, **size)
     made = {name: models[name] for name in recipe.models()}
-    return Trained({**made, "base": base or made["base"]}, mixtures, reviewed)  # the base as it came
+    return Trained(fertility, {**made, "base": base or made["base"]}, mixtures, reviewed)  # the base as it came
 
 
 def tokens(graph: Graph, recipe: Recipe, root: Path, curated: Curated, tokenizer: Step, name: str) -> Step:
@@ -299,11 +300,11 @@ def extend(graph: Graph, recipe: Recipe, how: Extend, curated: Curated, models: 
     return more
 
 
-def compare(graph: Graph, recipe: Recipe, root: Path, curated: Curated, tokenizers: Steps) -> None:
+def compare(graph: Graph, recipe: Recipe, root: Path, curated: Curated, tokenizers: Steps) -> Step:
     """Measure what each language costs under each tokenizer."""
     read: Given = {"tokenizers": tokenizers, "docs": curated.clean}
     langs: JSON = {name: source.lang for name, source in recipe.source.items()}
-    graph.add("fertility", "tokens.fertility:fertility", read, langs=langs, pin=pin_local(PARALLEL, root))
+    return graph.add("fertility", "tokens.fertility:fertility", read, langs=langs, pin=pin_local(PARALLEL, root))
 
 
 def mix(graph: Graph, recipe: Recipe, name: str, training: Stage | Tune, shards: Steps, mixtures: Steps) -> Inputs:
@@ -382,5 +383,5 @@ def release(graph: Graph, recipe: Recipe, items: Step, curated: Curated, trained
     card = graph.add("card", "report.cards:model_card", facts, recipe=dumps(recipe))
     leaving: Given = {"model": trained.models[recipe.release.model], "card": card}
     graph.add("release", "report.publish:export", leaving, license=recipe.release.license)
-    seen: Given = {"answers": answers, "scores": scores, "items": items}
+    seen: Given = {"answers": answers, "scores": scores, "items": items, "fertility": trained.fertility}
     graph.add("report", "report.page:page", {**facts, **seen}, recipe=dumps(recipe))

@@ -236,10 +236,11 @@ def aurora(args: argparse.Namespace, work: Path, small: Path) -> Result:
         made["lines"] = middle(runs(args.input, 1, boilerplate=SAME_LINES), size)
         made["caught"] = caught(work / f"aurora-{args.input.name}-lines" / "run", args.input)
     for folder in args.large:
-        name, large = f"{size_of(folder)['bytes'] / 1e9:.1f} GB", size_of(folder)
-        made[name] = middle(runs(folder, 1), large)
+        large = size_of(folder)
+        made[folder.name] = middle(runs(folder, 1), large)
         if args.workers > 1:
-            made[f"{name}, {args.workers} workers"] = middle(runs(folder, 1, args.workers), large)
+            many = middle(runs(folder, 1, args.workers), large)
+            made[f"{folder.name}, {args.workers} workers"] = {**many, "beside": folder.name, "workers": args.workers}
         shutil.rmtree(work / f"aurora-{folder.name}")
     return made
 
@@ -363,11 +364,12 @@ def report(result: Result) -> list[str]:
         notes += [f"- {system}: {note}" for note in about.get("notes", [])]
         notes += [f"- {system}: {about['error']}"] if "error" in about else []
     mine = result["systems"].get("aurora", {})
-    for part, run in mine.items():
-        if part.endswith(" workers") and "wall_s" in run:
-            size, many = part.split(", ")
-            times = mine[size]["wall_s"] / run["wall_s"]
-            notes.append(f"- aurora: on {size} {many} take {times:.2f} times less time than one")
+    for run in mine.values():
+        if "beside" in run and "wall_s" in run:
+            times = mine[run["beside"]]["wall_s"] / run["wall_s"]
+            notes.append(
+                f"- aurora: on {run['beside']} {run['workers']} workers take {times:.2f} times less time than one"
+            )
     lines += ["", *notes]
     found = result["systems"].get("aurora", {}).get("caught")
     if found:

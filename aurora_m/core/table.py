@@ -18,7 +18,7 @@ DOCS = pa.schema(
     ]
 )
 HEAD = "head"  # a column of text to put before a document, in which the names of special tokens are these tokens
-SHARD_BYTES = 16 * 2**20  # of text in one shard: a second of work, a hundred MB of memory
+SHARD_BYTES = 16 * 2**20  # of text in one shard, or of the lines that it came in: a second of work, a hundred MB
 
 
 def write_table(path: Path, table: pa.Table) -> None:

@@ -46,8 +46,13 @@ def check_pin(files: Mapping[str, Path], pin: str, at: str) -> None:
 def unchanged(now: str, pin: str, at: str) -> None:
     """DataError unless a digest of what there is now is the pin."""
     if now != pin:
-        what, hint = "files changed while the run was on its way", "run again; the new files will be taken"
-        raise DataError(what, at=at, hint=hint)
+        raise changed(at)
+
+
+def changed(at: str) -> DataError:
+    """What to say of files that are not what they were when the plan was made."""
+    what, hint = "files changed while the run was on its way", "run again; the new files will be taken"
+    return DataError(what, at=at, hint=hint)
 
 
 def _globbed(pattern: str, root: Path) -> dict[str, Path]:

@@ -95,7 +95,8 @@ def subsample(
     known = read_json(model.path / "model.json")["labels"]
     for label in shares:
         if label not in known:
-            hint = did_you_mean(label, known, f"the labels are {', '.join(f'`{name}`' for name in known)}")
+            listed = ", ".join(f"`{name}`" for name in known)
+            hint = did_you_mean(label, known, f"those with {MIN_DOCS} documents or more are {listed}")
             raise DataError(f"the model knows no label `{label}`", at=f"register.{column}.shares", hint=hint)
     paths = shards(docs.path)
     sizes: Counter[str] = Counter()

@@ -2,9 +2,9 @@
 
 import heapq
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from aurora_m.data.signals import SIGNALS
 KEPT = pa.schema([("id", pa.string())])
 SAMPLES = 5  # of the documents that each clause removed, for people to read
 SAMPLE_CHARS = 300
+ROW = "#"  # the number of a row in its shard: no column of a recipe can be named so
 KEYWORDS = {"AND", "OR", "NOT", "IN", "IS", "NULL", "BETWEEN", "TRUE", "FALSE"}
 _TOKEN = re.compile(
     r"(?P<space>\s+)|(?P<text>'(?:[^']|'')*')|(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)"
@@ -51,18 +52,6 @@ class Reason:
     docs: int = 0
     num_bytes: int = 0
     samples: list[tuple[int, dict[str, JSON]]] = field(default_factory=list)  # those whose ids have the least hashes
-
-    def count(self, gone: pl.DataFrame, text: Callable[[int], str]) -> None:
-        """Add documents; `#` of each is its place in the shard, of which `text` gives the text."""
-        self.docs += gone.height
-        self.num_bytes += int(gone["num_bytes"].sum())
-        ranks = [(hash64(name), at) for at, name in enumerate(gone["id"])]
-        columns = sorted(names(self.clause))
-        for rank, at in heapq.nsmallest(SAMPLES, ranks):
-            values = gone.row(at, named=True)
-            shown: JSON = {name: values[name] for name in columns}
-            sample: dict[str, JSON] = {"id": values["id"], "text": text(values["#"])[:SAMPLE_CHARS], "values": shown}
-            self.samples.append((rank, sample))
 
     def add(self, other: "Reason") -> None:
         """Add what the clause removed elsewhere."""
@@ -109,24 +98,43 @@ def _decided(
     path: Path, *, folders: list[Path], wanted: set[str], clauses: list[str], source: str
 ) -> tuple[pa.Array, tuple[int, int, int, int], list[Reason]]:
     """Decide one shard; returns the ids that stay, docs in and kept, bytes in and kept, what each clause removed."""
-    frame = _frame(path, folders, wanted, source)
-    counts = [frame.height, int(frame["num_bytes"].sum())]
-    texts = cache(lambda: pq.read_table(path, columns=["text"])["text"])
-    reasons = [Reason(clause) for clause in clauses]
-    for reason in reasons:
-        passed = frame.select(pl.repeat(True, pl.len()) & pl.sql_expr(reason.clause).fill_null(False)).to_series()
-        reason.count(frame.filter(~passed), lambda row: texts()[row].as_py())
+    frame = came = _frame(path, folders, wanted, source)
+    reasons = []
+    for clause in clauses:
+        passed = frame.select(pl.repeat(True, pl.len()) & pl.sql_expr(clause).fill_null(False)).to_series()
+        reasons.append(_removed(clause, frame.filter(~passed)))
         frame = frame.filter(passed)
-    ids = frame["id"].to_arrow().cast(pa.string())
-    return ids, (counts[0], frame.height, counts[1], int(frame["num_bytes"].sum())), reasons
+    _show(reasons, path)
+    came_bytes, kept_bytes = (int(part["num_bytes"].sum()) for part in (came, frame))
+    return frame["id"].to_arrow().cast(pa.string()), (came.height, frame.height, came_bytes, kept_bytes), reasons
+
+
+def _removed(clause: str, gone: pl.DataFrame) -> Reason:
+    """What a clause removed from one shard; of the samples not yet the text, but the number of the row."""
+    ranks = heapq.nsmallest(SAMPLES, ((hash64(name), at) for at, name in enumerate(gone["id"])))
+    samples: list[tuple[int, dict[str, JSON]]] = []
+    for rank, at in ranks:
+        row = gone.row(at, named=True)
+        values: JSON = {name: row[name] for name in sorted(names(clause))}
+        samples.append((rank, {"id": row["id"], "text": row[ROW], "values": values}))
+    return Reason(clause, gone.height, int(gone["num_bytes"].sum()), samples)
+
+
+def _show(reasons: list[Reason], path: Path) -> None:
+    """Put the texts of samples where the numbers of their rows are."""
+    samples = [sample for reason in reasons for _, sample in reason.samples]
+    rows = pa.array([sample["text"] for sample in samples], pa.int64())
+    texts = pq.read_table(path, columns=["text"])["text"].take(rows) if samples else ()
+    for sample, text in zip(samples, texts, strict=True):
+        sample["text"] = text.as_py()[:SAMPLE_CHARS]
 
 
 def _frame(path: Path, folders: list[Path], wanted: set[str], source: str) -> pl.DataFrame:
     """One shard of docs with the wanted columns and the number of each row; of two of one name, the first given."""
     table = pq.read_table(path, columns=["id", "lang"])
-    for folder in folders:
-        other = pq.read_table(folder / path.name, columns=_known(folder / path.name, wanted))
-        if not other["id"].equals(table["id"]):
+    for file in (folder / path.name for folder in folders):
+        other = pq.read_table(file, columns=_known(file, wanted)) if file.exists() else None
+        if other is None or not other["id"].equals(table["id"]):
             raise DataError(
                 "the columns are not those of these docs",
                 at=f"source `{source}`, shard `{path.name}`",
@@ -137,7 +145,7 @@ def _frame(path: Path, folders: list[Path], wanted: set[str], source: str) -> pl
                 table = table.append_column(name, other[name])
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
-    return frame.with_row_index("#")
+    return frame.with_row_index(ROW)
 
 
 def _known(path: Path, wanted: set[str]) -> list[str]:

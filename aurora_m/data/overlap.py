@@ -30,12 +30,12 @@ def overlap(work: Work, *, docs: dict[str, Artifact], items: Artifact) -> Facts:
     one.
     """
     ids, _, _, too_short = _wanted(items.path)
-    tasks = [(path, work.out / "overlap" / source / path.name) for source in docs for path in shards(docs[source].path)]
+    tasks = [(source, path) for source in docs for path in shards(docs[source].path)]
     found: set[str] = set()
     held = dict.fromkeys(docs, 0)
-    leaks = each(work, partial(_leaks, items=items.path), tasks, "overlap")
-    for (_, out), (count, names) in zip(tasks, leaks, strict=True):
-        held[out.parent.name] += count
+    leaks = each(work, partial(_leaks, items=items.path, out=work.out / "overlap"), tasks, "overlap")
+    for (source, _), (count, names) in zip(tasks, leaks, strict=True):
+        held[source] += count
         found |= names
     return {"items": len(ids), "items_too_short": too_short, "items_found": len(found), "docs": {**held}}
 
@@ -64,9 +64,9 @@ def _wanted(items: Path) -> tuple[list[str], Pieces, list[list[str]], int]:
     return ids, kernels.pieces(words, firsts, sizes), list(owners.values()), too_short
 
 
-def _leaks(task: tuple[Path, Path], *, items: Path) -> tuple[int, set[str]]:
+def _leaks(task: tuple[str, Path], *, items: Path, out: Path) -> tuple[int, set[str]]:
     """Write the overlap of one shard; returns how many documents hold an item, and the items that they hold."""
-    path, out = task
+    source, path = task
     table = pq.read_table(path, columns=["id", "text"])
     _, pieces, owners, _ = _wanted(items)
     words, _, bounds = kernels.words(table["text"])
@@ -75,5 +75,5 @@ def _leaks(task: tuple[Path, Path], *, items: Path) -> tuple[int, set[str]]:
     for text, place in zip(np.searchsorted(bounds, starts, "right") - 1, places, strict=True):
         held[text].update(owners[place])
     columns = [table["id"], [len(names) for names in held], [";".join(sorted(names)) for names in held]]
-    write_table(out, pa.table(columns, schema=OVERLAP))
+    write_table(out / source / path.name, pa.table(columns, schema=OVERLAP))
     return sum(map(bool, held)), set().union(*held)

@@ -1,7 +1,7 @@
 """Places: files of a source here or far away, whole or in pieces, packed or not; their bytes and their lines."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from aurora_m.core.errors import DataError
+from aurora_m.core.uri import changed
 
 MAX_LINE_BYTES = 128 * 2**20
 CHUNK_BYTES = 2**20
@@ -28,36 +29,48 @@ class Place(NamedTuple):
     path: str  # a local path, or an address with `://`
     num_bytes: int  # as stored
     first_byte: int = 0
-    first_line: int = 1
+    line: int = 1  # the number of its first line
 
 
 def cut(place: Place, piece_bytes: int) -> list[Place]:
-    """Pieces of a file of unpacked JSONL that lies here, each of whole lines. Other files stay whole.
+    """Pieces of a file of unpacked JSONL that lies here, `piece_bytes` and on to a line's end; others stay whole.
 
-    A piece is at most `piece_bytes`, but for a longer line and for blank ones: none is blank, so that each holds a
-    document if the file does.
+    What number a piece's first line has is not known before all lines are counted: see `tally` and `numbered`.
     """
     if place.kind != ".jsonl" or "://" in place.path or _packed(place):
         return [place]
-    starts, line, solid = [(0, 1)], 1, False  # the first byte and line of each piece
+    starts = [0]
     with Path(place.path).open("rb") as file:
-        block = bytearray(piece_bytes)
-        while size := file.readinto(block):
-            at_end = file.tell() == place.num_bytes
-            last = size if at_end else block.rfind(b"\n", 0, size) + 1 or size
-            solid = solid or _SOLID.search(block, 0, last) is not None
-            line += int(np.count_nonzero(np.frombuffer(block, np.uint8, last) == LINE_FEED))  # `count` is a slow loop
-            file.seek(last - size, 1)
-            if solid and not at_end and block[last - 1] == LINE_FEED:
-                starts.append((file.tell(), line))
-                solid = False
-    if not solid and len(starts) > 1:
-        starts.pop()
-    stops = [*(first for first, _ in starts[1:]), place.num_bytes]
+        while starts[-1] + piece_bytes < place.num_bytes:
+            file.seek(starts[-1] + piece_bytes - 1)
+            while (block := file.read(CHUNK_BYTES)) and b"\n" not in block:
+                pass
+            starts.append(file.tell() - len(block) + block.find(b"\n") + 1 if block else place.num_bytes)
+    ends = [*starts[1:], place.num_bytes]
     return [
-        place._replace(first_byte=first, first_line=line, num_bytes=stop - first)
-        for (first, line), stop in zip(starts, stops, strict=True)
+        place._replace(first_byte=first, num_bytes=end - first)
+        for first, end in zip(starts, ends, strict=True)
+        if first < end or not first
     ]
+
+
+def tally(piece: Place) -> tuple[int, bool]:
+    """How many lines end in a piece, and whether it holds more than white space."""
+    ended, solid = 0, False
+    for chunk in chunks(piece):
+        ended += int(np.count_nonzero(np.frombuffer(chunk, np.uint8) == LINE_FEED))  # `count` is a slow loop
+        solid = solid or _SOLID.search(chunk) is not None
+    return ended, solid
+
+
+def numbered(pieces: Sequence[Place], tallies: Iterable[tuple[int, bool]]) -> list[Place]:
+    """The pieces of a file with the numbers of their first lines, but for blank ones; one stays if all are blank."""
+    line, kept = 1, []
+    for piece, (ended, solid) in zip(pieces, tallies, strict=True):
+        if solid:
+            kept.append(piece._replace(line=line))
+        line += ended
+    return kept or [pieces[0]]
 
 
 class Remote:
@@ -152,6 +165,8 @@ def chunks(place: Place) -> Iterator[bytes]:
                 yield chunk.removeprefix(mark)
                 left -= len(chunk)
                 mark = b""
+            if left and not (packed or remote):
+                raise changed(place.at)
     except (pa.ArrowException, OSError) as error:
         what = f"the file is cut off or is not {packed}" if packed else "the file cannot be read"
         raise DataError(what, at=place.at, hint=f"copy or download it again ({first_line(error)})") from error
@@ -161,10 +176,10 @@ def _packed(place: Place) -> str | None:
     return COMPRESSION.get(PurePosixPath(place.name).suffix)
 
 
-def lines(place: Place) -> Iterator[tuple[int, list[bytes]]]:
+def file_lines(place: Place) -> Iterator[tuple[int, list[bytes]]]:
     """Some lines and the number of the first; holds two copies of one line at most."""
     parts: list[bytes] = []  # of the line that has not ended
-    size, number = 0, place.first_line
+    size, number = 0, place.line
     for chunk in chunks(place):
         first, last = chunk.find(b"\n"), chunk.rfind(b"\n")
         size += first if first >= 0 else len(chunk)
@@ -181,7 +196,8 @@ def lines(place: Place) -> Iterator[tuple[int, list[bytes]]]:
     yield number, [b"".join(parts)]
 
 
-def whole(place: Place) -> bytes:
+def whole_file(place: Place) -> bytes:
+    """All bytes of a file. DataError if it is too large to be held at once."""
     parts, size = [], 0
     for chunk in chunks(place):
         parts.append(chunk)

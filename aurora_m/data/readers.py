@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from aurora_m.core.chat import render
 from aurora_m.core.errors import DataError
 from aurora_m.data.metadata import SHAPES, append_metadata
-from aurora_m.data.place import CHUNK_BYTES, Place, Remote, first_line, lines, whole
+from aurora_m.data.place import CHUNK_BYTES, Place, Remote, file_lines, first_line, whole_file
 
 BATCH_ROWS = 8192
 FIELDS = {"text": ("text",), "instruction": ("instruction", "response"), **dict.fromkeys(SHAPES, ("text",))}
@@ -36,7 +36,7 @@ Reader = Callable[[Place, str], Iterator[Batch]]
 
 def jsonl(place: Place, form: str) -> Iterator[Batch]:
     """One object a line; blank lines count but hold nothing. The id of a document without one is `name:line`."""
-    for first, found in lines(place):
+    for first, found in file_lines(place):
         numbers: Sequence[int] = range(first, first + len(found))
         if not all(map(bytes.strip, found)):
             numbers = [number for number, line in zip(numbers, found, strict=True) if line.strip()]
@@ -54,7 +54,7 @@ def jsonl(place: Place, form: str) -> Iterator[Batch]:
 
 def json(place: Place, form: str) -> Iterator[Batch]:
     """A list of objects, or one. The id of a document without one is `name:item`."""
-    content = whole(place)
+    content = whole_file(place)
     value = _parsed(content, place.at) if content.strip() else []
     rows = value if isinstance(value, list) else [value]
     names = [f"{place.name}:{number}" for number in range(1, len(rows) + 1)]
@@ -63,7 +63,7 @@ def json(place: Place, form: str) -> Iterator[Batch]:
 
 def txt(place: Place, form: str) -> Iterator[Batch]:
     """The whole file is one document, `name:1`."""
-    text = _decoded(whole(place), place.at)
+    text = _decoded(whole_file(place), place.at)
     if text.strip():
         yield batch([{"text": text}], [f"{place.name}:1"], lambda _: place.at, form)
 
@@ -205,7 +205,7 @@ def _parquet_batch(place: Place, form: str, rows: pa.RecordBatch, before: int) -
     return batch(fields, names, at, form, texts)
 
 
-# --- JSON
+# --- text and JSON
 
 
 def _decoded(content: bytes, at: str) -> str:

@@ -5,6 +5,7 @@ import sysconfig
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from aurora_m.core.tasks import each
 from aurora_m.core.uri import check_pin, local_files, pin_files, unchanged
 from aurora_m.data import readers, web
 from aurora_m.data.edits import Edits, together
-from aurora_m.data.place import COMPRESSION, Place, cut, far, first_line
+from aurora_m.data.place import COMPRESSION, Place, cut, far, first_line, numbered, tally
 from aurora_m.data.readers import Batch
 from aurora_m.data.repair import repair
 
@@ -40,7 +41,7 @@ class Written(NamedTuple):
     """What one task wrote."""
 
     paths: tuple[Path, ...]
-    docs: tuple[int, ...]  # of each file that it read
+    docs: tuple[int, ...]  # of each place that it read
     num_bytes: int  # of text
     skipped: Mapping[str, int]  # by reason
     edits: Edits  # repairs
@@ -70,7 +71,7 @@ def fetch(work: Work, *, uri: str, source: str, lang: str, pin: str, revision: s
     if uri.startswith("hf:") and "://" not in uri:
         parts = [_write([_hub(uri, revision, form)], work.out / "docs", 0, source, lang, SHARD_BYTES)]
         return _finished(work.out, parts, lambda row: f"{uri}, row {row + 1}")
-    places = [piece for place in _places(uri, work.runtime.root, pin) for piece in cut(place, SHARD_BYTES)]
+    places = _cut(work, _places(uri, work.runtime.root, pin), source)
     tasks = list(enumerate(_grouped(places)))
     read = partial(_read, folder=work.out / "docs", source=source, lang=lang, form=form, shard_bytes=SHARD_BYTES)
     parts = list(each(work, read, tasks, f"read {source}", "parts"))
@@ -161,6 +162,16 @@ def _kind(name: str, at: str) -> str:
     return kind
 
 
+def _cut(work: Work, places: list[Place], source: str) -> list[Place]:
+    """The places, large files of lines in pieces: what many workers can share."""
+    files = [cut(place, SHARD_BYTES) for place in places]
+    pieces = [piece for file in files for piece in file if len(file) > 1]
+    tallies = iter([*each(work, tally, pieces, f"count lines of {source}", "parts")] if pieces else [])
+    return [
+        piece for file in files for piece in (numbered(file, islice(tallies, len(file))) if len(file) > 1 else file)
+    ]
+
+
 def _grouped(places: Iterable[Place]) -> Iterator[list[Place]]:
     """Places one after the other, at most `SHARD_BYTES` together (or one): a task, whatever the number of workers."""
     group: list[Place] = []
@@ -181,7 +192,7 @@ def _grouped(places: Iterable[Place]) -> Iterator[list[Place]]:
 def _read(
     task: tuple[int, list[Place]], *, folder: Path, source: str, lang: str, form: str, shard_bytes: int
 ) -> Written:
-    """Read some files into shards of their own."""
+    """Read some places into shards of their own."""
     number, places = task
     return _write((_batches(place, form) for place in places), folder, number, source, lang, shard_bytes)
 
@@ -243,7 +254,7 @@ def _hub(uri: str, revision: str, form: str) -> Iterator[Batch]:
 def _write(
     files: Iterable[Iterator[Batch]], folder: Path, task: int, source: str, lang: str, shard_bytes: int
 ) -> Written:
-    """Write what some files hold as shards: each ends with the document that brings it to `shard_bytes`.
+    """Write what some places hold as shards: each ends with the document that brings it to `shard_bytes`.
 
     Metadata counts too: it may be larger than the text.
     """
@@ -326,7 +337,7 @@ def _check_ids(folder: Path, where: Callable[[int], str]) -> None:
 
 
 def _where(places: list[Place], parts: list[Written], form: str, number: int) -> str:
-    """Where document `number` of all stands, by reading its file again."""
+    """Where document `number` of all stands, by reading its place again."""
     for place, count in zip(places, (count for part in parts for count in part.docs), strict=True):
         if number < count:
             for batch in _batches(place, form):

@@ -126,10 +126,15 @@ def gathered(named: Iterator[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]
 
 
 def part_of(whole: Tensor, like: Tensor) -> Tensor:
-    """The part of a whole tensor that this process holds of one like it; the tensor itself where that is whole."""
-    if not isinstance(like, DTensor):
+    """The part of a whole tensor that this process holds of one like it, on its device; a part that it holds stays.
+
+    The tensor itself where `like` is whole.
+    """
+    if not isinstance(like, DTensor) or isinstance(whole, DTensor):
         return whole
-    everywhere = DTensor.from_local(whole, like.device_mesh, [Replicate()] * like.device_mesh.ndim, run_check=False)
+    everywhere = DTensor.from_local(
+        whole.to(like.device), like.device_mesh, [Replicate()] * like.device_mesh.ndim, run_check=False
+    )
     return everywhere.redistribute(placements=like.placements)
 
 

@@ -10,8 +10,9 @@ from aurora_m.report.markup import Group, Html, details, excerpt, figure, join, 
 from aurora_m.report.masks import masked, pieces
 from aurora_m.report.numbers import decimal, percent, power
 from aurora_m.report.reading import ROWS, Reading, readings, tuning_words
-from aurora_m.report.record import Record, Stage
+from aurora_m.report.record import Record, Stage, name_of
 
+PER_TOKEN = ("tokens_a_word", "bytes_a_token")
 BINS = 80  # points of a line for each stage, each the mean of what lies in it
 MOST_REASONS = 7  # told apart in the plot; the table has all
 
@@ -113,6 +114,38 @@ def _reading_row(found: Reading) -> list[str]:
     epochs = "–" if found.epochs is None else decimal(found.epochs, 2)
     fim = percent(found.fim) if found.fim else "–"
     return [found.source, *shares, format_count(found.tokens), epochs, fim]
+
+
+def tokens(record: Record) -> Html:
+    """What a token holds in each source, and how many each language needs for what English says in one."""
+    held: list[Group] = []
+    spoken: list[Group] = []
+    for which, found in record.fertility.items():
+        rows = [
+            [name, *(decimal(row[key], 2) for key in PER_TOKEN), f"{row['docs']:,}"]
+            for name, row in found["sources"].items()
+        ]
+        held.append((which, rows))
+        sayings = found["parallel"].items()
+        spoken.append(
+            (which, [[name_of(lang), str(row["tokens"]), decimal(row["against_english"], 2)] for lang, row in sayings])
+        )
+    return section(
+        "tokens",
+        "Tokens",
+        paragraph(
+            "A language whose words take many tokens costs more to train and to run, and sees less of a text at once. "
+            "Words stand between spaces; in languages without spaces each character counts as one."
+        ),
+        table(
+            "Tokens a word and bytes a token, of a sample of each source’s documents",
+            ["tokenizer", "source", "tokens a word", "bytes a token", "docs"], held, words=(1,),
+        ),
+        table(
+            "Tokens that the same sentences take in each language, and for one token of English",
+            ["tokenizer", "language", "tokens", "against English"], spoken, words=(1,),
+        ),
+    )  # fmt: skip
 
 
 def curation(record: Record) -> Html:

@@ -16,6 +16,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Record], Html]]] = {
     "forgetting": ("Forgetting", results.forgetting),
     "languages": ("Languages along the chain", results.languages),
     "training": ("Loss and learning rate", making.training),
+    "tokens": ("Tokens", making.tokens),
     "mixture": ("Mixture", making.mixtures),
     "curation": ("Curation", making.curation),
     "tasks": ("Tasks", results.tasks),
@@ -32,6 +33,7 @@ def page(
     models: dict[str, Artifact],
     decided: dict[str, Artifact],
     rewritten: dict[str, Artifact],
+    fertility: Artifact,
     mixtures: dict[str, Artifact],
     answers: dict[str, Artifact],
     scores: dict[str, Artifact],
@@ -43,7 +45,8 @@ def page(
 
     Facts: `verdict`, the whole result in one sentence, and `bytes` of the page.
     """
-    record = read_record(forgetting, models, decided, rewritten, mixtures, answers, scores, items, recipe, reviewed)
+    made = (models, decided, rewritten, fertility, mixtures)
+    record = read_record(forgetting, *made, answers, scores, items, recipe, reviewed)
     sections = []
     with work.log.bar("report", len(SECTIONS), "sections") as bar:
         for done, (_, write) in enumerate(SECTIONS.values(), 1):

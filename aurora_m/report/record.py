@@ -18,6 +18,7 @@ from aurora_m.evals.task import Item
 from aurora_m.recipe import Recipe, loads
 from aurora_m.report.numbers import Estimate
 
+FERTILITY = "fertility.json"
 COLOURS = 8  # of languages in page.css; a ninth begins again
 CODE, MIXED = "code", "mul"
 NAMES = {
@@ -65,6 +66,7 @@ class Record:
     models: Mapping[str, Artifact]
     decided: Mapping[str, Artifact]
     rewritten: Mapping[str, Artifact]
+    fertility: Mapping[str, Any]  # by tokenizer: see tokens/fertility.py
     mixtures: Mapping[str, Artifact]
     answers: Mapping[str, Artifact]
     judged: Mapping[str, Artifact]  # scores
@@ -138,6 +140,7 @@ def read_record(
     models: Mapping[str, Artifact],
     decided: Mapping[str, Artifact],
     rewritten: Mapping[str, Artifact],
+    fertility: Artifact,
     mixtures: Mapping[str, Artifact],
     answers: Mapping[str, Artifact],
     scores: Mapping[str, Artifact],
@@ -160,6 +163,7 @@ def read_record(
         models=models,
         decided=decided,
         rewritten=rewritten,
+        fertility=read_json(fertility.path / FERTILITY),
         mixtures=mixtures,
         answers=answers,
         judged=scores,

@@ -35,20 +35,20 @@ def shard(work: Work, *, docs: Artifact, tokenizer: Artifact) -> Facts:
              which the fast encoder differed from Hugging Face's, so that the latter encoded them
     """
     encoded = partial(_shard, out=work.out, tokenizer=tokenizer.path)
-    counts, (dtype, *_) = zip(*each(work, encoded, shards(docs.path), "tokens"), strict=True)
-    num_tokens, num_docs, num_bytes, slow = (sum(column) for column in zip(*counts, strict=True))
+    dtypes, *counts = zip(*each(work, encoded, shards(docs.path), "tokens"), strict=True)
+    num_tokens, num_docs, num_bytes, slow = map(sum, counts)
     return {
         "tokens": num_tokens,
         "docs": num_docs,
         "bytes": num_bytes,
         "bytes_a_token": round(num_bytes / max(num_tokens, 1), 4),
-        "dtype": dtype,
+        "dtype": dtypes[0],
         "slow_shards": slow,
     }
 
 
-def _shard(path: Path, *, out: Path, tokenizer: Path) -> tuple[tuple[int, int, int, int], str]:
-    """Encode one shard; returns tokens, docs, bytes, and whether it took the slow encoder; and the tokens' type."""
+def _shard(path: Path, *, out: Path, tokenizer: Path) -> tuple[str, int, int, int, int]:
+    """Encode one shard; returns the tokens' type, tokens, docs, bytes, and whether it took the slow encoder."""
     encoder = _encoder(tokenizer)
     dtype = "uint16" if encoder.slow.get_vocab_size() <= 2**16 else "uint32"
     end = end_id(encoder.slow)
@@ -68,7 +68,7 @@ def _shard(path: Path, *, out: Path, tokenizer: Path) -> tuple[tuple[int, int, i
         file.write(np.concatenate(offsets).tobytes())
     write_jsonl(out / "ids" / f"{path.stem}.jsonl", table["id"].to_pylist())
     num_bytes = int(pc.sum(pc.binary_length(table["text"])).as_py() or 0)
-    return (int(offsets[-1][-1]), len(table), num_bytes, int(not fast)), dtype
+    return dtype, int(offsets[-1][-1]), len(table), num_bytes, int(not fast)
 
 
 def _led(ids: np.ndarray, bounds: np.ndarray, heads: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:

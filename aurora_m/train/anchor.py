@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from aurora_m.core.step import Runtime
-from aurora_m.model.load import load_model, parameters
+from aurora_m.model.load import device_of, load_model, parameters
 from aurora_m.model.shard import gathered, part_of, through
 from aurora_m.tokens.stream import Row, Stream
 from aurora_m.train.loop import Anchor, read
@@ -25,14 +25,14 @@ from aurora_m.train.world import ALONE, World
 def anchors(
     asked: Mapping[str, Any] | None, model: PreTrainedModel, base: Path, old: Stream | None, runtime: Runtime
 ) -> list[Anchor]:
-    """The anchors that a table [stage.anchor] asks for, for a model as it starts, on its device.
+    """The anchors that a table [stage.anchor] asks for, for a model as it starts.
 
     base  the folder that it was loaded from
     old   the rows that both read, if `kl` is asked for
     """
     made: list[Anchor] = []
     if asked and old is not None:
-        frozen = load_model(base, model.device).requires_grad_(False)
+        frozen = load_model(base, device_of(runtime)).requires_grad_(False)
         for p in frozen.parameters():  # in what the model computes in, or the two would differ by rounding alone
             p.data = p.data.to(torch.float32 if precision(runtime) == "fp32" else torch.bfloat16)
         rows_a_step = asked["batch"] // old.row_tokens
@@ -97,7 +97,7 @@ class Distance:
     source  L2-SP: Li et al. 2018 (arXiv 1802.01483), equation 2
     """
 
-    start: Mapping[str, Tensor]
+    start: dict[str, Tensor]  # whole, until the first step leaves of each what this process trains
     weight: float
     name: ClassVar[str] = "l2"
     batch: ClassVar[int] = 0
@@ -110,7 +110,8 @@ class Distance:
         squares = []
         for name, start in self.start.items():
             p = named[name]
-            moved = p - part_of(start, p)
+            self.start[name] = part_of(start, p)
+            moved = p - self.start[name]
             squares.append((name, moved.square().sum()))
             p.grad = moved.mul_(self.weight) if p.grad is None else p.grad.add_(moved, alpha=self.weight)
         return float(torch.stack([whole for _, whole in gathered(iter(squares))]).sum()) / 2

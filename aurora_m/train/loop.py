@@ -30,7 +30,7 @@ from aurora_m.train.optim import Updates, keep_state, optimizers, reuse_state, u
 from aurora_m.train.precision import place, prepared
 from aurora_m.train.schedule import Schedule
 from aurora_m.train.track import tracking
-from aurora_m.train.world import Followed, World
+from aurora_m.train.world import Followed, World, layout
 
 SAVING_SHARE = 0.02  # of the time, at most, goes into checkpoints
 DEFAULTS = {f.name: f.default for f in fields(Training) if f.default is not MISSING}
@@ -219,11 +219,11 @@ def fit(
 
 
 def _check(model: PreTrainedModel, plan: Plan, name: str, world: World) -> None:
-    """What a whole model must prove; what is dear, in the first process only."""
+    """What a whole model must prove, in float32; in the first process only, for it is dear."""
     world.check(plan.rows_a_step, name)
     check_positions(model, plan.row_tokens, name)
-    check_head(model)
     if world.rank == 0:
+        check_head(model)
         check_reference(model)
         check_learns(model)
 
@@ -307,9 +307,10 @@ def training_facts(
 
 
 def start_model(work: Work, model: PreTrainedModel, name: str) -> PreTrainedModel:
-    """Put a model on the run's device and say what is trained."""
+    """Say what is trained, and put it on the run's device; but a model that will be divided may not fit there whole."""
     dismiss()
     device = device_of(work.runtime)
     work.log.say(f"  {name}: {format_count(parameters(model))} parameters on {device}")
-    model.to(device)  # type: ignore[arg-type]  # its own annotation names the wrong argument
+    if layout(work.runtime).size == 1:
+        model.to(device)  # type: ignore[arg-type]  # its own annotation names the wrong argument
     return model

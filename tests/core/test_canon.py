@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aurora_m.core.canon import canonical, differences, digest, file_digest, folder_files
+from aurora_m.core.canon import canonical, differences, digest, file_digest, file_digests, folder_files
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)  # a lone surrogate is no text
 LEAF = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT
@@ -95,6 +95,15 @@ def test_a_long_value_that_only_grows() -> None:
 def test_file_digest(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc" * 100_000)
     assert file_digest(tmp_path / "a") == hashlib.sha256(b"abc" * 100_000).hexdigest()
+
+
+def test_files_keep_their_order_and_an_error_ends_all(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}" for number in range(20)]
+    for number, path in enumerate(paths):
+        path.write_bytes(bytes([number]) * (number * 100_000))
+    assert file_digests(paths) == [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    with pytest.raises(FileNotFoundError):
+        file_digests([*paths, tmp_path / "none"])
 
 
 def test_folder_files_are_sorted_and_relative(tmp_path: Path) -> None:

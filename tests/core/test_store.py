@@ -127,11 +127,13 @@ def test_a_damaged_file_is_told(store: Store, damage: Callable[[Path], object], 
 
 
 def test_a_changed_byte_is_found_by_verify(store: Store) -> None:
-    made = fill(store, {"a": "1234"})
-    (made.path / "a").write_text("1235")
+    made = fill(store, {"a": "1234", "b": "1234", "c": "5678"})
+    store.verify(made.path)
+    (made.path / "b").write_text("1235")
     assert store.find(key()) == made
-    with pytest.raises(StoreError, match="missing or changed"):
+    with pytest.raises(StoreError, match="missing or changed") as error:
         store.verify(made.path)
+    assert error.value.at == str(made.path / "b")
 
 
 @pytest.mark.parametrize("text", ["", '{"key": ', "\xff"])

@@ -152,6 +152,24 @@ def test_columns_of_other_docs_are_refused(new_work: NewWork, make_docs: MakeDoc
     parts = [Artifact(work.out, "0" * 64, {}) for work in made]
     with pytest.raises(DataError, match="the columns are not those of these docs"):
         decide(made[3], docs=docs, columns=as_taken(parts), source="web", keep="words > 0")
+    with pytest.raises(DataError, match="the columns are not those of these docs"):  # of another number of shards
+        decide(made[3], docs=make_docs(["a", "b"], 2), columns=as_taken(parts), source="web", keep="words > 0")
+
+
+def test_columns_of_many_sources_are_found_by_the_name_of_the_source(
+    new_work: NewWork, make_docs: MakeDocs, tmp_path: Path
+) -> None:
+    docs = make_docs(["a", "b", "c"], 2)
+    for source, shares in (("web", [0.1, 0.9, 0.2]), ("other", [0.9, 0.1, 0.9])):
+        whole = pa.table({"id": ["d0", "d1", "d2"], "boiler": shares, "num_bytes": [1, 1, 1]})
+        for shard, rows in enumerate((whole.slice(0, 1), whole.slice(1))):
+            write_table(tmp_path / f"lines/lines/{source}/{shard:05d}-of-00002.parquet", rows)
+    work = new_work()
+    lines = Artifact(tmp_path / "lines", "0" * 64, {})
+    facts = decide(work, docs=docs, columns={"lines": lines}, source="web", keep="boiler < 0.5")
+    assert pq.read_table(work.out / "kept.parquet")["id"].to_pylist() == ["d0", "d2"]
+    assert facts["reasons"] == {"boiler < 0.5": 1}
+    assert read_json(work.out / "reasons.json")[0]["samples"] == [{"id": "d1", "text": "b", "values": {"boiler": 0.9}}]
 
 
 def test_facts_are_json(decided: Decided) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,12 @@ def pages_of(folder: Path, pages: list[Page], shards: int = 1) -> Artifact:
     return Artifact(folder, "0" * 64, {})
 
 
-def found(new_work: NewWork, docs: dict[str, Artifact], min_docs: int = MIN_DOCS) -> tuple[Facts, dict[str, Any], Work]:
+def found(
+    new_work: NewWork, docs: dict[str, Artifact], min_docs: int = MIN_DOCS, workers: int = 1
+) -> tuple[Facts, dict[str, Any], Work]:
     """Facts, rows of each source, and the place."""
     before, work = new_work(), new_work()
+    work = replace(work, runtime=replace(work.runtime, workers=workers))
     duplicates(before, docs=docs, near=0.8, order=list(docs))
     same = Artifact(before.out, "0" * 64, {})
     facts = lines(work, docs=docs, duplicates=same, min_docs=min_docs, order=list(docs))
@@ -118,6 +122,12 @@ def test_shards_workers_and_parts_change_no_byte(
         monkeypatch.setattr(module, "PART_LINES", part)
         results.append(found(new_work, {"web": pages_of(tmp_path / f"{shards}", pages, shards)})[:2])
     assert results[0] == results[1] == results[2]
+    files = []
+    for workers in (1, 2):
+        _, _, work = found(new_work, {"web": pages_of(tmp_path / f"by {workers}", pages, 3)}, workers=workers)
+        files.append({path.name: path.read_bytes() for path in (work.out / "lines/web").iterdir()})
+    assert files[0] == files[1]
+    assert len(files[0]) == 3
     assert results[0][0]["web"]["lines"] > 40  # type: ignore[index, call-overload, operator]
 
 

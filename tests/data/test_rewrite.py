@@ -120,10 +120,11 @@ def test_each_side_gets_one(rewritten: Rewritten, share: float) -> None:
 
 def test_boilerplate_lines_are_dropped_and_counted(rewritten: Rewritten, tmp_path: Path) -> None:
     numbers = pa.array([[0, 2], None, [0]], pa.list_(pa.int32()))
-    columns = {"id": ["d0", "d1", "d2"], "lines": numbers, "boiler": [0.5, 0.0, 1.0]}
-    write_table(tmp_path / "found/lines/web/00000-of-00001.parquet", pa.table(columns))
+    whole = pa.table({"id": ["d0", "d1", "d2"], "lines": numbers, "boiler": [0.5, 0.0, 1.0]})
+    for shard, rows in enumerate((whole.slice(0, 1), whole.slice(1))):
+        write_table(tmp_path / f"found/lines/web/{shard:05d}-of-00002.parquet", rows)
     texts = ["Menu\nNews of a@b.org today\nFooter", "Menu of the day", "Menu"]
-    facts, docs, _, samples = rewritten(texts, lines=Artifact(tmp_path / "found", "0" * 64, {}))
+    facts, docs, _, samples = rewritten(texts, lines=Artifact(tmp_path / "found", "0" * 64, {}), shards=2)
     assert docs == {"d0": "News of <EMAIL> today", "d1": "Menu of the day"}
     assert (facts["edits"], facts["emptied"]) == ({"email": 1, "line": 3}, 1)
     assert [sample["kind"] for sample in samples] == ["email", "line", "line"]

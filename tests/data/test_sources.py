@@ -142,7 +142,6 @@ def test_broken_files_say_where(
 
 def test_a_long_line_is_refused_in_little_memory(root: Path, fetched: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(place, "MAX_LINE_BYTES", 4 * 2**20)
-    monkeypatch.setattr(sources, "SHARD_BYTES", 2**20)
     (root / "x.jsonl").write_bytes(GOOD + b'{"text": "' + b"a" * (40 * 2**20) + b'"}')
     tracemalloc.start()
     with pytest.raises(DataError, match="the line is over 4 MiB long") as error:
@@ -285,6 +284,20 @@ def test_the_number_of_workers_changes_no_byte(
     assert [row["id"] for row in read_all(work.out).to_pylist()] == [
         f"{file}-{n}" if n % 2 else f"{file}.jsonl:{n + 1}" for file in range(3) for n in range(40)
     ]
+
+
+def test_a_shard_ends_with_the_document_that_fills_it(
+    root: Path, fetched: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "SHARD_BYTES", 3000)
+    many(root, 1)
+    (root / "x.jsonl.gz").write_bytes(gzip.compress((root / "0.jsonl").read_bytes()))
+    work_of: list[Path] = []
+    monkeypatch.setattr(sources, "_check_ids", lambda folder, where: work_of.append(folder))
+    fetched("file:x.jsonl.gz")
+    sizes = [[len(row["text"]) + len(row["meta"]) for row in table.to_pylist()] for table in read_shards(work_of[0])]
+    assert len(sizes) == 2
+    assert sum(sizes[0][:-1]) < 3000 <= sum(sizes[0])
 
 
 def test_an_id_that_stands_in_two_files_is_told(root: Path, fetched: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:

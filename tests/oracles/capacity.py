@@ -1,4 +1,7 @@
-"""What else decides how much is forgotten: how long the base has learnt, and the optimizer. Only signs are known."""
+"""What else decides how much is forgotten: how long and how fast the base has learnt, and the optimizer.
+
+Only signs are known.
+"""
 
 from dataclasses import replace
 
@@ -6,6 +9,7 @@ from tests.oracles.lab import Lab
 from tests.oracles.oracle import Bound, Figures, Oracle
 
 SHORT = 4  # times shorter
+LOW = 3e-4  # a tenth of the base's rate
 
 
 def longer(lab: Lab, times: int = SHORT) -> Figures:
@@ -13,6 +17,14 @@ def longer(lab: Lab, times: int = SHORT) -> Figures:
     short = replace(lab.base, opt_steps=lab.base.opt_steps // times)
     brief = lab.run(lab.cap(start=short)).bits["old"] - lab.run(short).bits["old"]
     return {"more_rise": lab.rise(lab.cap()) - brief, "short_rise": brief}
+
+
+def gentler(lab: Lab, rate: float = LOW) -> Figures:
+    """How much more a base forgets that has learnt at a lower rate, where both go on at this one."""
+    gentle = replace(lab.base, peak_lr=rate)
+    forgot = lab.run(lab.cap(start=gentle, peak_lr=LOW)).bits["old"] - lab.run(gentle).bits["old"]
+    rise = lab.rise(lab.cap(peak_lr=LOW))
+    return {"more_rise": forgot - rise, "rise": rise}
 
 
 def other_optimizer(lab: Lab, name: str = "muon") -> Figures:
@@ -28,6 +40,12 @@ ORACLES = (
         "more forgotten for the same new text",
         (Bound("more_rise", ">", 0.0),), longer,
         "both bases are the same", lambda lab: longer(lab, 1), advisory=True,
+    ),
+    Oracle(
+        26, "a base that has learnt at a higher rate forgets less at a low one", "2605.26097",
+        "loss 3.68 after a base at 1e-2, 4.02 after one at 2e-4",
+        (Bound("more_rise", ">", 0.0),), gentler,
+        "both bases are the same", lambda lab: gentler(lab, lab.base.peak_lr), advisory=True,
     ),
     Oracle(
         27, "Muon forgets more than AdamW on a base that AdamW made", "2605.10468",

@@ -6,19 +6,17 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.oracles import capacity, data, forgetting, infill, masks, rate, state, vocabulary
+from tests.oracles import capacity, data, forgetting, infill, masks, rate, skills, state, vocabulary
 from tests.oracles.lab import Lab
 from tests.oracles.oracle import Figures, Oracle
 
-FAMILIES = (forgetting, rate, vocabulary, infill, masks, state, data, capacity)
+FAMILIES = (forgetting, rate, vocabulary, infill, masks, state, data, capacity, skills)
 ORACLES: dict[str, Oracle] = {
     oracle.name: oracle for oracle in sorted((o for f in FAMILIES for o in f.ORACLES), key=lambda o: o.number)
 }
 ABSENT = {
-    "O11": "sequential skills: not done, it needs a wider model and an hour",
     "O23": "merged weights instead of a falling rate (WSM): exact in tests/train/test_average.py",
     "O24": "balanced safety tuning: not of training",
-    "O26": "a base's own learning rate: not done",
 }
 
 Both = tuple[Figures, Figures]  # measured, sabotaged

@@ -41,6 +41,8 @@ def build_fixture(folder: Path) -> dict[str, Any]:
     write_jsonl(folder / "items/items.jsonl", [item.to_json() for item in items])
     write_json(folder / "forgetting/changes.json", {"models": [*MODELS], "old": ["en", "code"], "rows": _changes()})
     given: dict[str, Any] = {"forgetting": artifact("forgetting"), "items": artifact("items")}
+    write_json(folder / "fertility/fertility.json", {"base": _fertility()})
+    given["fertility"] = artifact("fertility")
     given |= {name: {} for name in ("models", "decided", "rewritten", "mixtures", "answers", "scores")}
     for at, model in enumerate(MODELS):
         tokens = (700_000, 600_000, 200_000, 60_000)[at]
@@ -73,6 +75,17 @@ def build_fixture(folder: Path) -> dict[str, Any]:
     recipe = load(RECIPE)
     tune = replace(recipe.tune["safe"], epochs=3, replay=0.25, mixture="kept")
     return {**given, "recipe": dumps(replace(recipe, tune={"safe": tune}))}
+
+
+def _fertility() -> Any:
+    found = {name: {"lang": name, "tokens_a_word": 1.5 + at, "bytes_a_token": 4.25 - at / 2, "docs": 1200}
+             for at, name in enumerate(LANGS)}  # fmt: skip
+    return {
+        "sources": found,
+        "parallel": {
+            lang: {"tokens": 500 + 90 * at, "against_english": 1 + 0.18 * at} for at, lang in enumerate(PROMPTS)
+        },
+    }
 
 
 def _items() -> list[Item]:

@@ -23,7 +23,7 @@ def given(tmp_path: Path) -> dict[str, Any]:
     changes = read_json(path)
     twins = [{**row, "metric": "over_refusal", "after": 0.125} for row in changes["rows"] if row["metric"] == "refusal"]
     write_json(path, {**changes, "rows": changes["rows"] + twins})
-    return {name: value for name, value in found.items() if name not in ("items", "answers", "scores")}
+    return {name: value for name, value in found.items() if name not in ("items", "answers", "scores", "fertility")}
 
 
 def card(new_work: Callable[[], Work], given: dict[str, Any]) -> str:

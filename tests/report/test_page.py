@@ -144,6 +144,12 @@ def test_training_counts_optimizer_steps(text: str) -> None:
     assert ">learning rate</text>" in found
 
 
+def test_what_tokens_cost_stands_for_each_source_and_language(text: str) -> None:
+    rows = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in part(text, "tokens").split("</tr>")]
+    assert ["en", "1.50", "4.25", "1,200"] in rows
+    assert ["Japanese", "770", "1.54"] in rows
+
+
 def test_the_mixture_is_counted_from_what_was_read(text: str) -> None:
     found = part(text, "mixture")
     assert re.findall(r'<td class="n">([^<]*)</td>', found[found.index(">base</th>") :].split("</tr>")[0]) == [
