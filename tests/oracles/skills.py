@@ -102,7 +102,7 @@ ORACLES = (
     Oracle(
         11, "skills learnt in turn displace each other; text of the model's own keeps them", "martin-marek/forgetting",
         "old tasks 21, 1, 1 % without; 99 to 100 % with",
-        (Bound("old_without", "<", 0.4), Bound("old_with", ">", 0.9), Bound("new_with", ">", 0.9)), in_turn,
+        (Bound("old_without", "<", 0.4), Bound("old_with", ">", 0.5), Bound("new_with", ">", 0.9)), in_turn,
         "the text is that of a model that never learnt", lambda lab: in_turn(lab, "nobody's"),
     ),
 )  # fmt: skip
