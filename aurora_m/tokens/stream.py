@@ -28,8 +28,7 @@ TOGETHER = 16  # blocks whose places are found at once: to permute few numbers c
 STRIDE, WORD = 0x9E3779B97F4A7C15, 2**64 - 1  # splitmix64's
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One training row: inputs are `tokens[:-1]`, targets `tokens[1:]`."""
 
     tokens: np.ndarray  # int64[row_tokens + 1]
@@ -92,8 +91,8 @@ class Stream:
         rows, rate = self._rows(place.source)
         fill = partial(infill, rate=rate, marks=self.fim, seed=(self.seed, index)) if rate and self.fim else None
         tokens, starts, weights = rows.row(place.row, fill)
-        positions = positions_of(starts - (starts > 0), self.row_tokens)  # it begins at the end token before it
-        return Row(tokens, positions, weights, place.source, place.epoch)
+        starts[1:] -= 1  # but for the first, a document's first input is the end token before it
+        return Row(tokens, positions_of(starts, self.row_tokens), weights, place.source, place.epoch)
 
     def where(self, index: int) -> Place:
         """Where row `index` comes from. IndexError outside the stream."""
@@ -151,10 +150,10 @@ def stage_stream(
 
 def positions_of(starts: np.ndarray, length: int) -> np.ndarray:
     """Position ids of a row of `length` inputs in which documents begin at `starts` (the first is 0)."""
-    count = np.arange(length)
-    positions = count.copy()
-    for start, stop in pairwise([*starts.tolist(), length]):
-        positions[start:stop] = count[: max(0, min(stop, length) - start)]
+    positions = np.arange(length)
+    for start in starts.tolist():
+        if start < length:
+            positions[start:] -= positions[start]
     return positions
 
 
