@@ -33,7 +33,8 @@ def file_digest(path: Path) -> str:
 def file_digests(paths: Iterable[Path]) -> list[str]:
     """SHA-256 of each file's bytes, in hex; as many files side by side as there are processors."""
     stopped = Event()
-    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+    here = getattr(os, "sched_getaffinity", None)  # not on macOS
+    pool = ThreadPoolExecutor(len(here(0)) if here else os.cpu_count())
     try:
         return list(pool.map(partial(_digest, stopped=stopped), paths))
     finally:  # a person who stops the run does not wait for the end of a large file
