@@ -132,7 +132,7 @@ def curate(graph: Graph, recipe: Recipe, root: Path, items: Step, came: Steps) -
             continue
         pin = pinned(partial(pin_source, s.uri, root))
         place: dict[str, Param] = {"uri": s.uri, "pin": pin, "revision": s.revision, "form": s.form}
-        docs[name] = graph.add(step, "data.sources:fetch", {}, 3, **place, **about)
+        docs[name] = graph.add(step, "data.sources:fetch", {}, 4, **place, **about)
     near, order = recipe.duplicates.near, list(docs)  # of two copies, that of the source declared first stays
     duplicates = graph.add("duplicates", "data.dedup:duplicates", {"docs": docs}, 3, near=near, order=[*order])
     overlap = graph.add("overlap", "data.overlap:overlap", {"docs": docs, "items": items}, 2)

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import TypeAlias
+
+from aurora_m.core.machine import processors
 
 BLOCK_BYTES = 2**18  # read at a time
 
@@ -33,8 +34,7 @@ def file_digest(path: Path) -> str:
 def file_digests(paths: Iterable[Path]) -> list[str]:
     """SHA-256 of each file's bytes, in hex; as many files side by side as there are processors."""
     stopped = Event()
-    here = getattr(os, "sched_getaffinity", None)  # not on macOS
-    pool = ThreadPoolExecutor(len(here(0)) if here else os.cpu_count())
+    pool = ThreadPoolExecutor(processors())
     try:
         return list(pool.map(partial(_digest, stopped=stopped), paths))
     finally:  # a person who stops the run does not wait for the end of a large file

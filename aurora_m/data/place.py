@@ -45,7 +45,8 @@ def cut(place: Place, piece_bytes: int) -> list[Place]:
             file.seek(starts[-1] + piece_bytes - 1)
             while (block := file.read(CHUNK_BYTES)) and b"\n" not in block:
                 pass
-            starts.append(file.tell() - len(block) + block.find(b"\n") + 1 if block else place.num_bytes)
+            found = file.tell() - len(block) + block.find(b"\n") + 1 if block else place.num_bytes
+            starts.append(min(found, place.num_bytes))  # it may have grown
     ends = [*starts[1:], place.num_bytes]
     return [
         place._replace(first_byte=first, num_bytes=end - first)

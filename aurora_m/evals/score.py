@@ -1,6 +1,5 @@
 """Turn answers into scores; needs no model, so that a new rule costs seconds."""
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from aurora_m.core.canon import JSON
 from aurora_m.core.errors import DataError
 from aurora_m.core.files import read_jsonl, write_jsonl
 from aurora_m.core.interval import wilson
+from aurora_m.core.machine import processors
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.evals.interval import middle_95, resample
 from aurora_m.evals.safety import refuses
@@ -112,7 +112,7 @@ def _passed(work: Work, sandbox: Sandbox, items: list[Item], given: Mapping[str,
     results: list[Result] = []
     with (
         work.log.bar("tests", len(items) * 2, "programs") as bar,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        ThreadPoolExecutor(processors()) as pool,
     ):
         for result in pool.map(lambda program: sandbox.run(program, TIMEOUT_S), references + programs):
             results.append(result)

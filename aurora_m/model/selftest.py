@@ -1,4 +1,4 @@
-"""What a model must prove on the live kernel before it trains."""
+"""What a model must prove before it trains; on the kernel that trains it, unless that is divided over processes."""
 
 from collections.abc import Sequence
 

@@ -17,8 +17,8 @@ from aurora_m.evals.suites import read_items
 from aurora_m.evals.task import Item
 from aurora_m.recipe import Recipe, loads
 from aurora_m.report.numbers import Estimate
+from aurora_m.tokens.fertility import FILE as FERTILITY
 
-FERTILITY = "fertility.json"
 COLOURS = 8  # of languages in page.css; a ninth begins again
 CODE, MIXED = "code", "mul"
 NAMES = {

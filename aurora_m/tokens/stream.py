@@ -151,9 +151,10 @@ def stage_stream(
 def positions_of(starts: np.ndarray, length: int) -> np.ndarray:
     """Position ids of a row of `length` inputs in which documents begin at `starts` (the first is 0)."""
     positions = np.arange(length)
-    for start in starts.tolist():
-        if start < length:
-            positions[start:] -= positions[start]
+    inside = [start for start in starts[1:].tolist() if start < length]
+    count = positions.copy() if inside else positions
+    for start, stop in pairwise([*inside, length]):
+        positions[start:stop] = count[: stop - start]
     return positions
 
 

@@ -17,7 +17,7 @@ from aurora_m.tokens.stream import Row, Stream
 from aurora_m.train.loop import Anchor, read
 from aurora_m.train.loss import LOGITS_BYTES, add_product
 from aurora_m.train.precision import precision
-from aurora_m.train.world import ALONE, World
+from aurora_m.train.world import ALONE, World, layout
 
 # N targets, D width, V vocabulary, C targets of one chunk, K targets that count
 
@@ -32,13 +32,16 @@ def anchors(
     """
     made: list[Anchor] = []
     if asked and old is not None:
-        frozen = load_model(base, device_of(runtime)).requires_grad_(False)
+        frozen, computed = load_model(base).requires_grad_(False), precision(runtime)
         for p in frozen.parameters():  # in what the model computes in, or the two would differ by rounding alone
-            p.data = p.data.to(torch.float32 if precision(runtime) == "fp32" else torch.bfloat16)
+            p.data = p.data.to(device_of(runtime), torch.float32 if computed == "fp32" else torch.bfloat16)
+        frozen.to(device_of(runtime))  # type: ignore[arg-type]  # its own annotation names the wrong argument
         rows_a_step = asked["batch"] // old.row_tokens
         made.append(Divergence(frozen, old, rows_a_step, asked["kl"], runtime.micro_batch or rows_a_step))
     if asked and asked["l2"]:
-        start = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+        alone = layout(runtime).size == 1  # or dividing leaves the weights that it divides as they are
+        learning = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+        start = {name: p.clone() if alone else p for name, p in learning.items()}
         made.append(Distance(start, asked["l2"]))
     return made
 

@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from aurora_m.core.canon import JSON
+from aurora_m.core.machine import processors
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.core.tasks import dismiss
 from aurora_m.core.units import format_count
@@ -222,10 +223,14 @@ def _check(model: PreTrainedModel, plan: Plan, name: str, world: World) -> None:
     """What a whole model must prove, in float32; in the first process only, for it is dear."""
     world.check(plan.rows_a_step, name)
     check_positions(model, plan.row_tokens, name)
+    model.eval()
     if world.rank == 0:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(threads if world.size == 1 else processors())  # the other processes wait
         check_head(model)
         check_reference(model)
         check_learns(model)
+        torch.set_num_threads(threads)
 
 
 def _rewind(work: Work, model: PreTrainedModel, updates: Updates, curve: list[Any], at: str, world: World) -> int:

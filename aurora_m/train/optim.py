@@ -93,9 +93,11 @@ def reuse_state(made: Updates, folder: Path) -> None:
         hint = 'use the same optimizer, and train the same weights, in both stages; or write optimizer_state = "fresh"'
         raise TrainError("the earlier stage's optimizer state is of other weights", at="optimizer_state", hint=hint)
     for optimizer, state in zip(made, states, strict=True):
+        weights = [p for group in optimizer.param_groups for p in group["params"]]
+        for number, found in state.items():  # before they are loaded: a device may not hold them whole
+            p = weights[number]
+            found |= {name: part_of(value, p) for name, value in found.items() if value.shape == p.shape}
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-        for p, found in optimizer.state.items():
-            found |= {part: part_of(value, p) for part, value in found.items() if value.shape == p.shape}
 
 
 def _fits(optimizer: torch.optim.Optimizer, state: dict[int, dict[str, torch.Tensor]]) -> bool:

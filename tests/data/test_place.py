@@ -93,6 +93,10 @@ def test_a_file_that_shrank_is_told_and_one_that_grew_is_read_as_it_was(tmp_path
     path.write_bytes(b"one\ntwo\nthree\nfour\n")
     assert b"".join(chunks(place)) == b"one\ntwo\nthree\n"
     assert sum(piece.num_bytes for piece in cut(place, 3)) == place.num_bytes
+    path.write_bytes(b"one\ntwo\nthree")
+    place = place_of(path)
+    path.write_bytes(b"one\ntwo\nthreeXX\nfour\n")
+    assert b"".join(b"".join(chunks(piece)) for piece in cut(place, 3)) == b"one\ntwo\nthree"
     path.write_bytes(b"one\n")
     with pytest.raises(DataError, match="files changed while the run was on its way"):
         list(chunks(place))

@@ -1,6 +1,6 @@
 """Packed documents: that they do not see each other, in one forward pass and over a whole training run."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ class Unmasked:
     rows: Stream
 
     def __getitem__(self, index: int) -> Row:
-        return replace(self.rows[index], positions=np.arange(ROW_TOKENS))
+        return self.rows[index]._replace(positions=np.arange(ROW_TOKENS))
 
 
 def copied(lab: Lab, unmasked: bool = False) -> Figures:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from tiny import ARCHS, KINDS, VOCAB, new_work, tiny_base, tiny_model, tiny_tokenizer
+from torch.distributed import HashStore
 
 from aurora_m.core.errors import TrainError
 from aurora_m.core.step import Work
@@ -21,6 +22,7 @@ from aurora_m.train import checkpoint, loop
 from aurora_m.train.loop import Plan, fit, start_model, training_facts
 from aurora_m.train.muon import Muon
 from aurora_m.train.schedule import Schedule
+from aurora_m.train.world import Team
 
 T, ROWS, STEPS = 12, 3, 6
 OPTIMIZERS = ("adamw", "muon")
@@ -285,3 +287,13 @@ def test_a_model_that_changes_its_logits_is_not_trained(tmp_path: Path) -> None:
 def test_a_model_goes_to_the_runs_device(tmp_path: Path) -> None:
     model = start_model(new_work(tmp_path / "work"), tiny_model("llama"), "cap")
     assert model.device == torch.device("cpu")
+
+
+@pytest.mark.parametrize(("size", "device"), [(1, "meta"), (2, "cpu")])
+def test_a_model_that_will_be_divided_stays_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, device: str
+) -> None:
+    monkeypatch.setattr(loop, "device_of", lambda _: torch.device("meta"))
+    team = Team(HashStore(), 0, size)
+    work = new_work(tmp_path / "work", team=team)
+    assert start_model(work, tiny_model("llama"), "cap").device == torch.device(device)
