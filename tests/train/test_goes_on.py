@@ -300,7 +300,7 @@ def test_a_raise_reads_more_replay_from_its_mark_on_and_resumes(tmp_path: Path, 
     class Replay:
         def __getitem__(self, index: int) -> Row:
             replayed.append(index)
-            return replace(Made()[index + 500], source="replay")
+            return Made()[index + 500]._replace(source="replay")
 
     wanted, bits = plan(20), [1.0, 1.2, 1.0, 1.2, 1.0]
     replayed: list[int] = []
