@@ -56,13 +56,13 @@ ORACLES = (
     Oracle(
         13, "filling in middles is nearly free left to right", "2207.14255",
         "free at scale; 3.6 % at this size",
-        (Bound("left_to_right", "<", 0.06), Bound("infill_gain", ">", 1.2)), price,
+        (Bound("left_to_right", "<", 0.06), Bound("infill_gain", ">", 1.1)), price,
         "no middle is filled in, whatever was asked", lambda lab: price(lab, 0.0),
     ),
     Oracle(
         14, "infilling survives a new language only with replay of code", "a first measurement",
         "middles 2.57 before; 7.86 without replay, 2.78 with 10 % code, 2.75 with 10 % filled in",
-        (Bound("rise_none", ">", 1.0), Bound("rise_code", "<", 0.4)), kept,
+        (Bound("rise_none", ">", 0.3), Bound("rise_code", "<", 0.12)), kept,
         "the code is English", lambda lab: kept(lab, "en"),
     ),
 )  # fmt: skip
