@@ -12,7 +12,7 @@ test: .venv/test  ## check style and types, and run all tests
 	$(BIN)/ruff format --check aurora_m tests benchmarks
 	$(BIN)/ruff check aurora_m tests benchmarks
 	$(BIN)/mypy
-	AURORA_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/e2e tests --numprocesses auto --dist loadfile
+	AURORA_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/e2e tests --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 install: .venv/install
 
