@@ -20,9 +20,9 @@ import numpy as np
 from aurora_m.core.log import Log
 from aurora_m.core.step import Artifact, Facts, Runtime, Work
 from aurora_m.core.table import read_all, write_docs
-from aurora_m.data.classify import classify, train_classifier
-from aurora_m.data.perplexity import perplexity, train_ngrams
-from aurora_m.data.toxic import languages, toxic
+from aurora_m.data.measure.classify import classify, train_classifier
+from aurora_m.data.measure.perplexity import perplexity, train_ngrams
+from aurora_m.data.measure.toxic import languages, toxic
 
 MIN_CHARS = 200  # shorter documents tell too little
 MIN_DOCS = 100  # of a source that is asked for

@@ -32,7 +32,8 @@ from aurora_m.core.log import Log
 from aurora_m.core.step import Artifact, Runtime, Work
 from aurora_m.core.table import read_shards, shards, write_docs
 from aurora_m.core.tasks import cpu_seconds
-from aurora_m.data import dedup, kernels
+from aurora_m.data.dedup import duplicates
+from aurora_m.data.text import kernels
 
 SEED = 20
 MOST_CHARS = 20_000  # longer texts are cut, so that there are enough documents
@@ -111,7 +112,7 @@ def run(docs: Path, out: Path, workers: int, near: float) -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
         pa.set_cpu_count(1)
     stages: dict[str, float] = {}
-    inner = dedup.each
+    inner = duplicates.map_shards
 
     def timed(work: Work, fn: Any, tasks: Any, what: str, unit: str = "shards") -> Iterator[Any]:
         started = time.perf_counter()
@@ -122,13 +123,13 @@ def run(docs: Path, out: Path, workers: int, near: float) -> None:
         for part in ("out", "scratch"):
             (out / name / part).mkdir(parents=True)
         work = Work(out / name / "out", out / name / "scratch", Runtime(out, workers=count), Log(quiet=True))
-        dedup.duplicates(work, docs={"bench": Artifact(folder, "", {})}, near=near, order=["bench"])
+        duplicates.duplicates(work, docs={"bench": Artifact(folder, "", {})}, near=near, order=["bench"])
 
     warm = "one two three four five six seven eight nine ten "
     write_docs(out / "warm", ({**dict.fromkeys(("source", "lang", "meta"), ""), "id": str(i), "text": warm * 3 + str(i)}
                               for i in range(9)))  # fmt: skip
     dedup_of(out / "warm", "first", 1)
-    dedup.each = timed  # type: ignore[attr-defined]
+    duplicates.map_shards = timed  # type: ignore[attr-defined]
     started, cpu = time.perf_counter(), cpu_seconds()
     dedup_of(docs, "run", workers)
     result = {"seconds": round(time.perf_counter() - started, 2), "cpu_s": round(cpu_seconds() - cpu, 2)}
@@ -146,10 +147,12 @@ def truth(docs: Path, out: Path, near: float) -> dict[str, int]:
     ids, roots = rows["id"].to_pylist(), rows["dup_of"].to_pylist()
     component = {name: root.removeprefix("bench/") if root else name for name, root in zip(ids, roots, strict=True)}
     at = {name: i for i, name in enumerate(ids)}
-    sketches = dedup.Sketches(out / "run/scratch/sketches", np.cumsum([0, *(t.num_rows for t in read_shards(docs))]))
+    sketches = duplicates.Sketches(
+        out / "run/scratch/sketches", np.cumsum([0, *(t.num_rows for t in read_shards(docs))])
+    )
     counts = dict.fromkeys(("docs", "exact", "exact_found", "near", "near_found", "of_near", "of_near_found"), 0)
     counts.update(docs=len(ids), marked=len(roots) - roots.count(None), unsupported=0)
-    with dedup.Shingles(sketches) as shingles:
+    with duplicates.Shingles(sketches) as shingles:
         for copy, (kind, original) in planted.items():
             found = component[copy] == component[original]
             kinds = [kind]

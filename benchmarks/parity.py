@@ -21,8 +21,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from aurora_m.data import rules
-from aurora_m.data.signals import measures
+from aurora_m.data.measure.signals import measures
+from aurora_m.data.select import rules
 
 LEAST = 0.99
 SEED = 20240201

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from aurora_m.core.interval import wilson
-from aurora_m.data import ids, pii
+from aurora_m.data.personal import national_ids, pii
 
 PLANTS: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 LANGS = ("en", "fi", "hi", "ja", "vi")
@@ -129,16 +129,16 @@ def hetu(plan: Plan) -> str:
     """Of any century sign."""
 
     def make() -> str:
-        sign, check = plan.rng.choice("+-YXWVUABCDEF"), plan.rng.choice(ids.CHECK_CHARS)
+        sign, check = plan.rng.choice("+-YXWVUABCDEF"), plan.rng.choice(national_ids.CHECK_CHARS)
         day, month, year = plan.rng.randrange(1, 32), plan.rng.randrange(1, 13), plan.rng.randrange(100)
         return f"{day:02d}{month:02d}{year:02d}{sign}{plan.rng.randrange(2, 900):03d}{check}"
 
-    return plan.first(make, ids.is_hetu)
+    return plan.first(make, national_ids.is_hetu)
 
 
 def aadhaar(plan: Plan) -> str:
     """With Verhoeff's digit."""
-    return plan.grouped(plan.first(lambda: plan.digits(12, "23456789"), ids.is_aadhaar))
+    return plan.grouped(plan.first(lambda: plan.digits(12, "23456789"), national_ids.is_aadhaar))
 
 
 def pan(plan: Plan) -> str:
@@ -150,13 +150,13 @@ def pan(plan: Plan) -> str:
 
 def my_number(plan: Plan) -> str:
     """With its check digit."""
-    return plan.grouped(plan.first(lambda: plan.digits(12), ids.is_my_number))
+    return plan.grouped(plan.first(lambda: plan.digits(12), national_ids.is_my_number))
 
 
 def cccd(plan: Plan) -> str:
     """Of a person alive."""
     century, year = plan.rng.choice((("0", 50), ("1", 60), ("2", 0), ("3", 0)))
-    province = plan.rng.choice(sorted(ids.PROVINCES))
+    province = plan.rng.choice(sorted(national_ids.PROVINCES))
     plain = f"{province:03d}{century}{year + plan.rng.randrange(24):02d}{plan.digits(6)}"
     return plan.rng.choice((plain, plain, " ".join(re.findall("...", plain)), " ".join(re.findall("....", plain))))
 
@@ -184,10 +184,10 @@ def broken(plan: Plan, kind: str) -> str:
     """A true value with one other digit, so that its check fails."""
     tests: dict[str, Callable[[str], bool]] = {
         "iban": lambda value: bool(pii.find(value, "en", ["iban"])),
-        "card": lambda value: pii.is_card(ids.digits(value)),
-        "fi_hetu": lambda value: not value[9].isdigit() or ids.is_hetu(value),
-        "in_aadhaar": ids.is_aadhaar,
-        "jp_my_number": ids.is_my_number,
+        "card": lambda value: pii.is_card(national_ids.digits(value)),
+        "fi_hetu": lambda value: not value[9].isdigit() or national_ids.is_hetu(value),
+        "in_aadhaar": national_ids.is_aadhaar,
+        "jp_my_number": national_ids.is_my_number,
     }
 
     def make() -> str:

@@ -55,9 +55,7 @@ def main() -> None:
         started_s = time.monotonic()
         words = ["run", str(RECIPE), "--store", str(store), "--threads", str(args.threads)]
         path = os.pathsep.join(filter(None, (str(HOUSE), os.environ.get("PYTHONPATH"))))
-        subprocess.run(
-            [sys.executable, "-m", "aurora_m.cli", *words], check=True, env={**os.environ, "PYTHONPATH": path}
-        )
+        subprocess.run([sys.executable, "-m", "aurora_m", *words], check=True, env={**os.environ, "PYTHONPATH": path})
         result |= {"seconds": round(time.monotonic() - started_s, 1), "threads": args.threads or os.cpu_count()}
         result["peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
         result |= figures(store)

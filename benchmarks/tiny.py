@@ -26,7 +26,7 @@ def main() -> None:
         store = Path(folder, "store")
         started_s = time.monotonic()
         words = ["run", "recipes/tiny.toml", "--store", str(store), *more]
-        subprocess.run([sys.executable, "-m", "aurora_m.cli", *words], cwd=HOUSE, check=True)
+        subprocess.run([sys.executable, "-m", "aurora_m", *words], cwd=HOUSE, check=True)
         seconds = time.monotonic() - started_s
         manifests = [json.loads(path.read_text()) for path in store.glob("artifacts/*/manifest.json")]
     result = {

@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import Literal
 
 from aurora_m.core.canon import JSON, differences
+from aurora_m.core.facts import to_json
 from aurora_m.core.log import Log, peak_memory_bytes
 from aurora_m.core.step import Artifact, Runtime, Step, Work, ordered
 from aurora_m.core.store import Store, disk_errors
-from aurora_m.core.tasks import cpu_seconds, dismiss
+from aurora_m.core.tasks import cpu_seconds, shutdown_workers
 from aurora_m.core.units import format_duration
 
 CPU_WATTS = 12.0  # a core under load, our assumption for the energy estimate: a server CPU's 180 W over 15 cores
 
 
 @dataclass(frozen=True)
-class Row:
+class PlanEntry:
     """One line of a plan."""
 
     step: Step
@@ -33,33 +34,33 @@ class Row:
     last_s: float | None = None  # what the step took when it last ran
 
 
-def plan(goals: list[Step], store: Store) -> list[Row]:
+def plan(goals: list[Step], store: Store) -> list[PlanEntry]:
     """Say of every step, parents first, whether it is there, runs next, or waits for another, and why."""
-    rows: dict[str, Row] = {}
+    rows: dict[str, PlanEntry] = {}
     for step in ordered(goals):
         rows[step.name] = _row(step, rows, store)
     return list(rows.values())
 
 
-def _row(step: Step, rows: Mapping[str, Row], store: Store) -> Row:
+def _row(step: Step, rows: Mapping[str, PlanEntry], store: Store) -> PlanEntry:
     missing = [parent.name for _, parent in step.parents() if rows[parent.name].state != "have"]
     manifests = store.manifests(step.name)
     last_s = manifests[0]["seconds"] if manifests else None
     if step.lacks:
-        return Row(step, "wait", step.lacks.what, last_s=last_s)
+        return PlanEntry(step, "wait", step.lacks.what, last_s=last_s)
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        return Row(step, "wait", f"needs {missing[0]}{more}", last_s=last_s)
+        return PlanEntry(step, "wait", f"needs {missing[0]}{more}", last_s=last_s)
     key = step.key({name: _digest(rows[parent.name]) for name, parent in step.parents()})
     artifact = store.find(key)
     if artifact:
-        return Row(step, "have", "", artifact, last_s)
+        return PlanEntry(step, "have", "", artifact, last_s)
     if store.partial(key).exists():
-        return Row(step, "run", "was stopped half way", last_s=last_s)
-    return Row(step, "run", _why(key, [m["key"] for m in manifests], step), last_s=last_s)
+        return PlanEntry(step, "run", "was stopped half way", last_s=last_s)
+    return PlanEntry(step, "run", _why(key, [m["key"] for m in manifests], step), last_s=last_s)
 
 
-def _digest(row: Row) -> str:
+def _digest(row: PlanEntry) -> str:
     assert row.artifact is not None
     return row.artifact.digest
 
@@ -99,7 +100,7 @@ def run(goals: list[Step], runtime: Runtime, log: Log, names: str) -> list[Artif
                 made += 1
             store.point(f"{names}/{step.name}", artifact)
             done[step.name] = artifact
-    dismiss()
+    shutdown_workers()
     if not made:
         log.say(f"nothing to do: all {len(steps)} steps are there")
     return [done[goal.name] for goal in goals]
@@ -141,7 +142,7 @@ def _make(
         facts = step.load()(work, **inputs, **step.params)
     except BaseException as error:
         error.add_note(f"step {step.name}")
-        dismiss()
+        shutdown_workers()
         raise
     seconds = time.monotonic() - started_s
     cpu_s = cpu_seconds() - cpu_s
@@ -153,7 +154,7 @@ def _make(
         "peak_memory_bytes": peak_memory_bytes(),
         **_where_made(),
     }
-    artifact = store.commit(key, facts, about)
+    artifact = store.commit(key, to_json(facts), about)
     log.event("done", step=step.name, seconds=round(seconds, 3), digest=artifact.digest)
     log.say(f"{' ' * len(where)} {step.name} done in {format_duration(seconds)}")
     return artifact

@@ -10,16 +10,18 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from aurora_m.core.canon import JSON, digest
 from aurora_m.core.errors import Missing
+from aurora_m.core.facts import from_json, to_json
 
 if TYPE_CHECKING:
     from aurora_m.core.log import Log
 
 Facts: TypeAlias = dict[str, JSON]
 Inputs: TypeAlias = "Mapping[str, Step | Mapping[str, Step]]"
+F = TypeVar("F")
 
 PACKAGE = "aurora_m"
 
@@ -30,7 +32,11 @@ class Artifact:
 
     path: Path
     digest: str  # of the files' bytes and the facts
-    facts: Facts
+    facts: Facts  # as the store has them
+
+    def read(self, kind: type[F]) -> F:
+        """The facts as the class that the step's function returned. StoreError if they have another shape."""
+        return from_json(kind, self.facts, str(self.path))
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class Runtime:
     precision: str = "auto"  # fp32, bf16, fp8, or auto: bf16 on a GPU
     recompute: str = "none"  # blocks: their activations are made again on the way back
     compile: bool = False  # blocks, for a GPU
-    team: object = None  # the processes that torchrun started: train.world.Team
+    team: object = None  # the processes that torchrun started: train.world.RankCoordinator
     save_every_s: float = 5.0  # between training checkpoints, at least
     tensorboard: Path | None = None  # the folder for TensorBoard's files
     go_on: bool = False  # past a mark over its forgetting budget where a stage would wait for people
@@ -77,7 +83,7 @@ class Step:
     name: str
     fn: str
     inputs: Inputs = field(default_factory=lambda: MappingProxyType({}))
-    params: Mapping[str, JSON] = field(default_factory=lambda: MappingProxyType({}))
+    params: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))  # JSON, and frozen dataclasses
     version: int = 1  # the author raises it when the bytes change on purpose
     lacks: Missing | None = None  # what it would read that is not there: it can be planned, not run
 
@@ -95,14 +101,14 @@ class Step:
             "name": self.name,
             "fn": self.fn,
             "version": self.version,
-            "params": dict(self.params),
+            "params": to_json(self.params),
             "inputs": dict(digests),
         }
 
-    def load(self) -> Callable[..., Facts]:
-        """Import the step's function."""
+    def load(self) -> Callable[..., Any]:
+        """Import the step's function; it returns facts: a frozen dataclass."""
         module, _, name = self.fn.partition(":")
-        function: Callable[..., Facts] = getattr(import_module(f"{PACKAGE}.{module}"), name)
+        function: Callable[..., Any] = getattr(import_module(f"{PACKAGE}.{module}"), name)
         return function
 
     def check(self) -> None:

@@ -26,7 +26,7 @@ _pools: dict[int, ProcessPoolExecutor] = {}  # by number of workers
 _spent_s: list[float] = []  # processor time of the tasks that these did
 
 
-def each(
+def map_shards(
     work: Work, fn: Callable[[Task], Result], tasks: Sequence[Task], what: str, unit: str = "shards"
 ) -> Iterator[Result]:
     """Call `fn` on every task and yield the results in the order of the tasks, with progress.
@@ -58,7 +58,7 @@ def _pool(work: Work, fn: Callable[[Task], Result], tasks: Sequence[Task]) -> It
                 killed = 0
                 yield result
         except BrokenProcessPool as error:
-            dismiss()
+            shutdown_workers()
             killed += 1
             if killed > RETRIES:
                 what, hint = f"a worker process was killed {killed} times on the same task", "run with fewer --workers"
@@ -73,7 +73,7 @@ def _workers(count: int) -> ProcessPoolExecutor:
     return _pools[count]
 
 
-def dismiss() -> None:
+def shutdown_workers() -> None:
     """End the processes that shard tasks ran in, if there are any: they hold memory, and training needs it."""
     while _pools:
         _pools.popitem()[1].shutdown(cancel_futures=True)

@@ -16,7 +16,7 @@ from aurora_m.core.machine import processors
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.evals.interval import middle_95, resample
 from aurora_m.evals.safety import refuses
-from aurora_m.evals.sandbox import Result, Sandbox, probe
+from aurora_m.evals.sandbox.run import Result, Sandbox, probe
 from aurora_m.evals.suites import read_items
 from aurora_m.evals.task import Item
 

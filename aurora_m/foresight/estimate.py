@@ -7,7 +7,7 @@ from typing import Any
 
 from aurora_m.core.canon import JSON
 from aurora_m.core.files import read_json
-from aurora_m.core.run import Row
+from aurora_m.core.run import PlanEntry
 from aurora_m.core.step import Step
 from aurora_m.foresight.devices import KINDS, Machines
 from aurora_m.model.shape import Shape, declared, shape_of
@@ -39,7 +39,7 @@ class Estimate:
         return {**vars(self), "memory": dict(self.memory)}
 
 
-def estimates(rows: list[Row], machines: Machines, root: Path) -> dict[str, Estimate | str]:
+def estimates(rows: list[PlanEntry], machines: Machines, root: Path) -> dict[str, Estimate | str]:
     """The cost of every training step of a plan that is not done, by name; a text says why one is not known.
 
     root    the recipe's folder, where a `file:` base lies
@@ -57,7 +57,7 @@ def estimates(rows: list[Row], machines: Machines, root: Path) -> dict[str, Esti
     return found
 
 
-def shape_at(step: Step, rows: Mapping[str, Row], root: Path) -> Shape | str:
+def shape_at(step: Step, rows: Mapping[str, PlanEntry], root: Path) -> Shape | str:
     """The shape of the model that a step makes, or why it is not known yet."""
     artifact, params = rows[step.name].artifact, dict(step.params)
     if artifact:

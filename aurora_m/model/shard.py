@@ -72,7 +72,7 @@ def _let_go(model: Any, args: object, found: object) -> None:
         model.reshard()
 
 
-def through(model: PreTrainedModel, call: Callable[[], Found]) -> Found:
+def call_unsharded(model: PreTrainedModel, call: Callable[[], Found]) -> Found:
     """Call a function that reads the weights of a model's head or runs its inner model, laid out or not.
 
     Only within such a call are the root's weights whole; what it returns carries the hooks of the way back.
@@ -100,8 +100,8 @@ def _no_plan(model: PreTrainedModel, what: str, hint: str) -> TrainError:
     return TrainError(f"the model {what}", at=str(model.config.model_type), hint=hint)
 
 
-def emptied(model: PreTrainedModel) -> PreTrainedModel:
-    """A copy that takes over the weights; the model itself keeps only their shapes, until `fill` brings them back."""
+def take_weights(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy that takes the weights; the model itself keeps their shapes, until `gather_into` brings them back."""
     kept: dict[int, Any] = {id(p): p for p in model.parameters()}
     taken: PreTrainedModel = copy.deepcopy(model, kept)
     for names in _names(model):
@@ -110,7 +110,7 @@ def emptied(model: PreTrainedModel) -> PreTrainedModel:
     return taken
 
 
-def fill(model: PreTrainedModel, trained: PreTrainedModel, first: bool) -> None:
+def gather_into(model: PreTrainedModel, trained: PreTrainedModel, first: bool) -> None:
     """Bring the weights of a laid-out model back into the one that it took them from, in the first process."""
     tied = {names[0]: names for names in _names(model)}
     for name, whole in gathered(trained.named_parameters()):

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Mapping
 
-from aurora_m.data import pii
-from aurora_m.data.edits import shared_ends
+from aurora_m.data.personal import pii
+from aurora_m.data.select.edits import shared_ends
 
 Pieces = tuple[str, str, str, str]  # what stood ahead of an edit, what went, what came, what stood behind it
 

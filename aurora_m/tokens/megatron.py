@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.files import replacing, shard_name, write_jsonl
 from aurora_m.core.step import Artifact, Facts, Work
-from aurora_m.core.tasks import each
+from aurora_m.core.tasks import map_shards
 from aurora_m.core.uri import check_pin, local_files
 from aurora_m.tokens.shards import Shards
 from aurora_m.tokens.tokenizer import end_id, open_tokenizer
@@ -81,7 +81,7 @@ def import_shards(work: Work, *, tokenizer: Artifact, uri: str, pin: str) -> Fac
     parts = [Part(*cut, shard_name(index, len(cuts), "bin")) for index, cut in enumerate(cuts)]
     dtype = "uint16" if len(token_bytes(open_tokenizer(tokenizer.path))) <= 2**16 else "uint32"
     imported = partial(_import, out=work.out, tokenizer=tokenizer.path, dtype=dtype)
-    counts = [*each(work, imported, parts, "tokens", "parts")]
+    counts = [*map_shards(work, imported, parts, "tokens", "parts")]
     num_tokens, num_docs, num_bytes, added = (sum(column) for column in zip(*counts, strict=True))
     return {
         "tokens": num_tokens,

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from aurora_m.core.files import replacing, write_jsonl
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.core.table import HEAD, shards
-from aurora_m.core.tasks import each
+from aurora_m.core.tasks import map_shards
 from aurora_m.tokens.encoder import Encoder
 from aurora_m.tokens.tokenizer import end_id
 
@@ -35,7 +35,7 @@ def shard(work: Work, *, docs: Artifact, tokenizer: Artifact) -> Facts:
              which the fast encoder differed from Hugging Face's, so that the latter encoded them
     """
     encoded = partial(_shard, out=work.out, tokenizer=tokenizer.path)
-    dtypes, *counts = zip(*each(work, encoded, shards(docs.path), "tokens"), strict=True)
+    dtypes, *counts = zip(*map_shards(work, encoded, shards(docs.path), "tokens"), strict=True)
     num_tokens, num_docs, num_bytes, slow = map(sum, counts)
     return {
         "tokens": num_tokens,

@@ -127,7 +127,7 @@ class Stream:
                 places += rows[before - ends[0] : after - ends[0]]
         found = []
         for block, places in enumerate(blocks, first):
-            keys = scatter(np.arange(BLOCK, dtype=np.uint64), mixed(self.seed, -1, block))
+            keys = hash_keyed(np.arange(BLOCK, dtype=np.uint64), combine_keys(self.seed, -1, block))
             found += [places[at] for at in np.argsort(keys, kind="stable").tolist()]
         return found
 
@@ -136,7 +136,7 @@ class Stream:
         found: list[Place] = []
         for epoch in range(first // size, -(-last // size)):
             turns = np.arange(max(first, epoch * size), min(last, (epoch + 1) * size)) - epoch * size
-            rows = permute(turns, size, mixed(self.seed, key_of(name), epoch))
+            rows = permute(turns, size, combine_keys(self.seed, key_of(name), epoch))
             found += [Place(name, epoch, row) for row in rows.tolist()]
         return found
 
@@ -145,7 +145,7 @@ def stage_stream(
     mixture: Artifact, shards: Mapping[str, Artifact], tokenizer: Artifact, seed: int, name: str
 ) -> Stream:
     """The rows of a mixture in an order of the stage's own, so that replay does not read first what the base did."""
-    return Stream(mixture, shards, mixed(seed, key_of(name)), fim_ids(open_tokenizer(tokenizer.path)))
+    return Stream(mixture, shards, combine_keys(seed, key_of(name)), fim_ids(open_tokenizer(tokenizer.path)))
 
 
 def positions_of(starts: np.ndarray, length: int) -> np.ndarray:
@@ -158,7 +158,7 @@ def positions_of(starts: np.ndarray, length: int) -> np.ndarray:
     return positions
 
 
-def scatter(values: np.ndarray, key: int) -> np.ndarray:
+def hash_keyed(values: np.ndarray, key: int) -> np.ndarray:
     """Hash uint64 values with a key: splitmix64's finalizer (Steele et al. 2014), the same on every machine."""
     x = values.astype(np.uint64) + np.uint64(key * STRIDE & WORD)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -173,11 +173,11 @@ def key_of(name: str) -> int:
     return int(digest(name)[:16], 16)
 
 
-def mixed(*keys: int) -> int:
+def combine_keys(*keys: int) -> int:
     """One 64-bit key from several integers."""
     state = 0
     for key in keys:
-        state = int(scatter(np.array([(state + key) & WORD], np.uint64), 0x5851F42D4C957F2D)[0])
+        state = int(hash_keyed(np.array([(state + key) & WORD], np.uint64), 0x5851F42D4C957F2D)[0])
     return state
 
 
@@ -194,7 +194,7 @@ def permute(values: np.ndarray, size: int, key: int) -> np.ndarray:
         x = result[outside]
         left, right = x >> np.uint64(half), x & mask
         for turn in range(4):
-            left, right = right, left ^ (scatter(right, key + turn) & mask)
+            left, right = right, left ^ (hash_keyed(right, key + turn) & mask)
         result[outside] = (left << np.uint64(half)) | right
         outside = result >= np.uint64(size)
     return result.astype(np.int64)

@@ -30,7 +30,7 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_parts
 
 from aurora_m.core.files import read_json, replacing, sync_folder
 from aurora_m.model.shard import part_of
-from aurora_m.train.world import ALONE, World
+from aurora_m.train.world import ALONE, ParallelLayout
 
 FOLDER, STATE, WHOLE = "checkpoint", "state.json", "whole.pt"
 
@@ -40,7 +40,7 @@ _writing: dict[Path, Future[None]] = {}  # in the background, by where it will b
 
 
 def save(
-    folder: Path, opt_step: int, model: nn.Module, updates: Updates, curve: list[Any], world: World = ALONE
+    folder: Path, opt_step: int, model: nn.Module, updates: Updates, curve: list[Any], world: ParallelLayout = ALONE
 ) -> float:
     """Write a checkpoint, which takes the place of the last one when it is whole; returns the seconds it took.
 
@@ -48,7 +48,7 @@ def save(
     """
     started_s = time.monotonic()
     settle(folder)
-    there = folder / FOLDER / world.first_says(f"{int(getattr(_last(folder), 'name', 0)) + 1:08}")
+    there = folder / FOLDER / world.broadcast(f"{int(getattr(_last(folder), 'name', 0)) + 1:08}")
     temporary = there.with_suffix(".tmp")
     tensors, parts = _weights(model), []
     for number, optimizer in enumerate(updates):
@@ -68,7 +68,7 @@ def save(
     return time.monotonic() - started_s
 
 
-def _write_parts(tensors: dict[str, Tensor], there: Path, world: World) -> None:
+def _write_parts(tensors: dict[str, Tensor], there: Path, world: ParallelLayout) -> None:
     temporary = there.with_suffix(".tmp")
     with _plain_errors():
         if world.size == 1:
@@ -89,10 +89,10 @@ def settle(folder: Path) -> None:
             _writing.pop(there).result()
 
 
-def resume(folder: Path, model: nn.Module, updates: Updates, curve: list[Any], world: World = ALONE) -> int:
+def resume(folder: Path, model: nn.Module, updates: Updates, curve: list[Any], world: ParallelLayout = ALONE) -> int:
     """Load the last checkpoint, if there is one; returns how many optimizer steps are done."""
     settle(folder)
-    last = world.first_says(_last(folder))
+    last = world.broadcast(_last(folder))
     if last is None:
         return 0
     state, sizes = read_json(last / STATE), _sizes(last)
@@ -116,7 +116,7 @@ def _sizes(last: Path) -> dict[str, torch.Size]:
     return {name: about.size for name, about in known.items() if isinstance(about, TensorStorageMetadata)}
 
 
-def _read(tensors: dict[str, Tensor], last: Path, world: World) -> None:
+def _read(tensors: dict[str, Tensor], last: Path, world: ParallelLayout) -> None:
     """Fill tensors, by way of the CPU: a second copy may not fit beside the first on a GPU."""
     if (last / WHOLE).exists():
         found = _whole(last)
@@ -160,7 +160,7 @@ def _land(there: Path) -> None:
             shutil.rmtree(other, ignore_errors=True)
 
 
-def _end(there: Path, landed: "Future[None]", world: World, saving: "Future[Any]") -> None:
+def _end(there: Path, landed: "Future[None]", world: ParallelLayout, saving: "Future[Any]") -> None:
     try:
         saving.result()
         if world.rank == 0:

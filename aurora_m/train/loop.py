@@ -14,24 +14,24 @@ from transformers import PreTrainedModel
 from aurora_m.core.canon import JSON
 from aurora_m.core.machine import processors
 from aurora_m.core.step import Artifact, Facts, Work
-from aurora_m.core.tasks import dismiss
+from aurora_m.core.tasks import shutdown_workers
 from aurora_m.core.units import format_count
 from aurora_m.model.load import device_of, parameters
 from aurora_m.model.selftest import check_head, check_isolation, check_learns, check_positions, check_reference
-from aurora_m.model.shard import fill, through
+from aurora_m.model.shard import call_unsharded, gather_into
 from aurora_m.recipe import Training
-from aurora_m.tokens.stream import Row, mixed
+from aurora_m.tokens.stream import Row, combine_keys
 from aurora_m.train import checkpoint
-from aurora_m.train.ahead import reading_ahead
 from aurora_m.train.average import Share, averaged, averages, merged, moving, settle
 from aurora_m.train.budget import Budget
 from aurora_m.train.guard import PASSED, Guard, skipped, undone
 from aurora_m.train.loss import head_loss
 from aurora_m.train.optim import Updates, keep_state, optimizers, reuse_state, update
 from aurora_m.train.precision import place, prepared
+from aurora_m.train.prefetch import reading_ahead
 from aurora_m.train.schedule import Schedule
 from aurora_m.train.track import tracking
-from aurora_m.train.world import Followed, World, layout
+from aurora_m.train.world import FollowerDone, ParallelLayout, layout
 
 SAVING_SHARE = 0.02  # of the time, at most, goes into checkpoints
 DEFAULTS = {f.name: f.default for f in fields(Training) if f.default is not MISSING}
@@ -60,7 +60,7 @@ class Anchor(Protocol):
     def reads(self) -> int:
         """Weights of a frozen model that reads them, too."""
 
-    def backward(self, model: PreTrainedModel, opt_step: int, world: World) -> float:
+    def backward(self, model: PreTrainedModel, opt_step: int, world: ParallelLayout) -> float:
         """Add the term's gradients to the model's; returns its value before its weight, the same in each process."""
 
 
@@ -175,7 +175,7 @@ def fit(
             else:
                 batch = ahead.take(reading, indices)
                 # Dropout, too, depends on nothing but the step, and on who reads the row.
-                torch.manual_seed(mixed(plan.seed, opt_step, *world.salt))
+                torch.manual_seed(combine_keys(plan.seed, opt_step, *world.salt))
                 loss, by_source = _backward(net, batch, work.runtime.micro_batch or len(batch), world)
                 held = {anchor.name: anchor.backward(net, opt_step, world) for anchor in anchors}
                 norm = world.clip([*net.parameters()], plan.clip)
@@ -199,7 +199,7 @@ def fit(
                 done = opt_step
                 track.step(opt_step, entry, ahead.waited_s)
                 due = time.monotonic() - saved_s > pause_s
-                if (world.first_says(due) or budget.waits(entry)) and plan.guard.saves(curve):
+                if (world.broadcast(due) or budget.waits(entry)) and plan.guard.saves(curve):
                     took_s = checkpoint.save(work.scratch, opt_step, net, updates, curve, world)
                     saved_s, pause_s = time.monotonic(), max(work.runtime.save_every_s, took_s / SAVING_SHARE)
                 if budget.waits(entry):
@@ -212,14 +212,14 @@ def fit(
     if plan.keep:
         keep_state(trained, work.out, world.rank == 0)
     if net is not model:
-        fill(model, net, world.rank == 0)
+        gather_into(model, net, world.rank == 0)
     if world.rank:
-        raise Followed
+        raise FollowerDone
     model.eval()
     return curve
 
 
-def _check(model: PreTrainedModel, plan: Plan, name: str, world: World) -> None:
+def _check(model: PreTrainedModel, plan: Plan, name: str, world: ParallelLayout) -> None:
     """What a whole model must prove, in float32; in the first process only, for it is dear."""
     world.check(plan.rows_a_step, name)
     check_positions(model, plan.row_tokens, name)
@@ -233,7 +233,9 @@ def _check(model: PreTrainedModel, plan: Plan, name: str, world: World) -> None:
         torch.set_num_threads(threads)
 
 
-def _rewind(work: Work, model: PreTrainedModel, updates: Updates, curve: list[Any], at: str, world: World) -> int:
+def _rewind(
+    work: Work, model: PreTrainedModel, updates: Updates, curve: list[Any], at: str, world: ParallelLayout
+) -> int:
     """Go back to the last checkpoint, which from now on says what to pass over; returns how many steps are done."""
     first_entry = undone(curve, at)
     done = checkpoint.resume(work.scratch, model, updates, curve, world)
@@ -245,21 +247,21 @@ def _rewind(work: Work, model: PreTrainedModel, updates: Updates, curve: list[An
 
 
 def _backward(
-    model: PreTrainedModel, batch: Sequence[Row], micro: int, world: World
+    model: PreTrainedModel, batch: Sequence[Row], micro: int, world: ParallelLayout
 ) -> tuple[float, dict[str, list[float]]]:
     """Add the gradients of the mean loss of the batch, of which each process has rows, `micro` at a time.
 
     returns  the mean loss, and for each source [sum of losses in nats, targets counted]; of the rows of all processes
     """
-    shares = world.merged([(row.source, float(row.weights.sum())) for row in batch])
+    shares = world.all_gather([(row.source, float(row.weights.sum())) for row in batch])
     count = sum(share for _, share in shares)
     sums: list[float] = []
     for start in range(0, len(batch), micro):
         part = batch[start : start + micro]
-        total, losses_N = through(model, partial(_losses, model, part))
+        total, losses_N = call_unsharded(model, partial(_losses, model, part))
         (total / count).backward()
         sums += losses_N.view(len(part), -1).sum(1).tolist()
-    losses = torch.tensor(world.merged(sums))
+    losses = torch.tensor(world.all_gather(sums))
     by_source: dict[str, list[float]] = {}
     for (source, share), of_row in zip(shares, losses.tolist(), strict=True):
         found = by_source.setdefault(source, [0.0, 0.0])
@@ -313,7 +315,7 @@ def training_facts(
 
 def start_model(work: Work, model: PreTrainedModel, name: str) -> PreTrainedModel:
     """Say what is trained, and put it on the run's device; but a model that will be divided may not fit there whole."""
-    dismiss()
+    shutdown_workers()
     device = device_of(work.runtime)
     work.log.say(f"  {name}: {format_count(parameters(model))} parameters on {device}")
     if layout(work.runtime).size == 1:

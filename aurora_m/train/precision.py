@@ -10,8 +10,8 @@ from transformers import PreTrainedModel
 from aurora_m.core.errors import RecipeError
 from aurora_m.core.step import Runtime
 from aurora_m.model.load import device_of
-from aurora_m.model.shard import blocks, emptied, lay_out
-from aurora_m.train.world import World, world_of
+from aurora_m.model.shard import blocks, lay_out, take_weights
+from aurora_m.train.world import ParallelLayout, world_of
 
 FP8_EDGE = 16  # sides of a matrix that fp8 kernels take are multiples of it
 
@@ -26,12 +26,12 @@ def precision(runtime: Runtime) -> str:
     return runtime.precision
 
 
-def place(runtime: Runtime) -> World:
+def place(runtime: Runtime) -> ParallelLayout:
     """The world that a training step runs in."""
     return world_of(runtime, precision(runtime) != "fp32")
 
 
-def prepared(model: PreTrainedModel, runtime: Runtime, world: World) -> PreTrainedModel:
+def prepared(model: PreTrainedModel, runtime: Runtime, world: ParallelLayout) -> PreTrainedModel:
     """The model that is trained: itself, or, laid out over the world, one that took its weights.
 
     Order matters: fp8 replaces linear layers, recomputing and compiling wrap blocks, laying out divides what there is.
@@ -43,7 +43,7 @@ def prepared(model: PreTrainedModel, runtime: Runtime, world: World) -> PreTrain
         model.to(device)  # type: ignore[arg-type]  # its own annotation names the wrong argument
         net = model
     else:
-        net = emptied(model)
+        net = take_weights(model)
     kind = precision(runtime)
     if kind == "fp8":
         _to_fp8(net)

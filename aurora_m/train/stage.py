@@ -9,17 +9,17 @@ from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.model.load import device_of, load_model
 from aurora_m.tokens.mixture import achieved
 from aurora_m.tokens.stream import Stream, stage_stream
-from aurora_m.train.anchor import anchors
 from aurora_m.train.budget import Budget
 from aurora_m.train.loop import Measure, Plan, Rows, fit, planned, training_facts
 from aurora_m.train.monitor import bits_per_byte, divergence
-from aurora_m.train.parts import finish, learning, ready
-from aurora_m.train.world import together
+from aurora_m.train.objectives.anchors import anchors
+from aurora_m.train.trainable import finish, learning, ready
+from aurora_m.train.world import run_on_all_ranks
 
 CURVE = "curve.jsonl"
 
 
-@together
+@run_on_all_ranks
 def train(
     work: Work,
     *,

@@ -35,11 +35,11 @@ FAREWELL_S = 30.0, 3.0  # in which all processes leave, after a good end and a b
 HINT = "the same command goes on from the last checkpoint; --debug shows more"
 
 
-class Followed(Exception):
+class FollowerDone(Exception):
     """Ends a training step in a process that is not the first: the model is trained, the rest is the first's alone."""
 
 
-class Team:
+class RankCoordinator:
     """The processes that torchrun started. The first runs the recipe; the others wait, and join its training steps.
 
     They talk through torchrun's key-value store, in which a process can wait for days at no cost; collectives, which
@@ -51,7 +51,7 @@ class Team:
         self.told = 0  # messages of the first process so far
 
     @classmethod
-    def join(cls, device: str) -> "Team":
+    def join(cls, device: str) -> "RankCoordinator":
         """Meet the others, as the environment says: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT."""
         cuda = device != "cpu" and torch.cuda.is_available()
         if cuda:
@@ -93,7 +93,7 @@ class Team:
         try:
             quiet = replace(runtime, team=self, tensorboard=None)
             Step(fn, fn).load()(Work(out, scratch, quiet, Log(quiet=True)), **given)
-        except Followed:
+        except FollowerDone:
             gc.collect()  # the model, before the next one comes
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -156,7 +156,7 @@ class Team:
                 continue
 
 
-def together(step: Callable[P, Facts]) -> Callable[P, Facts]:
+def run_on_all_ranks(step: Callable[P, Facts]) -> Callable[P, Facts]:
     """Let a training step run in every process of a team, with the same inputs; all but the first leave it in `fit`."""
     name = f"{step.__module__.removeprefix(f'{PACKAGE}.')}:{step.__name__}"
 
@@ -165,7 +165,7 @@ def together(step: Callable[P, Facts]) -> Callable[P, Facts]:
         (work,) = args
         assert isinstance(work, Work)
         team = work.runtime.team
-        if not isinstance(team, Team) or team.rank > 0:
+        if not isinstance(team, RankCoordinator) or team.rank > 0:
             return step(*args, **given)
         with team.leading_step(name, work, given):
             return step(*args, **given)
@@ -174,7 +174,7 @@ def together(step: Callable[P, Facts]) -> Callable[P, Facts]:
 
 
 @dataclass(frozen=True)
-class World:
+class ParallelLayout:
     """The processes that train one model: `data` groups with rows of their own, each of `tensor` processes."""
 
     rank: int = 0
@@ -202,7 +202,7 @@ class World:
         """The rows of a batch that this process reads."""
         return indices[self.rank // self.tensor :: self.data]
 
-    def merged(self, own: Sequence[T]) -> list[T]:
+    def all_gather(self, own: Sequence[T]) -> list[T]:
         """What all processes found of their rows, in the order of the batch, the same in each."""
         if self.size == 1:
             return list(own)
@@ -211,7 +211,7 @@ class World:
         groups = parts[:: self.tensor]
         return [groups[number % self.data][number // self.data] for number in range(self.data * len(own))]
 
-    def first_says(self, what: T) -> T:
+    def broadcast(self, what: T) -> T:
         """What the first process found, in each: for what may differ, such as clocks and folders."""
         if self.size == 1:
             return what
@@ -242,22 +242,22 @@ class World:
         return int(torch.tensor(grad.device_mesh.shape)[torch.tensor(cut)].prod())
 
 
-ALONE = World()
+ALONE = ParallelLayout()
 
 
-def layout(runtime: Runtime) -> World:
+def layout(runtime: Runtime) -> ParallelLayout:
     """The processes of a run, without a mesh yet. RecipeError if they cannot be laid out as it asks."""
     team = runtime.team
-    size, rank = (team.size, team.rank) if isinstance(team, Team) else (1, 0)
+    size, rank = (team.size, team.rank) if isinstance(team, RankCoordinator) else (1, 0)
     each = runtime.replicas * runtime.tensor
     if size % each:
         what = f"{size} processes cannot be {runtime.replicas} replicas of {runtime.tensor} or a multiple of it"
         hint = "start aurora with torchrun, and a number of processes that both divide"
         raise RecipeError(what, at="--replicas, --tensor-parallel", hint=hint)
-    return World(rank, size, runtime.tensor)
+    return ParallelLayout(rank, size, runtime.tensor)
 
 
-def world_of(runtime: Runtime, sharded: bool) -> World:
+def world_of(runtime: Runtime, sharded: bool) -> ParallelLayout:
     """The world of a training step, which all its processes must ask for; `sharded`: with a mesh for one, too."""
     world = layout(runtime)
     if world.size == 1 and not sharded:

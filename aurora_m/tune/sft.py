@@ -12,11 +12,11 @@ from aurora_m.core.chat import render
 from aurora_m.core.errors import RecipeError, TrainError
 from aurora_m.core.files import read_jsonl
 from aurora_m.core.step import Artifact, Facts, Work
-from aurora_m.tokens.stream import Row, Stream, mixed, positions_of, scatter
+from aurora_m.tokens.stream import Row, Stream, combine_keys, hash_keyed, positions_of
 from aurora_m.tokens.tokenizer import end_id, open_tokenizer
 from aurora_m.train.loop import Rows, planned
 from aurora_m.train.stage import learn, stream, watched
-from aurora_m.train.world import together
+from aurora_m.train.world import run_on_all_ranks
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Example:
     prompt: int  # how many of them are the prompt's
 
 
-@together
+@run_on_all_ranks
 def sft(
     work: Work,
     *,
@@ -72,7 +72,7 @@ def sft(
     encoder, seed = open_tokenizer(tokenizer.path), int(str(how["seed"]))
     examples = [encode(row, encoder) for row in read_jsonl(reviewed.path / "rows.jsonl")]
     short = [example for example in examples if len(example.tokens) <= row_tokens + 1]
-    tuned = [row for epoch in range(epochs) for row in pack(short, row_tokens, mixed(seed, epoch), epoch)]
+    tuned = [row for epoch in range(epochs) for row in pack(short, row_tokens, combine_keys(seed, epoch), epoch)]
     replayed: Sequence[Row] | Stream = stream(mixture, shards, tokenizer, how, name) if mixture and shards else ()
     rows = Between(tuned, replayed, Fraction(replay).limit_denominator(1000))
     if int(len(rows) * rows.share) > len(replayed):
@@ -99,7 +99,7 @@ def encode(row: dict[str, str], encoder: Tokenizer) -> Example:
 
 def pack(examples: Sequence[Example], row_tokens: int, key: int, epoch: int) -> Iterator[Row]:
     """Shuffle examples by a key and pack them whole into rows, first come first served; ends are padded, weight 0."""
-    order = np.argsort(scatter(np.arange(len(examples), dtype=np.uint64), key), kind="stable")
+    order = np.argsort(hash_keyed(np.arange(len(examples), dtype=np.uint64), key), kind="stable")
     waiting: list[Example] = []
     room = row_tokens + 1
     for number in order:

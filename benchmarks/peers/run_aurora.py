@@ -1,7 +1,7 @@
 """Aurora on a curation input: prepare a recipe and a store with the tokenizer in it, then `aurora run` to token shards.
 
 `prepare` is not measured: the tokenizer is given, as it is to the other systems. The measured command is
-`python -m aurora_m.cli run recipe.toml --to mixture.cap`, which reads the JSONL, measures, finds duplicates and
+`python -m aurora_m run recipe.toml --to mixture.cap`, which reads the JSONL, measures, finds duplicates and
 leaks, decides, rewrites, and writes token shards of every source.
 """
 
@@ -129,14 +129,14 @@ def _base(folder: Path, tokenizer: Path) -> None:
 
 
 def _aurora(verb: str, recipe: Path, store: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "aurora_m.cli", verb, str(recipe), "--store", str(store), *words]
+    command = [sys.executable, "-m", "aurora_m", verb, str(recipe), "--store", str(store), *words]
     return subprocess.run(command, cwd=HOUSE, capture_output=True, text=True)
 
 
 def command(folder: Path, store: Path, workers: int) -> list[str]:
     """What is measured."""
     where = ["--store", str(store), "--to", GOAL, "--workers", str(workers)]
-    return [sys.executable, "-m", "aurora_m.cli", "run", str(folder / "recipe.toml"), *where]
+    return [sys.executable, "-m", "aurora_m", "run", str(folder / "recipe.toml"), *where]
 
 
 def stages(store: Path) -> dict[str, float]:

@@ -11,7 +11,7 @@ import pytest
 from aurora_m.core.errors import AuroraError, DataError, RecipeError, StoreError
 from aurora_m.core.log import Log
 from aurora_m.core.step import Runtime, Work
-from aurora_m.core.tasks import RETRIES, cpu_seconds, dismiss, each
+from aurora_m.core.tasks import RETRIES, cpu_seconds, map_shards, shutdown_workers
 
 
 def work_with(folder: Path, workers: int = 1, engine: str = "local") -> Work:
@@ -39,7 +39,7 @@ def killed(task: int, folder: Path, times: int) -> int:
 
 @pytest.mark.parametrize("workers", [1, 2, 8])
 def test_results_are_in_order(tmp_path: Path, workers: int) -> None:
-    found = list(each(work_with(tmp_path, workers), partial(squared, folder=tmp_path), range(20), "squares"))
+    found = list(map_shards(work_with(tmp_path, workers), partial(squared, folder=tmp_path), range(20), "squares"))
     assert found == [(n, n * n) for n in range(20)]
     assert sorted(int(path.name) for path in tmp_path.iterdir()) == list(range(20))
 
@@ -48,11 +48,14 @@ def test_ray_gives_the_same(tmp_path: Path) -> None:
     ray = pytest.importorskip("ray")
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
     try:
-        found = list(each(work_with(tmp_path, 2, "ray"), partial(squared, folder=tmp_path), range(12), "squares"))
+        found = list(map_shards(work_with(tmp_path, 2, "ray"), partial(squared, folder=tmp_path), range(12), "squares"))
         assert found == [(n, n * n) for n in range(12)]
         with pytest.raises(DataError, match="three is wrong"):
-            list(each(work_with(tmp_path, 2, "ray"), wrong, range(5), "wrong"))
-        assert list(each(work_with(tmp_path, 2, "ray"), partial(killed, folder=tmp_path / "k", times=0), [], "")) == []
+            list(map_shards(work_with(tmp_path, 2, "ray"), wrong, range(5), "wrong"))
+        assert (
+            list(map_shards(work_with(tmp_path, 2, "ray"), partial(killed, folder=tmp_path / "k", times=0), [], ""))
+            == []
+        )
     finally:
         ray.shutdown()
 
@@ -61,7 +64,7 @@ def test_ray_gives_the_same(tmp_path: Path) -> None:
 def test_an_error_for_people_comes_through(tmp_path: Path, workers: int) -> None:
     done = []
     with pytest.raises(AuroraError) as caught:
-        done.extend(each(work_with(tmp_path, workers), wrong, range(5), "wrong"))
+        done.extend(map_shards(work_with(tmp_path, workers), wrong, range(5), "wrong"))
     assert isinstance(caught.value, DataError)
     assert (caught.value.what, caught.value.at) == ("three is wrong", "task 3")
 
@@ -69,7 +72,7 @@ def test_an_error_for_people_comes_through(tmp_path: Path, workers: int) -> None
 def test_a_killed_worker_is_no_loss(tmp_path: Path) -> None:
     folder = tmp_path / "tries"
     folder.mkdir()
-    found = list(each(work_with(tmp_path, 2), partial(killed, folder=folder, times=2), range(6), "killed"))
+    found = list(map_shards(work_with(tmp_path, 2), partial(killed, folder=folder, times=2), range(6), "killed"))
     assert found == list(range(6))
     assert len(list(folder.glob("2.*"))) == 3
 
@@ -78,13 +81,13 @@ def test_a_task_that_is_always_killed_is_given_up(tmp_path: Path) -> None:
     folder = tmp_path / "tries"
     folder.mkdir()
     with pytest.raises(StoreError, match=f"killed {RETRIES + 1} times"):
-        list(each(work_with(tmp_path, 2), partial(killed, folder=folder, times=99), range(6), "killed"))
+        list(map_shards(work_with(tmp_path, 2), partial(killed, folder=folder, times=99), range(6), "killed"))
 
 
 def test_without_ray_the_error_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(RecipeError, match="Ray is not installed") as caught:
-        list(each(work_with(tmp_path, 1, "ray"), wrong, [1], "wrong"))
+        list(map_shards(work_with(tmp_path, 1, "ray"), wrong, [1], "wrong"))
     assert "aurora-m[ray]" in caught.value.hint
 
 
@@ -103,13 +106,13 @@ def busy(task: int) -> int:
 
 
 def test_workers_stay_and_their_time_counts(tmp_path: Path) -> None:
-    dismiss()
+    shutdown_workers()
     before_s = cpu_seconds()
-    first, second = (set(each(work_with(tmp_path, 2), busy, range(6), "busy")) for _ in range(2))
+    first, second = (set(map_shards(work_with(tmp_path, 2), busy, range(6), "busy")) for _ in range(2))
     assert first == second
     assert os.getpid() not in first
     there_s = cpu_seconds() - before_s
     assert there_s >= 12 * 0.1
-    dismiss()
+    shutdown_workers()
     assert cpu_seconds() - before_s >= there_s  # now the system counts them, and their start
-    assert set(each(work_with(tmp_path, 2), busy, range(4), "busy")).isdisjoint(first)
+    assert set(map_shards(work_with(tmp_path, 2), busy, range(4), "busy")).isdisjoint(first)

@@ -20,7 +20,7 @@ Aurora = Callable[..., "subprocess.CompletedProcess[str]"]
 
 def command(*words: object) -> list[str]:
     """An aurora command as a process would get it."""
-    return [sys.executable, "-m", "aurora_m.cli", *map(str, words)]
+    return [sys.executable, "-m", "aurora_m", *map(str, words)]
 
 
 def aurora(*words: object, code: int = 0) -> "subprocess.CompletedProcess[str]":

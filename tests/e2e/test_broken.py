@@ -31,10 +31,10 @@ MAX_BYTES = 700 * 10**6  # of memory, whatever a source holds
 LINE_BYTES = 200 * 10**6
 WORDS = "the sun rose over a quiet village where people walked to the market and talked about rain harvest and books"
 
-CLI = ("-m", "aurora_m.cli")
+CLI = ("-m", "aurora_m")
 SAVING = (  # a checkpoint after every optimizer step, where the command line writes one every 20 seconds
     "-c",
-    "import sys; from aurora_m.cli import main; from aurora_m.core.step import Runtime; "
+    "import sys; from aurora_m.cli.main import main; from aurora_m.core.step import Runtime; "
     "Runtime.__init__.__defaults__ = (*Runtime.__init__.__defaults__[:-1], 0.0); sys.exit(main())",
 )
 MEASURED = (  # a small process between: the peak of a child that this large one forks would begin with its own

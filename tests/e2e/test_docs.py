@@ -33,7 +33,7 @@ def test_commands_run(page: Path, store: Path, tmp_path: Path) -> None:
     (tmp_path / "recipes").symlink_to(HOUSE / "recipes")
     environment = {**os.environ, "AURORA_STORE": str(store), "BROWSER": "true", "PYTHONPATH": str(HOUSE)}
     for line in commands(page):
-        words = [sys.executable, "-m", "aurora_m.cli", *shlex.split(line)]
+        words = [sys.executable, "-m", "aurora_m", *shlex.split(line)]
         if line.startswith("gc"):
             continue  # it would delete what other tests still read
         done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)

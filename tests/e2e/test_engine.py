@@ -7,8 +7,8 @@ import pytest
 from aurora_m.core.log import Log
 from aurora_m.core.run import run
 from aurora_m.core.step import Runtime
-from aurora_m.data import sources
-from aurora_m.pipeline import build
+from aurora_m.data.read import sources
+from aurora_m.graph.build import build
 from aurora_m.recipe import load
 from tests.e2e.conftest import TINY
 

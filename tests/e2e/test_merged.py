@@ -7,7 +7,7 @@ from aurora_m.core.files import read_json
 from aurora_m.core.log import Log
 from aurora_m.core.run import run
 from aurora_m.core.step import Runtime
-from aurora_m.pipeline import build
+from aurora_m.graph.build import build
 from aurora_m.recipe import loads
 from tests.model.tiny import tiny_base, tiny_tokenizer
 

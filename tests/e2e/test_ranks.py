@@ -44,7 +44,7 @@ def small(folder: Path) -> Path:
 
 
 def together(count: int, *words: object) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, *TORCHRUN, str(count), "-m", "aurora_m.cli", *map(str, words)]
+    command = [sys.executable, *TORCHRUN, str(count), "-m", "aurora_m", *map(str, words)]
     return subprocess.run(
         command, cwd=HOUSE, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )

@@ -8,7 +8,7 @@ from aurora_m.core.log import Log
 from aurora_m.core.run import plan, run
 from aurora_m.core.step import Runtime
 from aurora_m.core.store import Store
-from aurora_m.pipeline import build
+from aurora_m.graph.build import build
 from aurora_m.recipe import loads
 from tests.model.tiny import tiny_base, tiny_tokenizer
 

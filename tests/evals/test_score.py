@@ -11,7 +11,7 @@ from aurora_m.core.errors import DataError
 from aurora_m.core.files import read_jsonl, write_jsonl
 from aurora_m.core.step import Artifact, Work
 from aurora_m.evals import score as module
-from aurora_m.evals.sandbox import Result, probe
+from aurora_m.evals.sandbox.run import Result, probe
 from aurora_m.evals.score import score
 from aurora_m.evals.suites import SUITES, collect, pin_suites, read_items
 from aurora_m.evals.task import Item

@@ -12,14 +12,14 @@ from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM, LlamaConfig, L
 
 from aurora_m.core.errors import RecipeError
 from aurora_m.core.files import write_json
-from aurora_m.core.run import Row, plan
+from aurora_m.core.run import PlanEntry, plan
 from aurora_m.core.step import Artifact
 from aurora_m.core.store import Store
 from aurora_m.core.typed import Count
 from aurora_m.foresight.devices import KINDS, Machines
 from aurora_m.foresight.estimate import Estimate, estimates, memory, trained
+from aurora_m.graph.build import GOALS, build
 from aurora_m.model.shape import Shape, shape_of
-from aurora_m.pipeline import GOALS, build
 from aurora_m.recipe import Anchor, Base, Extend, Recipe, load
 from aurora_m.recipe import Shape as Said
 from aurora_m.train.loss import head_loss
@@ -30,7 +30,7 @@ LUMI = Machines("mi250x", 128, recompute="blocks")
 HOW = {"optimizer": "adamw", "batch": 2048}
 
 
-def rows_of(recipe: Recipe, folder: Path) -> list[Row]:
+def rows_of(recipe: Recipe, folder: Path) -> list[PlanEntry]:
     """The plan of a recipe in an empty folder with an empty store."""
     steps = build(recipe, folder)
     return plan([steps[name] for name in GOALS], Store(folder / "store"))

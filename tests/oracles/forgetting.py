@@ -8,8 +8,8 @@ import torch
 from aurora_m.model.generate import generate
 from aurora_m.model.load import load_model
 from aurora_m.model.merge import merge
-from aurora_m.train.anchor import head_kl
 from aurora_m.train.loop import read
+from aurora_m.train.objectives.anchors import head_kl
 from tests.oracles.lab import Arm, Lab
 from tests.oracles.oracle import Bound, Figures, Oracle, least_fall
 

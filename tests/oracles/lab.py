@@ -27,8 +27,8 @@ from aurora_m.model.load import load_model, save_model
 from aurora_m.tokens.encoder import Encoder
 from aurora_m.tokens.mixture import mix
 from aurora_m.tokens.stream import Stream, stage_stream
-from aurora_m.train.anchor import Divergence
 from aurora_m.train.loop import Plan, fit
+from aurora_m.train.objectives.anchors import Divergence
 from aurora_m.train.schedule import Schedule
 from tests.model.tiny import new_work, tiny_shards, tiny_tokenizer
 

@@ -19,7 +19,7 @@ from aurora_m.core.files import read_json, write_json
 from aurora_m.core.step import Artifact
 from aurora_m.tokens.fim import restore
 from aurora_m.tokens.mixture import FILE
-from aurora_m.tokens.stream import BLOCK, TOGETHER, Stream, mixed, permute, positions_of, scatter
+from aurora_m.tokens.stream import BLOCK, TOGETHER, Stream, combine_keys, hash_keyed, permute, positions_of
 
 T = 16  # row_tokens
 MARKS = (901, 902, 903)
@@ -160,10 +160,10 @@ def test_hashes_are_the_same_on_every_machine() -> None:
         x = (x ^ (x >> 27)) * 0x94D049BB133111EB & mask
         return x ^ (x >> 31)
 
-    assert scatter(values, 3).tolist() == [splitmix((int(v) + 3 * 0x9E3779B97F4A7C15) & mask) for v in values]
-    assert mixed(1, 2) != mixed(2, 1)
-    assert mixed(-1) == mixed(2**64 - 1)
-    assert 0 <= mixed(17, 3) < 2**64
+    assert hash_keyed(values, 3).tolist() == [splitmix((int(v) + 3 * 0x9E3779B97F4A7C15) & mask) for v in values]
+    assert combine_keys(1, 2) != combine_keys(2, 1)
+    assert combine_keys(-1) == combine_keys(2**64 - 1)
+    assert 0 <= combine_keys(17, 3) < 2**64
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(1, 60))

@@ -15,9 +15,9 @@ from aurora_m.core.log import Log
 from aurora_m.core.step import Runtime, Work
 from aurora_m.model.adapt import adapt
 from aurora_m.tokens.stream import Row
-from aurora_m.train.anchor import Distance, Divergence
 from aurora_m.train.loop import fit
-from aurora_m.train.world import Team
+from aurora_m.train.objectives.anchors import Distance, Divergence
+from aurora_m.train.world import RankCoordinator
 
 
 class Old(Made):
@@ -54,4 +54,4 @@ def variants(folder: Path, team: Any = None) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    variants(Path(sys.argv[-1]), Team.join("cpu"))
+    variants(Path(sys.argv[-1]), RankCoordinator.join("cpu"))

@@ -22,10 +22,10 @@ from aurora_m.core.log import Log
 from aurora_m.core.step import Runtime, Work
 from aurora_m.tokens.stream import Row
 from aurora_m.train import checkpoint, loop, world
-from aurora_m.train.anchor import Distance, Divergence
 from aurora_m.train.loop import Plan, fit
+from aurora_m.train.objectives.anchors import Distance, Divergence
 from aurora_m.train.schedule import Schedule
-from aurora_m.train.world import Followed, Team, together
+from aurora_m.train.world import FollowerDone, RankCoordinator, run_on_all_ranks
 
 ROOT = Path(__file__).parents[2]
 PATHS = ROOT, ROOT / "tests/model", ROOT / "tests/train"
@@ -135,7 +135,7 @@ def noted(folder: Path, name: str, call: Callable[[], tuple[Any, list[Any]]]) ->
     """Do something in all processes and write down what the first one got."""
     try:
         model, curve = call()
-    except Followed:
+    except FollowerDone:
         return
     torch.save(model.state_dict(), folder / f"{name}.pt")
     (folder / f"{name}.json").write_text(json.dumps(curve))
@@ -165,7 +165,7 @@ def start(count: int, folder: Path, *words: str, script: Path = Path(__file__)) 
     ]
 
 
-def four(folder: Path, team: Team) -> None:
+def four(folder: Path, team: RankCoordinator) -> None:
     for kind in ("llama", "bigcode"):
         noted(folder, f"{kind}_4", lambda kind=kind: trained(folder / f"{kind}_4", kind, team=team))
         about = {"team": team, "replicas": 2}
@@ -177,7 +177,7 @@ def four(folder: Path, team: Team) -> None:
     interrupted(folder / "tensor_half", "llama", team)
 
 
-def two(folder: Path, team: Team) -> None:
+def two(folder: Path, team: RankCoordinator) -> None:
     for kind in ("llama", "bigcode"):
         noted(folder, f"{kind}_2", lambda kind=kind: trained(folder / f"{kind}_2", kind, team=team))
         noted(
@@ -192,7 +192,7 @@ def two(folder: Path, team: Team) -> None:
     trained(folder / "killed", "bigcode", plan(optimizer="muon"), Made((HALF + 1) * ROWS, "kill"), team)
 
 
-def again(folder: Path, team: Team) -> None:
+def again(folder: Path, team: RankCoordinator) -> None:
     muon = plan(optimizer="muon")
     noted(folder, "killed", lambda: trained(folder / "killed", "bigcode", muon, team=team))
     noted(folder, "whole", lambda: trained(folder / "whole", "bigcode", muon, team=team))
@@ -200,7 +200,7 @@ def again(folder: Path, team: Team) -> None:
 
 def step(work: Work, *, how: str) -> dict[str, Any]:
     """A step of two processes in which one fails while the other waits for it."""
-    assert isinstance(work.runtime.team, Team)
+    assert isinstance(work.runtime.team, RankCoordinator)
     first = work.runtime.team.rank == 0
     if how == "follower's error" and not first:
         raise DataError("row 7 is bad", at="row 7", hint="mend it")
@@ -214,11 +214,11 @@ def step(work: Work, *, how: str) -> dict[str, Any]:
     return {}
 
 
-def lead_or_follow(team: Team, folder: Path, how: str) -> int:
+def lead_or_follow(team: RankCoordinator, folder: Path, how: str) -> int:
     """What the command line does, with one step."""
     step.__module__ = "aurora_m.fake"
     sys.modules["aurora_m.fake"] = ModuleType("aurora_m.fake")
-    joined = together(step)
+    joined = run_on_all_ranks(step)
     vars(sys.modules["aurora_m.fake"])["step"] = joined
     world.GRACE_S = 0.5
     where = Runtime(folder, device="cpu", team=team)
@@ -239,7 +239,7 @@ BEGAN: dict[str, float] = {}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    ours, todo = Team.join("cpu"), {"four": four, "two": two, "again": again}
+    ours, todo = RankCoordinator.join("cpu"), {"four": four, "two": two, "again": again}
     if sys.argv[1] not in todo:
         sys.exit(lead_or_follow(ours, Path(sys.argv[2]), sys.argv[1]))
     todo[sys.argv[1]](Path(sys.argv[2]), ours)

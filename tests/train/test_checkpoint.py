@@ -12,7 +12,7 @@ from aurora_m.model.shard import gathered, lay_out
 from aurora_m.train import checkpoint
 from aurora_m.train.average import averages, moving
 from aurora_m.train.optim import optimizers, set_lr
-from aurora_m.train.world import World, _mesh
+from aurora_m.train.world import ParallelLayout, _mesh
 
 Updates = list[torch.optim.Optimizer]
 
@@ -137,7 +137,7 @@ def laid_out(kind: str) -> Any:
 def test_laid_out_weights_and_whole_ones_go_on_from_each_other(
     tmp_path: Path, kind: str, optimizer: str, one: Any, two: Any
 ) -> None:
-    worlds = {laid_out: World(mesh=_mesh("cpu", (1, 1, 1))), tiny_model: World()}
+    worlds = {laid_out: ParallelLayout(mesh=_mesh("cpu", (1, 1, 1))), tiny_model: ParallelLayout()}
     model = one(kind)
     updates = [*updates_of(model, optimizer), *averages(model.parameters(), moving(0.9))]
     updated(model, updates, 2)
@@ -163,6 +163,6 @@ def test_a_full_disk_is_told_as_such_by_the_distributed_format(tmp_path: Path, m
 
     monkeypatch.setattr("torch.distributed.checkpoint.filesystem._write_item", full)
     with pytest.raises(OSError, match="No space"):
-        checkpoint.save(tmp_path, 1, model, updates_of(model), [], World(mesh=_mesh("cpu", (1, 1, 1))))
+        checkpoint.save(tmp_path, 1, model, updates_of(model), [], ParallelLayout(mesh=_mesh("cpu", (1, 1, 1))))
     assert names(tmp_path) == ["00000001.tmp"]
-    assert checkpoint.resume(tmp_path, model, updates_of(model), [], World()) == 0
+    assert checkpoint.resume(tmp_path, model, updates_of(model), [], ParallelLayout()) == 0

@@ -22,7 +22,7 @@ from aurora_m.train import checkpoint, loop
 from aurora_m.train.loop import Plan, fit, start_model, training_facts
 from aurora_m.train.muon import Muon
 from aurora_m.train.schedule import Schedule
-from aurora_m.train.world import Team
+from aurora_m.train.world import RankCoordinator
 
 T, ROWS, STEPS = 12, 3, 6
 OPTIMIZERS = ("adamw", "muon")
@@ -294,6 +294,6 @@ def test_a_model_that_will_be_divided_stays_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, device: str
 ) -> None:
     monkeypatch.setattr(loop, "device_of", lambda _: torch.device("meta"))
-    team = Team(HashStore(), 0, size)
+    team = RankCoordinator(HashStore(), 0, size)
     work = new_work(tmp_path / "work", team=team)
     assert start_model(work, tiny_model("llama"), "cap").device == torch.device(device)

@@ -18,7 +18,7 @@ from aurora_m.model import shard
 from aurora_m.model.selftest import check_isolation
 from aurora_m.train import precision
 from aurora_m.train.loop import fit
-from aurora_m.train.world import World, _mesh
+from aurora_m.train.world import ParallelLayout, _mesh
 
 CLOSE = 1e-5
 LONGEST_S = 300.0  # on a busy machine
@@ -161,7 +161,7 @@ def test_what_bf16_must_not_touch(kind: str) -> None:
         seen.update(states=states.dtype, head=net.get_output_embeddings().weight.dtype, weights=weights_BT.dtype)
         return (states.float().sum(-1) * weights_BT).sum()
 
-    shard.through(net, total).backward()
+    shard.call_unsharded(net, total).backward()
     assert seen["states"] == seen["head"] == torch.bfloat16
     assert seen["weights"] == torch.float32
     if kind == "llama":
@@ -217,9 +217,9 @@ def test_no_plan_for_divided_matrices_is_refused() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_weights_go_and_come_back(kind: str) -> None:
     model, kept = tiny_model(kind), tiny_model(kind).state_dict()
-    net = shard.emptied(model)
+    net = shard.take_weights(model)
     assert {p.device.type for p in model.parameters()} == {"meta"}
-    shard.fill(model, shard.lay_out(net, _mesh("cpu", (1, 1, 1)), torch.float32), first=True)
+    shard.gather_into(model, shard.lay_out(net, _mesh("cpu", (1, 1, 1)), torch.float32), first=True)
     assert all(torch.equal(value, kept[name]) for name, value in model.state_dict().items())
     assert (model.get_input_embeddings().weight is model.get_output_embeddings().weight) == (kind == "bigcode")
 
@@ -227,7 +227,7 @@ def test_weights_go_and_come_back(kind: str) -> None:
 def test_one_process_in_float32_keeps_its_model_whole() -> None:
     model, runtime = tiny_model("llama"), Runtime(Path(), device="cpu")
     world = precision.place(runtime)
-    assert world == World()
+    assert world == ParallelLayout()
     assert precision.prepared(model, runtime, world) is model
 
 

@@ -12,25 +12,25 @@ from processes import ROWS, Made, plan, start, trained
 from aurora_m.core.errors import RecipeError
 from aurora_m.core.step import Runtime
 from aurora_m.train import world
-from aurora_m.train.ahead import reading_ahead
-from aurora_m.train.world import Team, World, layout
+from aurora_m.train.prefetch import reading_ahead
+from aurora_m.train.world import ParallelLayout, RankCoordinator, layout
 
 
 class FakeStore:
     """No store."""
 
 
-def team(size: int, rank: int = 0) -> Team:
-    return Team(FakeStore(), rank, size)  # type: ignore[arg-type]
+def team(size: int, rank: int = 0) -> RankCoordinator:
+    return RankCoordinator(FakeStore(), rank, size)  # type: ignore[arg-type]
 
 
 def test_rows_are_dealt_out_once() -> None:
-    worlds = [World(rank, 6, 2) for rank in range(6)]
+    worlds = [ParallelLayout(rank, 6, 2) for rank in range(6)]
     dealt = [list(each.mine(range(12, 24))) for each in worlds]
     assert dealt[0] == dealt[1] == [12, 15, 18, 21]
     assert sorted(dealt[0] + dealt[2] + dealt[4]) == list(range(12, 24))
     assert [each.salt for each in worlds] == [(), (), (1,), (1,), (2,), (2,)]
-    assert World().mine(range(3, 7)) == range(3, 7)
+    assert ParallelLayout().mine(range(3, 7)) == range(3, 7)
 
 
 def test_what_was_found_comes_in_the_order_of_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,23 +41,23 @@ def test_what_was_found_comes_in_the_order_of_the_rows(monkeypatch: pytest.Monke
         into[:] = parts
 
     monkeypatch.setattr(world.dist, "all_gather_object", gathered)
-    assert World(2, 6, 2).merged([1, 4]) == list(range(6))
-    assert World().merged((1, 2)) == [1, 2]
+    assert ParallelLayout(2, 6, 2).merged([1, 4]) == list(range(6))
+    assert ParallelLayout().merged((1, 2)) == [1, 2]
 
 
 def test_a_batch_must_divide() -> None:
-    World(0, 4).check(8, "cap")
+    ParallelLayout(0, 4).check(8, "cap")
     with pytest.raises(RecipeError, match="6 rows an optimizer step cannot be divided over 4 processes") as caught:
-        World(0, 4).check(6, "cap")
+        ParallelLayout(0, 4).check(6, "cap")
     assert caught.value.at == "cap"
-    World(0, 4, tensor=2).check(6, "cap")
+    ParallelLayout(0, 4, tensor=2).check(6, "cap")
 
 
 @pytest.mark.parametrize(("size", "replicas", "tensor", "good"), [(8, 2, 2, True), (8, 3, 1, False), (2, 1, 4, False)])
 def test_processes_must_fit_the_layout(size: int, replicas: int, tensor: int, good: bool) -> None:
     runtime = Runtime(Path(), team=team(size), replicas=replicas, tensor=tensor)
     if good:
-        assert layout(runtime) == World(0, size, tensor)
+        assert layout(runtime) == ParallelLayout(0, size, tensor)
         return
     with pytest.raises(RecipeError, match=f"{size} processes cannot be"):
         layout(runtime)
@@ -70,7 +70,7 @@ def test_gradients_are_clipped_as_torch_does() -> None:
         torch.nn.Parameter(torch.ones(1)),
     ]
     params[0].grad, params[1].grad = torch.full((3,), 2.0), torch.full((2, 2), -1.0)
-    assert World().clip(params, 1.0) == pytest.approx(4.0)
+    assert ParallelLayout().clip(params, 1.0) == pytest.approx(4.0)
     assert float(torch.cat([p.grad.flatten() for p in params[:2] if p.grad is not None]).norm()) == pytest.approx(1.0)
 
 
@@ -108,7 +108,7 @@ def test_rows_are_read_ahead_and_in_order() -> None:
             return super().__getitem__(index)
 
     rows = Watched()
-    with reading_ahead(World(), 12) as ahead:
+    with reading_ahead(ParallelLayout(), 12) as ahead:
         first = ahead.take(rows, range(0, 4))
         assert [row.tokens.tolist() for row in first] == [Made()[index].tokens.tolist() for index in range(4)]
         ahead.take(rows, range(4, 8))
@@ -129,7 +129,9 @@ def test_the_command_line_asks_torchruns_environment(tmp_path: Path) -> None:
     """A process that is not the first says nothing: the first one does."""
     about = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
     code = "import aurora_m.train.world as w\nfrom unittest import mock\nfrom aurora_m import ranks\n"
-    code += "w.Team.join = mock.Mock(side_effect=RuntimeError('no store'))\nranks.follow(lambda: None, 'cpu')"
+    code += (
+        "w.RankCoordinator.join = mock.Mock(side_effect=RuntimeError('no store'))\nranks.follow(lambda: None, 'cpu')"
+    )
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **about}, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == ""

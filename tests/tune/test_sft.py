@@ -22,7 +22,7 @@ from aurora_m.core.step import Artifact
 from aurora_m.core.table import write_docs
 from aurora_m.model.export import check_copy
 from aurora_m.tokens.mixture import mix
-from aurora_m.tokens.stream import Row, mixed
+from aurora_m.tokens.stream import Row, combine_keys
 from aurora_m.tokens.tokenizer import open_tokenizer
 from aurora_m.train.stage import CURVE
 from aurora_m.tune import sft as module
@@ -113,10 +113,10 @@ def test_a_row_by_hand() -> None:
 
 def test_every_epoch_has_an_order_of_its_own() -> None:
     examples = [Example([n, END], 1) for n in range(1, 60)]
-    orders = [[int(row.tokens[0]) for row in pack(examples, 1, mixed(7, epoch), epoch)] for epoch in range(3)]
+    orders = [[int(row.tokens[0]) for row in pack(examples, 1, combine_keys(7, epoch), epoch)] for epoch in range(3)]
     assert all(sorted(order) == list(range(1, 60)) for order in orders)
     assert len({tuple(order) for order in orders}) == 3
-    assert orders[0] == [int(row.tokens[0]) for row in pack(examples, 1, mixed(7, 0), 0)]
+    assert orders[0] == [int(row.tokens[0]) for row in pack(examples, 1, combine_keys(7, 0), 0)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
