@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from aurora_m.core.canon import digest, file_digest
+from aurora_m.core.canon import JSON, digest, file_digest
 from aurora_m.core.errors import DataError, Missing, RecipeError, did_you_mean
 from aurora_m.core.files import read_jsonl, write_jsonl
 from aurora_m.core.step import Work
@@ -66,7 +66,9 @@ def read_suite(path: Path) -> Suite:
 
 def pin_suites(suites: list[str], safety: str, root: Path) -> str:
     """Digest of all that the suites hold. RecipeError on an unknown suite, Missing on a missing file."""
-    return digest({name: [*_digests(name, safety, root)] for name in suites})
+    definitions = {path.name: path for path in sorted(DEFINITIONS.glob("*.toml"))}  # all frame what is looked for
+    rows: dict[str, JSON] = {name: [*_digests(name, safety, root)] for name in suites}
+    return digest({"definitions": pin_files(definitions), "rows": rows})
 
 
 def collect(work: Work, *, suites: list[str], safety: str, pin: str) -> ItemsFacts:
@@ -78,39 +80,39 @@ def collect(work: Work, *, suites: list[str], safety: str, pin: str) -> ItemsFac
     root = work.runtime.root
     if pin_suites(suites, safety, root) != pin:
         raise DataError("an evaluation file has changed since the plan was made", at=str(root), hint="run again")
-    items = sorted(
-        (item for name in suites for item in _items(name, safety, root)), key=lambda item: (item.task, item.id)
-    )
+    pairs = [pair for name in suites for pair in _items(name, safety, root)]
+    pairs.sort(key=lambda pair: (pair[0].task, pair[0].id))
+    items = [item for item, _ in pairs]
     for name, count in Counter(item.id for item in items).items():
         if count > 1:
             raise DataError(f"two items have the id `{name}`", at=", ".join(suites), hint="give each item its own id")
     write_items(work.out / ITEMS, items)
-    frames = _frames()
-    write_jsonl(work.out / "overlap.jsonl", ({"id": item.id, "text": _overlap(item, frames)} for item in items))
+    write_jsonl(work.out / "overlap.jsonl", ({"id": item.id, "text": text} for item, text in pairs))
     return ItemsFacts(len(items), dict(sorted(Counter(item.task for item in items).items())))
 
 
-def _overlap(item: Item, frames: Mapping[tuple[str, str], tuple[str, str]]) -> str:
-    """The item with its right answer, as it would stand in a text that gives it away: without our frame of a prompt."""
-    before, after = frames.get((item.kind, item.lang), ("", ""))
-    prompt, gap = item.prompt.removeprefix(before).removesuffix(after), " " if before or after else ""
-    return prompt + gap + item.right.removeprefix(gap) + item.after
-
-
-def _frames() -> dict[tuple[str, str], tuple[str, str]]:
-    """What the prompts that ship put around a question, by kind and language."""
-    suites = (_shipped(name) for name in suite_names())
-    return {(task.kind, task.lang): task.frame() for suite in suites for task in suite.tasks}
-
-
-def _items(suite: str, safety: str, root: Path) -> Iterator[Item]:
+def _items(suite: str, safety: str, root: Path) -> Iterator[tuple[Item, str]]:
+    """The items of a suite, and for each the text that gives it away."""
     if suite.startswith(FILE):
-        yield from read_items(_own_file(suite, root))
+        tasks = [task for name in suite_names() for task in _shipped(name).tasks]
+        for item in read_items(_own_file(suite, root)):
+            alike = [task for task in tasks if (task.kind, task.lang) == (item.kind, item.lang)]
+            yield item, _overlap(item, alike)
         return
     for task in _shipped(suite).tasks:
         for path in _files(task, safety, root).values():
             for number, row in enumerate(read_jsonl(path), 1):
-                yield from _item(task, row, f"{path}:{number}")
+                for item in _item(task, row, f"{path}:{number}"):
+                    yield item, _overlap(item, [task])
+
+
+def _overlap(item: Item, tasks: list[Task]) -> str:
+    """The item with its right answer, as a text would hold it: without what one of the tasks puts around a question."""
+    for before, after in (task.frame() for task in tasks):
+        if (before or after) and item.prompt.startswith(before) and item.prompt.endswith(after):
+            question = item.prompt.removeprefix(before).removesuffix(after)
+            return f"{question} {item.right.removeprefix(' ')}{item.after}"
+    return item.prompt + item.right + item.after
 
 
 def _item(task: Task, row: Mapping[str, object], at: str) -> Iterator[Item]:
@@ -129,9 +131,7 @@ def _digests(suite: str, safety: str, root: Path) -> Iterator[str]:
     if suite.startswith(FILE):
         yield file_digest(_own_file(suite, root))
         return
-    tasks = _shipped(suite).tasks
-    yield file_digest(DEFINITIONS / f"{suite}.toml")
-    for task in tasks:
+    for task in _shipped(suite).tasks:
         yield pin_files(_files(task, safety, root))
 
 

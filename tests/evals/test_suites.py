@@ -175,7 +175,7 @@ def test_an_own_item_in_our_form_is_looked_for_without_it(work: Work, tmp_path: 
     other = Item("m2", "mine", "choice", "fi", "Missä? ", ("siellä", "täällä"), 1)
     write_items(tmp_path / "mine.jsonl", [form, other])
     collected(work, ["file:mine.jsonl"], tmp_path)
-    assert [row["text"] for row in read_jsonl(work.out / "overlap.jsonl")] == ["Missä? täällä", "Missä?  täällä"]
+    assert [row["text"] for row in read_jsonl(work.out / "overlap.jsonl")] == ["Missä? täällä", "Missä? täällä"]
 
 
 @pytest.mark.parametrize("name", ["fi-1", "1", "fil-saf-001"])
@@ -245,14 +245,18 @@ def test_a_wrong_definition_is_refused(old: str, new: str, what: str, at: str, h
     assert (error.value.at, error.value.hint) == (f"{path}{at}", hint)
 
 
-def test_the_pin_follows_the_definition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pin_follows_the_definitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = pin_suites(["en"], SHIPPED, tmp_path)
-    text = (DEFINITIONS / "en.toml").read_text()
+    for name in suite_names():
+        (tmp_path / f"{name}.toml").write_bytes((DEFINITIONS / f"{name}.toml").read_bytes())
     monkeypatch.setattr(suites, "DEFINITIONS", tmp_path)
-    (tmp_path / "en.toml").write_text(text)
     assert pin_suites(["en"], SHIPPED, tmp_path) == before
-    (tmp_path / "en.toml").write_text(text.replace("Question", "Query"))
-    assert pin_suites(["en"], SHIPPED, tmp_path) != before
+    for name, word in (("en", "Question"), ("fi", "Kysymys")):
+        path = tmp_path / f"{name}.toml"
+        path.write_text(path.read_text().replace(word, "Q"))
+        after = pin_suites(["en"], SHIPPED, tmp_path)
+        assert after != before
+        before = after
 
 
 # --- what ships
