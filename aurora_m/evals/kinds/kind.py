@@ -39,11 +39,12 @@ Request: TypeAlias = Loglikelihood | FillIn | Generate
 
 @dataclass(frozen=True)
 class Outputs:
-    """What the model gave to the requests of one item, each list in their order."""
+    """What the model gave to the requests of one item, in their order.
 
-    nats: Sequence[
-        Sequence[float]
-    ] = ()  # of each Loglikelihood by continuation; of each FillIn one, none without marks
+    `nats` has a list for each Loglikelihood, by continuation, and for each FillIn, of one or, without marks, none.
+    """
+
+    nats: Sequence[Sequence[float]] = ()
     texts: Sequence[str] = ()  # of each Generate, not cut at `stop`
 
 
