@@ -62,10 +62,10 @@ def compare_scores(
 
 
 def _by_key(rows: Iterable[Mapping[str, Any]]) -> dict[Key, dict[str, tuple[float, float]]]:
-    found: dict[Key, dict[str, tuple[float, float]]] = defaultdict(dict)
+    by_key: dict[Key, dict[str, tuple[float, float]]] = defaultdict(dict)
     for row in rows:
-        found[row["task"], row["lang"], row["metric"]][row["id"]] = (row["value"], row["weight"])
-    return found
+        by_key[row["task"], row["lang"], row["metric"]][row["id"]] = (row["value"], row["weight"])
+    return by_key
 
 
 def _change(

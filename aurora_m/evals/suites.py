@@ -1,95 +1,77 @@
-"""The suites that ship with the package or stand in a recipe's folder, as items; step `collect`."""
+"""The suites: what `definitions/` says of them, and their items; step `collect`."""
 
+import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-from aurora_m.core.canon import digest, file_digest
+from aurora_m.core.canon import JSON, digest, file_digest
 from aurora_m.core.errors import DataError, Missing, RecipeError, did_you_mean
 from aurora_m.core.files import read_jsonl, write_jsonl
-from aurora_m.core.step import Facts, Work
-from aurora_m.core.uri import SAMPLE, local_files
-from aurora_m.evals.safety import JUDGED
-from aurora_m.evals.task import Item
+from aurora_m.core.step import Work
+from aurora_m.core.typed import build
+from aurora_m.core.uri import local_files, pin_files
+from aurora_m.evals.items import ITEMS, read_item, read_items, write_items
+from aurora_m.evals.kinds import KINDS
+from aurora_m.evals.task import Item, Task
 
-LANGS = ("en", "fi", "hi", "ja", "vi")
-FORM = {  # how a question is asked, and what stands before an answer
-    "en": ("Question: {}\nAnswer:", " "),
-    "fi": ("Kysymys: {}\nVastaus:", " "),
-    "hi": ("प्रश्न: {}\nउत्तर:", " "),
-    "ja": ("質問:{}\n答え:", ""),
-    "vi": ("Câu hỏi: {}\nTrả lời:", " "),
-}
+DEFINITIONS = Path(__file__).with_name("definitions")
+FORMAT = 1  # of a definition
 FILE = "file:"
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Part:
-    """One file of a suite and how its rows become items."""
+class Suite:
+    """One or more tasks under a name and a version, which goes up whenever their prompts or rows change."""
 
-    path: Path
-    read: Callable[[Row], list[Item]]
-
-
-def _choice(lang: str, row: Row) -> list[Item]:
-    form, gap = FORM[lang]
-    choices = tuple(gap + choice for choice in row["choices"])
-    prompt = form.format(row["question"])
-    return [Item(row["id"], f"choice_{lang}", "choice", lang, prompt, choices, row["answer"], group=row["id"])]
+    format: int
+    name: str
+    version: int
+    source: str
+    license: str
+    tasks: tuple[Task, ...]
 
 
-def _cloze(lang: str, row: Row) -> list[Item]:
-    options, answer, after = tuple(row["options"]), row["answer"], row["after"]
-    return [Item(row["id"], f"cloze_{lang}", "cloze", lang, row["before"], options, answer, after, group=row["id"])]
+@dataclass(frozen=True)
+class ItemsFacts:
+    """How many items there are, in all and by task."""
+
+    items: int
+    tasks: Mapping[str, int]
 
 
-def _code(row: Row) -> list[Item]:
-    about = {"prompt": row["prompt"], "answer": row["solution"], "tests": row["tests"], "entry": row["entry"]}
-    return [Item(row["id"], "code", "code", "code", **about, group=row["id"])]
+def suite_names() -> list[str]:
+    """The suites that ship."""
+    return sorted(path.stem for path in DEFINITIONS.glob("*.toml"))
 
 
-def _infill(row: Row) -> list[Item]:
-    about = {"prompt": row["before"], "answer": row["middle"], "after": row["after"]}
-    return [Item(row["id"], "infill", "infill", "code", **about, group=row["id"])]
-
-
-def _safety(row: Row) -> list[Item]:
-    if row["split"] != "held_out":
-        return []
-    name, concern = row["id"], row["concern"]
-    lang, _, group = name.partition("-")
-    return [
-        Item(name, f"refuse_{lang}", "refuse", lang, row["prompt"], concern=concern, group=group),
-        Item(f"{name}-twin", f"comply_{lang}", "comply", lang, row["twin"], concern=concern, group=group),
-    ]
-
-
-def _language(lang: str) -> tuple[Part, ...]:
-    folder = SAMPLE / "evals"
-    return (
-        Part(folder / f"choice_{lang}.jsonl", partial(_choice, lang)),
-        Part(folder / f"cloze_{lang}.jsonl", partial(_cloze, lang)),
-    )
-
-
-SUITES: dict[str, tuple[Part, ...]] = {
-    **{lang: _language(lang) for lang in LANGS},
-    "code": (Part(SAMPLE / "evals/code.jsonl", _code), Part(SAMPLE / "evals/infill.jsonl", _infill)),
-}
-SAFETY = "safety"  # the suite of the rows that nobody trains on
+def read_suite(path: Path) -> Suite:
+    """Read a definition. DataError names an unknown, missing or wrong key, or another format."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise DataError(f"a suite is not TOML: {error}", at=str(path), hint="see the suites that ship") from None
+    if data.get("format") != FORMAT:
+        what = f"a suite of the format `{data['format']}`" if "format" in data else "a suite does not say its format"
+        raise DataError(what, at=str(path), hint=f"this version of Aurora reads `format = {FORMAT}`")
+    try:
+        suite = build(Suite, data, str(path))
+    except RecipeError as error:
+        raise DataError(error.what, at=error.at, hint=error.hint) from None
+    for task in suite.tasks:
+        _check(task, f"{path}: {task.name}")
+    return suite
 
 
 def pin_suites(suites: list[str], safety: str, root: Path) -> str:
     """Digest of all that the suites hold. RecipeError on an unknown suite, Missing on a missing file."""
-    return digest({suite: [_file_digest(part.path) for part in _parts(suite, safety, root)] for suite in suites})
+    definitions = {path.name: path for path in sorted(DEFINITIONS.glob("*.toml"))}  # all frame what is looked for
+    rows: dict[str, JSON] = {name: [*_digests(name, safety, root)] for name in suites}
+    return digest({"definitions": pin_files(definitions), "rows": rows})
 
 
-def collect(work: Work, *, suites: list[str], safety: str, pin: str) -> Facts:
+def collect(work: Work, *, suites: list[str], safety: str, pin: str) -> ItemsFacts:
     """Write the suites' items, sorted by task and id, and for each the text that training data must not hold.
 
     `safety` names the safety rows, `file:GLOB` or `sample:NAME`, whose held-out part is the suite `safety`.
@@ -98,71 +80,85 @@ def collect(work: Work, *, suites: list[str], safety: str, pin: str) -> Facts:
     root = work.runtime.root
     if pin_suites(suites, safety, root) != pin:
         raise DataError("an evaluation file has changed since the plan was made", at=str(root), hint="run again")
-    items = sorted(
-        (item for suite in suites for part in _parts(suite, safety, root) for item in _items(part)),
-        key=lambda item: (item.task, item.id),
-    )
+    pairs = [pair for name in suites for pair in _items(name, safety, root)]
+    pairs.sort(key=lambda pair: (pair[0].task, pair[0].id))
+    items = [item for item, _ in pairs]
     for name, count in Counter(item.id for item in items).items():
         if count > 1:
             raise DataError(f"two items have the id `{name}`", at=", ".join(suites), hint="give each item its own id")
-    write_jsonl(work.out / "items.jsonl", (item.to_json() for item in items))
-    write_jsonl(work.out / "overlap.jsonl", ({"id": item.id, "text": whole_text(item)} for item in items))
-    return {"items": len(items), "tasks": dict(sorted(Counter(item.task for item in items).items()))}
+    write_items(work.out / ITEMS, items)
+    write_jsonl(work.out / "overlap.jsonl", ({"id": item.id, "text": text} for item, text in pairs))
+    return ItemsFacts(len(items), dict(sorted(Counter(item.task for item in items).items())))
 
 
-def read_items(folder: Path) -> list[Item]:
-    """The items that `collect` wrote to a folder."""
-    path = folder / "items.jsonl"
-    return [Item.from_json(row, f"{path}:{number}") for number, row in enumerate(read_jsonl(path), 1)]
-
-
-def whole_text(item: Item) -> str:
-    """The item with its right answer, as it would stand in a text that gives it away: without our form of asking."""
-    answer = item.choices[item.answer] if isinstance(item.answer, int) else item.answer
-    prompt, gap = item.prompt, ""
-    if item.kind == "choice" and item.lang in FORM:
-        before, after = FORM[item.lang][0].split("{}")
-        prompt, gap = prompt.removeprefix(before).removesuffix(after), " "
-    return prompt + gap + answer.removeprefix(gap) + item.after
-
-
-def _items(part: Part) -> Iterator[Item]:
-    for number, row in enumerate(read_jsonl(part.path), 1):
-        try:
-            for item in part.read(row):
-                _check_lang(item)
-                yield item
-        except KeyError as error:
-            hint = "see the other rows of the file"
-            raise DataError(f"a row has no `{error.args[0]}`", at=f"{part.path}:{number}", hint=hint) from None
-        except DataError as error:
-            raise DataError(error.what, at=f"{part.path}:{number}", hint=error.hint) from None
-
-
-def _check_lang(item: Item) -> None:
-    if item.kind in ("refuse", "comply") and item.lang not in JUDGED:
-        what, listed = f"whether a reply in `{item.lang}` refuses cannot be judged", ", ".join(JUDGED)
-        raise DataError(what, at=item.id, hint=f"the languages are {listed}")
-
-
-def _parts(suite: str, safety: str, root: Path) -> tuple[Part, ...]:
-    if suite == SAFETY:
-        return tuple(Part(path, _safety) for path in local_files(safety, root).values())
+def _items(suite: str, safety: str, root: Path) -> Iterator[tuple[Item, str]]:
+    """The items of a suite, and for each the text that gives it away."""
     if suite.startswith(FILE):
-        path = root / suite.removeprefix(FILE)
-        return (Part(path, lambda row: [Item.from_json(row, str(path))]),)
-    if suite not in SUITES:
-        names = [*SUITES, SAFETY]
-        listed = f"suites are {', '.join(names)} and `file:PATH.jsonl`"
-        raise RecipeError(
-            f"there is no suite `{suite}`",
-            at="evals.suites",
-            hint=did_you_mean(suite, names, listed),
-        )
-    return SUITES[suite]
+        tasks = [task for name in suite_names() for task in _shipped(name).tasks]
+        for item in read_items(_own_file(suite, root)):
+            alike = [task for task in tasks if (task.kind, task.lang) == (item.kind, item.lang)]
+            yield item, _overlap(item, alike)
+        return
+    for task in _shipped(suite).tasks:
+        for path in _files(task, safety, root).values():
+            for number, row in enumerate(read_jsonl(path), 1):
+                for item in _item(task, row, f"{path}:{number}"):
+                    yield item, _overlap(item, [task])
 
 
-def _file_digest(path: Path) -> str:
+def _overlap(item: Item, tasks: list[Task]) -> str:
+    """The item with its right answer, as a text would hold it: without what one of the tasks puts around a question."""
+    for before, after in (task.frame() for task in tasks):
+        if (before or after) and item.prompt.startswith(before) and item.prompt.endswith(after):
+            question = item.prompt.removeprefix(before).removesuffix(after)
+            return f"{question} {item.right.removeprefix(' ')}{item.after}"
+    return item.prompt + item.right + item.after
+
+
+def _item(task: Task, row: Mapping[str, object], at: str) -> Iterator[Item]:
+    """The row's item, if it is one of the task's."""
+    try:
+        if task.takes(row):
+            yield read_item(task.item(row), at)
+    except KeyError as error:
+        hint = "see the other rows of the file"
+        raise DataError(f"a row has no `{error.args[0]}`", at=at, hint=hint) from None
+    except DataError as error:
+        raise DataError(error.what, at=at, hint=error.hint) from None
+
+
+def _digests(suite: str, safety: str, root: Path) -> Iterator[str]:
+    if suite.startswith(FILE):
+        yield file_digest(_own_file(suite, root))
+        return
+    for task in _shipped(suite).tasks:
+        yield pin_files(_files(task, safety, root))
+
+
+def _shipped(name: str) -> Suite:
+    if name not in suite_names():
+        listed = f"suites are {', '.join(suite_names())} and `file:PATH.jsonl`"
+        hint = did_you_mean(name, suite_names(), listed)
+        raise RecipeError(f"there is no suite `{name}`", at="evals.suites", hint=hint)
+    return read_suite(DEFINITIONS / f"{name}.toml")
+
+
+def _files(task: Task, safety: str, root: Path) -> dict[str, Path]:
+    return local_files(task.rows.replace("{safety}", safety), root)
+
+
+def _own_file(suite: str, root: Path) -> Path:
+    path = root / suite.removeprefix(FILE)
     if not path.is_file():
         raise Missing("an evaluation file is missing", at=str(path), hint="paths start at the recipe's folder")
-    return file_digest(path)
+    return path
+
+
+def _check(task: Task, at: str) -> None:
+    if task.kind not in KINDS:
+        hint = did_you_mean(task.kind, KINDS, f"kinds are {', '.join(KINDS)}")
+        raise DataError(f"there is no kind `{task.kind}`", at=at, hint=hint)
+    metrics = KINDS[task.kind].metrics
+    if task.metric not in metrics:
+        hint = did_you_mean(task.metric, metrics, f"metrics of `{task.kind}` are {', '.join(metrics)}")
+        raise DataError(f"items of the kind `{task.kind}` have no metric `{task.metric}`", at=at, hint=hint)

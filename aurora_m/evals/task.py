@@ -1,30 +1,23 @@
-"""One evaluation item, of any kind, as one JSON row."""
+"""One evaluation item, and the task of a suite that makes items of a file's rows."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, TypeAlias, get_args
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from aurora_m.core.canon import JSON
 from aurora_m.core.errors import DataError
 
-Kind: TypeAlias = Literal["choice", "cloze", "code", "infill", "refuse", "comply"]
+_COLUMN = re.compile(r"{(\w+)}")
 
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that a model is asked.
-
-    choice  which of `choices`, each going on from `prompt` as it stands, is likeliest by byte; `answer`: its index
-    cloze   which of `choices` makes `prompt` + choice + `after` the likeliest text; `answer`: its index
-    code    go on from `prompt` so that `tests` (Python) pass for the function `entry`; `answer`: a solution
-    infill  `answer` is the text between `prompt` and `after`
-    refuse  a model should say no to `prompt`; `concern` names the harm
-    comply  a model should help with `prompt`, though it looks harmful
-    """
+    """One thing that a model is asked; `kinds` has a file on what each field is to each kind."""
 
     id: str
     task: str
-    kind: Kind
+    kind: str
     lang: str
     prompt: str
     choices: tuple[str, ...] = ()
@@ -35,45 +28,68 @@ class Item:
     concern: str = ""
     group: str = ""  # items of one group ask the same in several languages
 
+    @property
+    def right(self) -> str:
+        """The right answer as text."""
+        return self.choices[self.answer] if isinstance(self.answer, int) else self.answer
+
     def to_json(self) -> dict[str, JSON]:
-        """All fields that say something."""
-        said = {key: value for key, value in asdict(self).items() if value not in ((), "") or key == "prompt"}
-        return {key: list(value) if key == "choices" else value for key, value in said.items()}
-
-    @classmethod
-    def from_json(cls, row: Mapping[str, Any], at: str) -> "Item":
-        """Read one row. DataError, at the place `at`, on an unknown or missing key or a wrong type."""
-        known = {field.name for field in fields(cls)}
-        needed = ("id", "task", "kind", "lang", "prompt")
-        if unknown := sorted(set(row) - known):
-            raise _wrong(f"an item has the unknown key `{unknown[0]}`", at)
-        if missing := [key for key in needed if key not in row or not (row[key] or key == "prompt")]:
-            raise _wrong(f"an item has no `{missing[0]}`", at)
-        if row["kind"] not in get_args(Kind):
-            raise _wrong(f"an item has the unknown kind `{row['kind']}`", at)
-        texts = {key: value for key, value in row.items() if key not in ("choices", "answer")}
-        if wrong := [key for key, value in texts.items() if not isinstance(value, str)]:
-            raise _wrong(f"the `{wrong[0]}` of an item is no text", at)
-        choices = row.get("choices", [])
-        if not isinstance(choices, list) or not all(isinstance(choice, str) and choice for choice in choices):
-            raise _wrong("the `choices` of an item are not a list of texts", at)
-        item = cls(**texts, choices=tuple(choices), answer=row.get("answer", ""))
-        _check_answer(item, at)
-        return item
+        """All fields that are not empty, and the prompt."""
+        filled = {key: value for key, value in asdict(self).items() if value not in ((), "") or key == "prompt"}
+        return {key: list(value) if key == "choices" else value for key, value in filled.items()}
 
 
-def _check_answer(item: Item, at: str) -> None:
-    if item.kind in ("choice", "cloze"):
-        if type(item.answer) is not int or not 0 <= item.answer < len(item.choices):
-            raise _wrong("the `answer` of an item is not the index of one of its `choices`", at)
-    elif not isinstance(item.answer, str):
-        raise _wrong("the `answer` of an item is no text", at)
-    elif item.kind in ("code", "infill") and not item.answer:
-        raise _wrong("an item has no `answer`", at)
-    elif item.kind == "code" and not item.tests:
-        raise _wrong("an item has no `tests`", at)
+@dataclass(frozen=True)
+class Task:
+    """How the rows of a file become items of one kind.
+
+    Texts are templates: `{column}` stands for what a row has there. One that is nothing but `{column}` takes the value
+    as it is, a list or a number too. A row without `group` is a group of its own.
+    """
+
+    name: str
+    kind: str
+    metric: str  # the first one to look at
+    lang: str
+    rows: str  # `sample:NAME`, or "{safety}": the recipe's safety rows
+    prompt: str
+    delimiter: str = ""  # between the prompt and each choice
+    choices: str = ""
+    answer: str = ""
+    after: str = ""
+    tests: str = ""
+    entry: str = ""
+    concern: str = ""
+    id: str = "{id}"
+    group: str = "{group}"
+    where: Mapping[str, str] = field(default_factory=dict)  # only rows with these values
+
+    def takes(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row is one of the task's. KeyError names a column that the row lacks."""
+        return all(row[column] == value for column, value in self.where.items())
+
+    def item(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """A row as an item's JSON. KeyError names a column that the row lacks, DataError one that is no text."""
+        row = {"group": row["id"], **row}
+        texts = ("id", "lang", "prompt", "choices", "answer", "after", "tests", "entry", "concern", "group")
+        filled = {key: _fill(getattr(self, key), row) for key in texts if getattr(self, key)}
+        if isinstance(filled.get("choices"), list):
+            filled["choices"] = [_fill(self.delimiter + "{choice}", {"choice": choice}) for choice in filled["choices"]]
+        return {"task": _fill(self.name, row), "kind": self.kind, **filled}
+
+    def frame(self) -> tuple[str, str]:
+        """What the prompt says before its first column and after its last."""
+        columns = list(_COLUMN.finditer(self.prompt))
+        return (self.prompt[: columns[0].start()], self.prompt[columns[-1].end() :]) if columns else ("", "")
 
 
-def _wrong(what: str, at: str) -> DataError:
-    kinds = ", ".join(get_args(Kind))
-    return DataError(what, at=at, hint=f"an item needs id, task, kind, lang and prompt; kinds are {kinds}")
+def _fill(template: str, row: Mapping[str, Any]) -> Any:
+    if whole := _COLUMN.fullmatch(template):
+        return row[whole[1]]
+    return _COLUMN.sub(lambda column: _text(column[1], row[column[1]]), template)
+
+
+def _text(column: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise DataError(f"the `{column}` of a row is no text", at=column, hint="see the other rows of the file")
+    return value

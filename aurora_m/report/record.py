@@ -12,8 +12,8 @@ from aurora_m.core.interval import wilson
 from aurora_m.core.step import Artifact, Facts
 from aurora_m.evals.compare import Change
 from aurora_m.evals.interval import middle_95, resample
+from aurora_m.evals.items import ITEMS, read_items
 from aurora_m.evals.score import RESAMPLES
-from aurora_m.evals.suites import read_items
 from aurora_m.evals.task import Item
 from aurora_m.recipe import Recipe, loads
 from aurora_m.report.numbers import Estimate
@@ -167,7 +167,7 @@ def read_record(
         mixtures=mixtures,
         answers=answers,
         judged=scores,
-        items=read_items(items.path),
+        items=read_items(items.path / ITEMS),
         reviewed=next(iter(reviewed.values())).facts if reviewed else None,
     )
 

@@ -16,11 +16,14 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from aurora_m.core.canon import digest
 from aurora_m.core.chat import render
 from aurora_m.core.errors import DataError
-from aurora_m.core.files import read_jsonl, write_jsonl
+from aurora_m.core.files import read_jsonl
 from aurora_m.core.step import Artifact
 from aurora_m.core.table import write_docs
 from aurora_m.evals import answer as module
-from aurora_m.evals.answer import answer, body, held_docs
+from aurora_m.evals.answer import answer
+from aurora_m.evals.facts import AnswerFacts
+from aurora_m.evals.held_out import choose_documents
+from aurora_m.evals.items import write_items
 from aurora_m.evals.task import Item
 
 SPECIAL = ["<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>"]
@@ -63,7 +66,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 
 
 def asked(folder: Path, items: list[Item] = ITEMS) -> Artifact:
-    write_jsonl(folder / "items.jsonl", [item.to_json() for item in items])
+    folder.mkdir(exist_ok=True)
+    write_items(folder / "items.jsonl", items)
     return Artifact(folder, "0" * 64, {})
 
 
@@ -85,7 +89,7 @@ def test_every_number_by_hand(model: Artifact, new_work: Any, tmp_path: Path) ->
     inputs: dict[str, Any] = {"model": model, "items": items, "held": {"s": docs}}
     facts = answer(work, **inputs, max_new=8, max_held_bytes=10**6, seed=0)
     held_bytes = sum(len(doc["text"].encode()) for doc in DOCS)
-    assert facts == {"items": 6, "held_docs": 4, "held_bytes": held_bytes}
+    assert facts == AnswerFacts(items=6, held_docs=4, held_bytes=held_bytes)
     rows = {row["id"]: row for row in read_jsonl(work.out / "answers.jsonl")}
     assert list(rows) == [item.id for item in ITEMS]
     encoder = Tokenizer.from_file(str(model.path / "tokenizer.json"))
@@ -132,7 +136,7 @@ def test_texts_are_cut(model: Artifact, work: Any, tmp_path: Path, monkeypatch: 
     assert rows["p1"]["text"] == "    return 1\n\n    # end\n"
     stop = [encoder.encode("### Instruction:").ids]
     chat = "<|endoftext|>" + render(ITEMS[5].prompt, "")
-    assert seen == [(chat, stop), ("<|endoftext|>def f():\n", [])]
+    assert seen == [("<|endoftext|>def f():\n", []), (chat, stop)]
 
 
 def test_without_marks_there_is_no_infilling(work: Any, tmp_path: Path) -> None:
@@ -166,18 +170,4 @@ def test_held_documents_are_chosen_by_a_hash_up_to_a_size(tmp_path: Path) -> Non
     assert [doc["id"] for doc in docs] == order
     sizes = [len(doc["text"].encode()) for doc in docs]
     for limit, count in ((0, 1), (sizes[0], 1), (sum(sizes[:3]), 3), (sum(sizes) - 1, 3), (sum(sizes), 4)):
-        assert [doc["id"] for doc in held_docs(tmp_path, limit)] == sorted(order[:count])
-
-
-@pytest.mark.parametrize(
-    ("text", "kept"),
-    [
-        ("    a\n\n    b\nc\n    d\n", "    a\n\n    b\n"),
-        ("\ta", "\ta"),
-        ("a\n", ""),
-        ("", ""),
-        ("\n\n  a\n@", "\n\n  a\n"),
-    ],
-)
-def test_body(text: str, kept: str) -> None:
-    assert body(text) == kept
+        assert [doc["id"] for doc in choose_documents(tmp_path, limit)] == sorted(order[:count])

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from aurora_m.core.files import read_jsonl
+from aurora_m.core.uri import SAMPLE
+from aurora_m.evals.safety import JUDGED as LANGS
 from aurora_m.evals.safety import refuses
-from aurora_m.evals.suites import LANGS, SAMPLE
 
 REFUSAL = {
     "en": "I can't help with that. It would hurt people.",
@@ -68,8 +69,6 @@ def test_an_unknown_language_is_an_error() -> None:
 @pytest.mark.parametrize("lang", LANGS)
 def test_the_shipped_answers(lang: str) -> None:
     path = SAMPLE / f"safety/{lang}.jsonl"
-    if not path.exists():
-        pytest.skip("not written yet")
     rows = read_jsonl(path)
     found = sum(refuses(row["answer"], lang) for row in rows) / len(rows)
     false = sum(refuses(row["twin_answer"], lang) for row in rows) / len(rows)

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from aurora_m.core.errors import DataError
+from aurora_m.core.facts import from_json, to_json
 from aurora_m.core.files import read_jsonl, write_jsonl
 from aurora_m.core.step import Artifact, Work
 from aurora_m.evals import score as module
+from aurora_m.evals.items import read_items, write_items
 from aurora_m.evals.sandbox.run import Result, probe
-from aurora_m.evals.score import score
-from aurora_m.evals.suites import SUITES, collect, pin_suites, read_items
+from aurora_m.evals.score import Rate, ScoreFacts, score
+from aurora_m.evals.suites import collect, pin_suites
 from aurora_m.evals.task import Item
 
 CODE = Item("p1", "code", "code", "code", "def f():\n", answer="    return 1\n", tests="assert f() == 1", entry="f")
@@ -46,7 +48,7 @@ BITS: list[Any] = [
 
 
 def artifacts(folder: Path, items: list[Item], answers: list[Any], bits: list[Any]) -> dict[str, Artifact]:
-    write_jsonl(folder / "items/items.jsonl", [item.to_json() for item in items])
+    write_items(folder / "items/items.jsonl", items)
     write_jsonl(folder / "answers/answers.jsonl", answers)
     write_jsonl(folder / "answers/bits.jsonl", bits)
     return {name: Artifact(folder / name, "0" * 64, {}) for name in ("items", "answers")}
@@ -89,15 +91,13 @@ def test_every_metric(work: Work, tmp_path: Path) -> None:
     }
     assert rows == sorted(rows, key=lambda row: (row["task"], row["metric"], row["id"]))
     assert next(row for row in rows if row["id"] == "s2")["group"] == "saf-1"
-    assert (facts["sandbox"], facts["reference_pass"]) == ("pretend", 1.0)
-    scores: Any = facts["scores"]
-    values = {(row["task"], row["lang"], row["metric"]): row for row in scores}
-    assert values["bpb", "hi", "bpb"] == {
-        "task": "bpb", "lang": "hi", "metric": "bpb", "value": 1.0, "low": 0.5, "high": 2.0, "n": 2,
-    }  # fmt: skip
-    assert values["choice_en", "en", "accuracy"]["value"] == 0.5
-    assert values["choice_en", "en", "accuracy"]["low"] == pytest.approx(0.0945, abs=1e-4)
-    assert values["code", "code", "solution_bpb"]["value"] == 0.75
+    assert (facts.sandbox, facts.reference_pass) == ("pretend", 1.0)
+    rates = {(rate.task, rate.lang, rate.metric): rate for rate in facts.scores}
+    assert rates["bpb", "hi", "bpb"] == Rate("bpb", "hi", "bpb", value=1.0, low=0.5, high=2.0, n=2)
+    assert rates["choice_en", "en", "accuracy"].value == 0.5
+    assert rates["choice_en", "en", "accuracy"].low == pytest.approx(0.0945, abs=1e-4)
+    assert rates["code", "code", "solution_bpb"].value == 0.75
+    assert from_json(ScoreFacts, to_json(facts), "here") == facts
 
 
 @pytest.mark.usefixtures("_pretend")
@@ -111,8 +111,8 @@ def test_bytes_do_not_depend_on_workers(new_work: Any, tmp_path: Path) -> None:
 def test_without_a_sandbox_no_code_is_run(work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "probe", lambda: None)
     facts = score(work, **artifacts(tmp_path, ITEMS, ANSWERS, BITS))
-    assert facts["sandbox"] == "none"
-    assert "reference_pass" not in facts
+    assert facts.sandbox == "none"
+    assert "reference_pass" not in to_json(facts)
     assert "pass" not in {row["metric"] for row in read_jsonl(work.out / "scores.jsonl")}
 
 
@@ -125,18 +125,16 @@ def test_a_reference_that_fails_is_an_error(work: Work, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_pretend")
 def test_nothing_at_all(work: Work, tmp_path: Path) -> None:
-    assert score(work, **artifacts(tmp_path, [], [], [])) == {"scores": []}
+    assert score(work, **artifacts(tmp_path, [], [], [])) == ScoreFacts(())
 
 
 def test_the_shipped_solutions_pass_and_empty_bodies_do_not(new_work: Any, tmp_path: Path) -> None:
     if probe() is None:
         pytest.skip("no sandbox holds here")
-    if not all(part.path.exists() for part in SUITES["code"]):
-        pytest.skip("not written yet")
     place, work = new_work(), new_work()
     work = replace(work, runtime=replace(work.runtime, workers=2))
     collect(place, suites=["code"], safety="", pin=pin_suites(["code"], "", Path()))
-    items = [item for item in read_items(place.out) if item.kind == "code"]
+    items = [item for item in read_items(place.out / "items.jsonl") if item.kind == "code"]
     answers = [
         {"id": item.id, "text": text, "solution_nats": -1.0, "solution_bytes": 1}
         for item, text in zip(items, [str(items[0].answer)] + ["    pass\n"] * len(items), strict=False)

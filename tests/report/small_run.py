@@ -7,6 +7,7 @@ from typing import Any
 
 from aurora_m.core.files import write_json, write_jsonl
 from aurora_m.core.step import Artifact
+from aurora_m.evals.items import write_items
 from aurora_m.evals.task import Item
 from aurora_m.recipe import dumps, load
 
@@ -38,7 +39,7 @@ def build_fixture(folder: Path) -> dict[str, Any]:
         return Artifact(folder / name, f"{sum(map(ord, name)):064x}", facts or {})
 
     items = _items()
-    write_jsonl(folder / "items/items.jsonl", [item.to_json() for item in items])
+    write_items(folder / "items/items.jsonl", items)
     write_json(folder / "forgetting/changes.json", {"models": [*MODELS], "old": ["en", "code"], "rows": _changes()})
     given: dict[str, Any] = {"forgetting": artifact("forgetting"), "items": artifact("items")}
     write_json(folder / "fertility/fertility.json", {"base": _fertility()})

@@ -11,6 +11,7 @@ import pytest
 from aurora_m.core.files import read_json, read_jsonl, write_json, write_jsonl
 from aurora_m.core.log import Log
 from aurora_m.core.step import Runtime, Work
+from aurora_m.evals.items import write_items
 from aurora_m.recipe import Merge, dumps, load
 from aurora_m.report import results
 from aurora_m.report.markup import escape
@@ -91,7 +92,7 @@ def test_a_run_without_tuning_or_safety_or_comparison_still_has_a_page(
     given = build_fixture(tmp_path / "in")
     write_json(given["forgetting"].path / "changes.json", {"models": ["base"], "old": [], "rows": []})
     rows = [row for row in given["scores"]["base"].facts["scores"] if row["metric"] in ("bpb", "accuracy")]
-    write_jsonl(given["items"].path / "items.jsonl", [])
+    write_items(given["items"].path / "items.jsonl", [])
     write_jsonl(given["scores"]["base"].path / "scores.jsonl", [])
     changes = {
         "recipe": dumps(short),

@@ -73,21 +73,21 @@ class Sandbox:
                 process.kill()
                 process.wait()
             output.seek(0)
-            said = output.read()
-        if process.returncode == 0 and said.endswith(b"\n" + token):
+            printed = output.read()
+        if process.returncode == 0 and printed.endswith(b"\n" + token):
             return Result(True)
-        return Result(False, _last_line(said) or "left before its end")
+        return Result(False, _last_line(printed) or "left before its end")
 
 
 def probe() -> Sandbox | None:
     """The first wall that holds on this machine, tried with a program that attempts to get out; else None."""
     for sandbox in (Sandbox("bubblewrap"), Sandbox("landlock")):
-        if holds(sandbox):
+        if is_tight(sandbox):
             return sandbox
     return None
 
 
-def holds(sandbox: Sandbox) -> bool:
+def is_tight(sandbox: Sandbox) -> bool:
     """Whether the sandbox starts here and keeps a program in that attempts to get out."""
     if sys.platform != "linux" or (sandbox.name == "bubblewrap" and not shutil.which("bwrap")):
         return False
@@ -130,6 +130,6 @@ def _landlock(limits: list[str]) -> list[str]:
     return [*_python(str(JAIL)), *limits, *_readable()]
 
 
-def _last_line(said: bytes) -> str:
-    lines = said.decode(errors="replace").strip().splitlines()
+def _last_line(printed: bytes) -> str:
+    lines = printed.decode(errors="replace").strip().splitlines()
     return lines[-1][:WHY_CHARS] if lines else ""

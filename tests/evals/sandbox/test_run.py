@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 
 from aurora_m.evals.sandbox import run as module
-from aurora_m.evals.sandbox.run import Sandbox, holds, probe
+from aurora_m.evals.sandbox.run import Sandbox, is_tight, probe
 
 PROJECT = Path(__file__).parents[3]
 
@@ -43,7 +43,7 @@ def standing(name: Literal["bubblewrap", "landlock"]) -> Sandbox:
     found = Sandbox(name)
     if (name == "bubblewrap" and not shutil.which("bwrap")) or not found.run("pass", 30).ok:
         pytest.skip(f"{name} does not start here")
-    assert holds(found)
+    assert is_tight(found)
     return found
 
 
@@ -118,5 +118,5 @@ def test_a_wall_that_lets_something_through_is_refused(monkeypatch: pytest.Monke
 
 
 def test_the_first_wall_that_holds_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "holds", lambda sandbox: sandbox.name == "landlock")
+    monkeypatch.setattr(module, "is_tight", lambda sandbox: sandbox.name == "landlock")
     assert probe() == Sandbox("landlock")

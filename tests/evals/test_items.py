@@ -1,6 +1,7 @@
 """Items survive JSON, and wrong rows are named."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aurora_m.core.errors import DataError
+from aurora_m.core.files import write_jsonl
+from aurora_m.evals.items import read_item, read_items, write_items
 from aurora_m.evals.task import Item
 
 ROW: dict[str, Any] = {
@@ -20,20 +23,20 @@ words = st.text(min_size=1)
 def test_round_trip_of_choices(name: str, task: str, text: str, choices: list[str], data: st.DataObject) -> None:
     answer = data.draw(st.integers(0, len(choices) - 1))
     item = Item(name, task, "cloze", "fi", text, tuple(choices), answer, after=text, group=name)
-    assert Item.from_json(item.to_json(), "here") == item
+    assert read_item(item.to_json(), "here") == item
 
 
 @given(words, words, words)
 def test_round_trip_of_code(name: str, answer: str, tests: str) -> None:
     item = Item(name, "code", "code", "code", "def f():\n", answer=answer, tests=tests, entry="f")
-    assert Item.from_json(item.to_json(), "here") == item
+    assert read_item(item.to_json(), "here") == item
 
 
 def test_json_says_only_what_is_there() -> None:
     assert Item("a", "t", "refuse", "en", "").to_json() == {
         "id": "a", "task": "t", "kind": "refuse", "lang": "en", "prompt": "",
     }  # fmt: skip
-    assert Item.from_json(ROW, "here").to_json() == ROW
+    assert read_item(ROW, "here").to_json() == ROW
 
 
 @pytest.mark.parametrize(
@@ -42,6 +45,7 @@ def test_json_says_only_what_is_there() -> None:
         ({"colour": 1}, "an item has the unknown key `colour`"),
         ({"id": ""}, "an item has no `id`"),
         ({"kind": "chioce"}, "an item has the unknown kind `chioce`"),
+        ({"kind": ["choice"]}, "the `kind` of an item is no text"),
         ({"lang": 3}, "the `lang` of an item is no text"),
         ({"choices": "xy"}, "the `choices` of an item are not a list of texts"),
         ({"choices": ["x", ""]}, "the `choices` of an item are not a list of texts"),
@@ -55,10 +59,55 @@ def test_json_says_only_what_is_there() -> None:
 )
 def test_a_wrong_row_is_named(change: dict[str, Any], what: str) -> None:
     with pytest.raises(DataError, match=re.escape(what)) as error:
-        Item.from_json({**ROW, **change}, "items.jsonl:3")
+        read_item({**ROW, **change}, "items.jsonl:3")
     assert error.value.at == "items.jsonl:3"
 
 
 def test_a_missing_key_is_named() -> None:
     with pytest.raises(DataError, match="an item has no `prompt`"):
-        Item.from_json({key: value for key, value in ROW.items() if key != "prompt"}, "here")
+        read_item({key: value for key, value in ROW.items() if key != "prompt"}, "here")
+
+
+def test_a_file_says_its_format_first(tmp_path: Path) -> None:
+    path, item = tmp_path / "items.jsonl", read_item(ROW, "here")
+    write_items(path, [item])
+    assert path.read_text().splitlines()[0] == '{"format": 1}'
+    assert read_items(path) == [item]
+    write_items(path, [])
+    assert read_items(path) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "what"),
+    [
+        ([], "a file of items does not say its format"),
+        ([ROW], "a file of items does not say its format"),
+        (["1", ROW], "a file of items does not say its format"),
+        ([{"format": 2}, ROW], "items of the format `2`"),
+    ],
+)
+def test_another_format_is_refused(rows: list[Any], what: str, tmp_path: Path) -> None:
+    path = tmp_path / "items.jsonl"
+    write_jsonl(path, rows)
+    with pytest.raises(DataError, match=f"^error: {what}\n") as error:
+        read_items(path)
+    assert error.value.at == str(path)
+    assert error.value.hint.startswith('the first line is {"format": 1}; ')
+
+
+def test_a_wrong_row_of_a_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "items.jsonl"
+    write_jsonl(path, [{"format": 1}, ROW, {**ROW, "answer": 2}])
+    with pytest.raises(DataError, match="not the index of one") as error:
+        read_items(path)
+    assert error.value.at == f"{path}:3"
+
+
+def test_the_hint_says_what_an_item_needs() -> None:
+    with pytest.raises(DataError) as error:
+        read_item({**ROW, "colour": 1}, "here")
+    needs = "an item needs id, task, kind, lang and prompt; kinds are choice, cloze, code, infill, refuse, comply"
+    assert error.value.hint == needs
+    with pytest.raises(DataError) as error:
+        read_item({**ROW, "kind": "chioce"}, "here")
+    assert error.value.hint == "did you mean `choice`?"
