@@ -1,4 +1,4 @@
-"""Files of items: one JSON row an item after a first line that says the format."""
+"""Files of items: one JSON row an item; those that a step writes say their format in a first line."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
@@ -22,14 +22,23 @@ def write_items(path: Path, items: Iterable[Item]) -> None:
 
 
 def read_items(path: Path) -> list[Item]:
-    """Read a file of items. DataError on another format, and on a row that is no item."""
+    """Read what `write_items` wrote. DataError on another format, and on a row that is no item."""
     first, *rows = read_jsonl(path) or [None]
     if first != {"format": FORMAT}:
         number = first.get("format") if isinstance(first, dict) else None
         what = "a file of items does not say its format" if number is None else f"items of the format `{number}`"
         hint = f'the first line is {{"format": {FORMAT}}}; what another version of Aurora wrote is to be made again'
         raise DataError(what, at=str(path), hint=hint)
-    return [read_item(row, f"{path}:{number}") for number, row in enumerate(rows, 2)]
+    return _numbered(path, rows, 2)
+
+
+def read_own_items(path: Path) -> list[Item]:
+    """Read a file of items that a person wrote: rows alone. DataError on a row that is no item."""
+    return _numbered(path, read_jsonl(path), 1)
+
+
+def _numbered(path: Path, rows: Iterable[Any], first: int) -> list[Item]:
+    return [read_item(row, f"{path}:{number}") for number, row in enumerate(rows, first)]
 
 
 def read_item(row: Mapping[str, Any], at: str) -> Item:

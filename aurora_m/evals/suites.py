@@ -12,7 +12,7 @@ from aurora_m.core.files import read_jsonl, write_jsonl
 from aurora_m.core.step import Work
 from aurora_m.core.typed import build
 from aurora_m.core.uri import local_files, pin_files
-from aurora_m.evals.items import ITEMS, read_item, read_items, write_items
+from aurora_m.evals.items import ITEMS, read_item, read_own_items, write_items
 from aurora_m.evals.kinds import KINDS
 from aurora_m.evals.task import Item, Task
 
@@ -95,7 +95,7 @@ def _items(suite: str, safety: str, root: Path) -> Iterator[tuple[Item, str]]:
     """The items of a suite, and for each the text that gives it away."""
     if suite.startswith(FILE):
         tasks = [task for name in suite_names() for task in _shipped(name).tasks]
-        for item in read_items(_own_file(suite, root)):
+        for item in read_own_items(_own_file(suite, root)):
             alike = [task for task in tasks if (task.kind, task.lang) == (item.kind, item.lang)]
             yield item, _overlap(item, alike)
         return

@@ -12,7 +12,7 @@ from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.files import read_jsonl, write_jsonl
 from aurora_m.core.step import Work
 from aurora_m.evals import suites
-from aurora_m.evals.items import read_items, write_items
+from aurora_m.evals.items import read_items
 from aurora_m.evals.kinds import KINDS
 from aurora_m.evals.kinds.kind import FillIn, Generate, Loglikelihood, Outputs, Request
 from aurora_m.evals.suites import DEFINITIONS, ItemsFacts, collect, pin_suites, read_suite, suite_names
@@ -110,7 +110,7 @@ def test_overlap_holds_the_text_that_gives_an_item_away(work: Work) -> None:
 
 def test_a_file_of_the_recipe(work: Work, tmp_path: Path) -> None:
     item = Item("m1", "mine", "choice", "sv", "Hur?", (" ja", " nej"), 1)
-    write_items(tmp_path / "mine.jsonl", [item])
+    write_jsonl(tmp_path / "mine.jsonl", [item.to_json()])
     assert collected(work, ["file:mine.jsonl"], tmp_path) == ItemsFacts(1, {"mine": 1})
     assert read_items(work.out / "items.jsonl") == [item]
 
@@ -142,10 +142,10 @@ def test_wrong_files_are_named(work: Work, tmp_path: Path, sample: Path) -> None
     with pytest.raises(DataError, match="the `question` of a row is no text") as error:
         collected(work, ["en"])
     assert error.value.at.endswith("choice_en.jsonl:1")
-    write_jsonl(tmp_path / "mine.jsonl", [{"format": 1}, {"id": "i"}])
+    write_jsonl(tmp_path / "mine.jsonl", [{"id": "i"}])
     with pytest.raises(DataError, match="an item has no `task`") as error:
         collected(work, ["file:mine.jsonl"], tmp_path)
-    assert error.value.at.endswith("mine.jsonl:2")
+    assert error.value.at.endswith("mine.jsonl:1")
 
 
 def test_the_recipe_own_safety_rows_are_the_suite(work: Work, tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_a_changed_file_is_an_error(work: Work) -> None:
 def test_an_own_item_in_our_form_is_looked_for_without_it(work: Work, tmp_path: Path) -> None:
     form = Item("m1", "mine", "choice", "fi", "Kysymys: Missä?\nVastaus:", (" siellä", " täällä"), 1)
     other = Item("m2", "mine", "choice", "fi", "Missä? ", ("siellä", "täällä"), 1)
-    write_items(tmp_path / "mine.jsonl", [form, other])
+    write_jsonl(tmp_path / "mine.jsonl", [form.to_json(), other.to_json()])
     collected(work, ["file:mine.jsonl"], tmp_path)
     assert [row["text"] for row in read_jsonl(work.out / "overlap.jsonl")] == ["Missä? täällä", "Missä? täällä"]
 
@@ -190,7 +190,8 @@ def test_the_language_is_a_field_whatever_the_id(name: str, work: Work, tmp_path
 
 
 def test_a_language_of_three_letters(work: Work, tmp_path: Path) -> None:
-    write_items(tmp_path / "mine.jsonl", [Item("m1", "mine", "choice", "fil", "Alin?", (" ito", " iyan"), 1)])
+    row = Item("m1", "mine", "choice", "fil", "Alin?", (" ito", " iyan"), 1).to_json()
+    write_jsonl(tmp_path / "mine.jsonl", [row])
     collected(work, ["file:mine.jsonl"], tmp_path)
     assert [item.lang for item in read_items(work.out / "items.jsonl")] == ["fil"]
     write_jsonl(tmp_path / "mine.jsonl", [safety_row("fil", 1, "train"), safety_row("fi", 1, "held_out")])
