@@ -20,7 +20,7 @@ def cut_padding(original: Path, copy: Path) -> int:
     written.
     """
     num_tokens = _tokens(original)
-    if AutoConfig.from_pretrained(original).get_text_config().vocab_size <= num_tokens:
+    if AutoConfig.from_pretrained(original, trust_remote_code=False).get_text_config().vocab_size <= num_tokens:
         return 0
     model = load_model(original)
     before = parameters(model)
@@ -35,8 +35,8 @@ def check_copy(original: Path, copy: Path) -> float:
     errors  TrainError if that is more than `MAX_DIFFERENCE`, if a token has no logit, or if the tokenizer does not
             give text back
     """
-    tokenizer = AutoTokenizer.from_pretrained(copy)
-    theirs = AutoModelForCausalLM.from_pretrained(copy, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(copy, trust_remote_code=False)
+    theirs = AutoModelForCausalLM.from_pretrained(copy, dtype=torch.float32, trust_remote_code=False)
     ours = load_model(original)
     ids_BT = tokenizer(PROBE, return_tensors="pt").input_ids
     with torch.inference_mode():

@@ -37,7 +37,7 @@ def unpack(path: Path, folder: Path, at: str) -> None:
         _check(file, at)
         with redirect_stderr(io.StringIO()):  # it draws bars of its own
             model = _model(path, len(file.tensors), at)
-        tokenizer: Any = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        tokenizer: Any = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
         if _said(file, SPLIT) in DIGITS:
             pieces = [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
             tokenizer.backend_tokenizer.pre_tokenizer = Sequence(pieces)

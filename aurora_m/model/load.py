@@ -15,6 +15,7 @@ from aurora_m.core.step import Facts, Runtime, Work
 from aurora_m.core.uri import check_pin
 from aurora_m.model.base import GGUF, base_files, base_path
 from aurora_m.model.shape import declared, shape_of
+from aurora_m.model.weights import load_base
 
 logging.set_verbosity_error()
 logging.disable_progress_bar()
@@ -36,7 +37,7 @@ def device_of(runtime: Runtime) -> torch.device:
 def load_model(folder: Path, device: torch.device | str = "cpu") -> PreTrainedModel:
     """Load a causal language model in float32 with the attention kernel that isolates packed documents (sdpa)."""
     model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True
+        folder, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True, trust_remote_code=False
     )
     model.to(torch.device(device))  # type: ignore[arg-type]  # its own annotation names the wrong argument
     return model
@@ -102,9 +103,9 @@ def fetch_base(work: Work, *, model: str, revision: str, pin: str, shape: dict[s
         )
     if shape:
         _check_shape(shape, json.loads((source / "config.json").read_text()))
-    loaded = load_model(source)
+    loaded = load_base(source, work.scratch, model, work.log.say)
     save_model(loaded, work.out, source)
-    config = AutoConfig.from_pretrained(work.out)
+    config = AutoConfig.from_pretrained(work.out, trust_remote_code=False)
     return {"architecture": config.model_type, "parameters": parameters(loaded), "revision": revision}
 
 

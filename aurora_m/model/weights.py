@@ -1,0 +1,168 @@
+"""The weights of a base as it is taken: all of them its folder's, none drawn at random, and no code of its executed."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
+
+from aurora_m.core.errors import DataError
+
+WEIGHTS = "*.safetensors"
+INDEX = "model.safetensors.index.json"
+# What torch.compile, DistributedDataParallel, FSDP and activation checkpointing put into names.
+WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+OUTERMOST = "module."
+SHOWN = 3  # names in an error
+
+
+def load_base(folder: Path, scratch: Path, at: str, say: Callable[[str], None]) -> PreTrainedModel:
+    """Load the model of a folder that somebody else made, in float32, and prove that its weights are the folder's.
+
+    Names that training left wrapped are unwrapped, and weights that have no place are named, by `say`.
+
+    errors  DataError, with `at`, if the folder needs code of its own, holds an adapter, quantised weights or no
+            safetensors; if a weight is missing, of another shape, not what the model would use, or not finite
+    """
+    _check_config(folder, at)
+    folder = _unwrapped(folder, scratch, at, say)
+    model, info = _loaded(folder, at)
+    tied = {name for name, _ in model.named_parameters(remove_duplicate=False)} - {
+        name for name, _ in model.named_parameters()
+    }
+    if missing := info["missing_keys"] - tied:
+        what = f"the base's files lack {_listed(missing)} of its architecture"
+        hint = "save the whole model again, or correct its config.json: Aurora never trains weights drawn at random"
+        raise DataError(what, at=at, hint=hint)
+    if info["unexpected_keys"]:
+        say(f"  {at}: {_listed(info['unexpected_keys'])} of its files have no place in the model and are left out")
+    _check_values(model, folder, at)
+    return model
+
+
+def _check_config(folder: Path, at: str) -> None:
+    """DataError for what would make transformers read something else than this folder's weights."""
+    config = _json(folder / "config.json", at)
+    if "auto_map" in config and config.get("model_type") not in CONFIG_MAPPING:
+        what = "the base comes with Python code of its own (`auto_map`), which Aurora never runs"
+        raise DataError(what, at=at, hint="take a base whose architecture transformers has itself")
+    if config.get("quantization_config"):
+        kind = config["quantization_config"].get("quant_method", "unknown")
+        what = f"the base's weights are quantised ({kind}), and cannot be trained"
+        raise DataError(what, at=at, hint="take the original model, whose weights are bf16, fp16 or fp32")
+    if (folder / "adapter_config.json").exists():
+        what = "the base's folder holds an adapter (adapter_config.json), which may point to weights elsewhere"
+        hint = "merge the adapter and save the model, or take the adapter's files out of the folder"
+        raise DataError(what, at=at, hint=hint)
+    index = _json(folder / INDEX, at)["weight_map"] if (folder / INDEX).exists() else {}
+    if gone := sorted({name for name in index.values() if not (folder / name).is_file()}):
+        what = f"the base's file `{gone[0]}`, which its index names, is not there"
+        raise DataError(what, at=at, hint="copy the whole folder again")
+    if not [*folder.glob(WEIGHTS)]:
+        what = "no .safetensors file in the base model's folder"
+        hint = "save it with `model.save_pretrained(folder)`: pickled weights can run code, and are not read"
+        raise DataError(what, at=at, hint=hint)
+
+
+def _unwrapped(folder: Path, scratch: Path, at: str, say: Callable[[str], None]) -> Path:
+    """The folder itself; or, where its weights have wrapped names, a copy with the names of the model inside."""
+    names = [name for path in sorted(folder.glob(WEIGHTS)) for name in _names(path, at)]
+    bare = [_bare(name) for name in names]
+    outermost = OUTERMOST if names and all(name.startswith(OUTERMOST) for name in bare) else ""
+    inner = {name: of.removeprefix(outermost) for name, of in zip(names, bare, strict=True)}
+    wrapped = [name for name in names if inner[name] != name]
+    if not wrapped:
+        return folder
+    if len({*inner.values()}) < len(names):
+        hint = "save the model without the wrapper of torch.compile, DDP or FSDP"
+        raise DataError(f"{_listed(wrapped)} are there with and without a wrapper's name", at=at, hint=hint)
+    copy = scratch / "unwrapped"
+    copy.mkdir(exist_ok=True)
+    for path in sorted(folder.glob(WEIGHTS)):
+        save_file({inner[name]: value for name, value in load_file(path).items()}, copy / path.name, {"format": "pt"})
+    for path in folder.glob("*.json"):
+        text = path.read_bytes()
+        if path.name == INDEX:
+            index = _json(path, at)
+            text = json.dumps({**index, "weight_map": {inner[k]: v for k, v in index["weight_map"].items()}}).encode()
+        (copy / path.name).write_bytes(text)
+    say(f"  {at}: {_listed(wrapped)} are unwrapped: `{wrapped[0]}` is `{inner[wrapped[0]]}`")
+    return copy
+
+
+def _bare(name: str) -> str:
+    for wrapper in WRAPPERS:
+        name = name.replace(wrapper, "")
+    return name
+
+
+def _loaded(folder: Path, at: str) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """The model, and what transformers says of how it was loaded. DataError for what it raises."""
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except Exception as error:  # safetensors and transformers have no errors of their own for it
+        reason = " ".join(str(error).split())[:200]
+        hint = "check that its files are whole, and that this transformers has its architecture with sdpa attention"
+        raise DataError(f"transformers cannot load the base: {reason}", at=at, hint=hint) from error
+    model, info = loaded
+    return model, info
+
+
+def _check_values(model: PreTrainedModel, folder: Path, at: str) -> None:
+    """DataError if a weight is not finite, or differs from what the files hold under its name."""
+    for name, weight in model.named_parameters():
+        if not bool(torch.isfinite(weight).all()):
+            hint = "take an earlier checkpoint: a weight that is NaN or infinite cannot be mended"
+            raise DataError(f"the base's weight `{name}` is not finite", at=at, hint=hint)
+    weights = dict(model.named_parameters(remove_duplicate=False))
+    for name, value in _tensors(folder):
+        if name in weights and not torch.equal(weights[name], value.to(torch.float32)):
+            what = f"the base's files hold another `{name}` than the model that its config.json describes would use"
+            hint = "if it is the head, set `tie_word_embeddings` in config.json to what the model was trained with"
+            raise DataError(what, at=at, hint=hint)
+
+
+def _tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    for path in sorted(folder.glob(WEIGHTS)):
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118  # it is no mapping
+                yield name, file.get_tensor(name)
+
+
+def _names(path: Path, at: str) -> list[str]:
+    try:
+        with safe_open(path, "pt") as file:
+            return [*file.keys()]
+    except Exception as error:
+        what = f"the base's file `{path.name}` is damaged: {' '.join(str(error).split())[:100]}"
+        raise DataError(what, at=at, hint="copy it again") from error
+
+
+def _json(path: Path, at: str) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"the base's file `{path.name}` is not JSON", at=at, hint="copy it again") from error
+    if not isinstance(data, dict):
+        raise DataError(f"the base's file `{path.name}` is not a JSON object", at=at, hint="copy it again")
+    return data
+
+
+def _listed(names: Iterable[str]) -> str:
+    """How many weights, and the first of them."""
+    ordered = sorted(names)
+    more = ", ..." if len(ordered) > SHOWN else ""
+    plural = "s" if len(ordered) > 1 else ""
+    return f"{len(ordered)} weight{plural} (" + ", ".join(f"`{name}`" for name in ordered[:SHOWN]) + more + ")"
