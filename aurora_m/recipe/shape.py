@@ -87,7 +87,7 @@ class Curate:
     keep: str
     mask: tuple[str, ...] = ()
     repo_marks: float = 0.0  # of code: probability of each of the marks of repository, file and stars before it
-    boilerplate: int = 0  # drop lines that stand on so many pages of one site; 0: none
+    boilerplate_pages: int = 0  # drop lines that stand on so many pages of one site; 0: none
     words: str = ""  # file:GLOB of terms, one a line, that count as toxic beside those that ship
 
 
@@ -268,7 +268,7 @@ class Evals:
     old: tuple[str, ...]  # languages the base could already do, that must not be lost
     margins: Mapping[str, float]  # relative rise of bits per byte that counts as none, for each old language
     max_new_tokens: int = 48
-    max_held: Count = Count(200_000)  # noqa: RUF009  # bytes of held-out text for each source
+    max_held_bytes: Count = Count(200_000)  # noqa: RUF009  # bytes of held-out text for each source
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # what can be a folder anywher
 RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
     "seed": (lambda n: 0 <= n < 2**32, "write an integer from 0 to 4294967295"),
     **dict.fromkeys(("near", "density"), (lambda n: 0 < n <= 1, "write a number above 0 and up to 1")),
-    **dict.fromkeys(("reviewers", "epochs", "max_new_tokens", "max_held"), (lambda n: n >= 1, "write 1 or more")),
+    **dict.fromkeys(("reviewers", "epochs", "max_new_tokens", "max_held_bytes"), (lambda n: n >= 1, "write 1 or more")),
     **dict.fromkeys(("weight_decay", "expand", "kl", "l2"), (lambda n: n >= 0, "write 0 or more")),
     **dict.fromkeys(("rank", "alpha"), (lambda n: n >= 1, "write 1 or more")),
     "beta2": (lambda n: 0 <= n < 1, "write a number from 0 and below 1"),
@@ -20,7 +20,7 @@ RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
     "spike": (lambda n: n >= 3, "write 3 standard deviations or more"),
     "marks": (lambda n: n >= 1, "write 1 or more"),
     "max_old_rise": (lambda n: n >= 0, "write 0 or more"),
-    "boilerplate": (lambda n: n == 0 or n >= 2, "write 2 pages or more, or 0 for none"),
+    "boilerplate_pages": (lambda n: n == 0 or n >= 2, "write 2 pages or more, or 0 for none"),
     "max_docs": (lambda n: n >= 10, "write 10 or more"),
     "max_bytes": (lambda n: n >= 1, "write 1 or more"),
 }

@@ -506,7 +506,7 @@ STAGE, TUNE, SUITES = "warmup = 0", "epochs = 3", 'suites = ["en", "safety"]'
         (STAGE, "beta2", "stage[1] `cap`.beta2", ["1.0", "-0.1"], ["0.0", "0.999"]),
         (STAGE, "weight_decay", "stage[1] `cap`.weight_decay", ["-0.1"], ["0.0"]),
         (SUITES, "max_new_tokens", "evals.max_new_tokens", ["0", "-1"], ["1", "511"]),
-        (SUITES, "max_held", "evals.max_held", ["0"], ["1"]),
+        (SUITES, "max_held_bytes", "evals.max_held_bytes", ["0"], ["1"]),
     ],
 )
 def test_numbers_have_their_ranges(old: str, key: str, at: str, wrong: list[str], right: list[str]) -> None:
