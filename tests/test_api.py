@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,12 @@ BLOCKS = [
 @pytest.mark.parametrize("name", aurora_m.__all__)
 def test_every_name_is_there(name: str) -> None:
     assert getattr(aurora_m, name).__name__ == name
+
+
+def test_the_version_is_one() -> None:
+    project = tomllib.loads((HOUSE / "pyproject.toml").read_text())["project"]
+    assert project["version"] == aurora_m.__version__
+    assert f"\nversion: {aurora_m.__version__}\n" in (HOUSE / "CITATION.cff").read_text()
 
 
 def test_what_mypy_sees_is_what_is_there() -> None:
