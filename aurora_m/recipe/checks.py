@@ -39,7 +39,8 @@ def _check_stages(recipe: Recipe) -> None:
         _check_training(stage, at, recipe)
         tokens = recipe.mixture[stage.mixture].tokens
         hint = "warm up for a small share of the mixture's tokens"
-        need(stage.warmup < (stage.horizon or tokens), "the warm-up is as long as the stage", f"{at}.warmup", hint)
+        warms = stage.warmup < (stage.horizon or tokens)
+        need(warms, "the warm-up is as long as the stage", f"{at}.warmup", hint)
         hint = "make `batch` smaller or the mixture's `tokens` larger"
         need(stage.batch <= tokens, "the mixture does not fill one batch", f"{at}.batch", hint)
         made.append(stage.name)
