@@ -208,10 +208,12 @@ def aurora(args: argparse.Namespace, work: Path, small: Path) -> Result:
     made: Result = {}
     cores = {args.core}
 
-    def runs(given: Path, times: int, workers: int = 1, boilerplate: int = 0) -> list[Result]:
-        home = work / f"aurora-{given.name}{'-lines' if boilerplate else ''}"
+    def runs(given: Path, times: int, workers: int = 1, boilerplate_pages: int = 0) -> list[Result]:
+        home = work / f"aurora-{given.name}{'-lines' if boilerplate_pages else ''}"
         if not home.exists():
-            made["settings"] = run_aurora.prepare(home, given, args.tokenizer, args.keep, args.keep_code, boilerplate)
+            made["settings"] = run_aurora.prepare(
+                home, given, args.tokenizer, args.keep, args.keep_code, boilerplate_pages
+            )
         found = []
         for _ in range(times):
             store = home / "run"
@@ -233,7 +235,7 @@ def aurora(args: argparse.Namespace, work: Path, small: Path) -> Result:
     made["whole"] = middle(runs(args.input, args.runs), size)
     if "error" not in made["whole"]:
         made |= run_aurora.outcome(work / f"aurora-{args.input.name}" / "run")
-        made["lines"] = middle(runs(args.input, 1, boilerplate=SAME_LINES), size)
+        made["lines"] = middle(runs(args.input, 1, boilerplate_pages=SAME_LINES), size)
         made["caught"] = caught(work / f"aurora-{args.input.name}-lines" / "run", args.input)
     for folder in args.large:
         large = size_of(folder)

@@ -1,8 +1,7 @@
-"""The plan of the house, kept by a test: who may import whom, where torch lives, and how long things may be."""
+"""The plan of the house, kept by a test: who imports whom, where torch lives, how long files are, and its words."""
 
 import ast
 import re
-import statistics
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +23,15 @@ LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 TORCH_HOMES = re.compile(r"(model|train|tune)/|evals/answer\.py$")
 FUNCTION_NAME = re.compile(r"[a-z_]+(\.[a-z_]+)*:[A-Za-z_]\w*")
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
-FILE_LINES, FUNCTION_LINES, FUNCTION_LINES_P90 = 400, 90, 35
+FILE_LINES = 350
+# Words of a private English, as names of functions, classes, parameters and attributes; CONTRIBUTING has the others.
+OLD_WORDS = frozenset("ahead asked bring came emptied hold how lacks said settle told".split())  # noqa: SIM905
+VAGUE_FILES = re.compile(r"(utils?|helpers?|manager|common|misc|base_\w+)\.py")
+# Rooms that still have old words, and files that are still too long: this set only gets smaller, and then goes.
+PENDING = frozenset(
+    {"cli", "core", "data", "evals", "foresight", "graph", "model", "report", "train", "tune"}
+    | {"cli/main.py", "data/dedup/duplicates.py", "data/measure/scan.py", "graph/build.py", "report/datasheet.py"}
+)
 
 Import = tuple[str, int, bool]  # dotted name, line, inside a function
 FILES = sorted(path.relative_to(HOUSE).as_posix() for path in HOUSE.rglob("*.py") if "sample" not in path.parts)
@@ -68,7 +75,7 @@ def wrong_imports(tree: ast.Module, name: str) -> list[str]:
             continue
         if top == PACKAGE and name != "__init__.py" and there != here and LEVEL.get(there, 99) >= LEVEL.get(here, -1):
             found.append(f"{name}:{line}: `{here}` may not import `{module}`")
-        if top == PACKAGE and name == "__init__.py":
+        if top == PACKAGE and name == "__init__.py" and line not in typing_lines:
             found.append(f"{name}:{line}: the package imports nothing of its own")
         if top in ("torch", "transformers") and not TORCH_HOMES.match(name):
             found.append(f"{name}:{line}: `{top}` lives in model, train, tune and evals/answer.py only")
@@ -91,13 +98,19 @@ def step_functions(tree: ast.Module) -> list[tuple[str, int]]:
     ]
 
 
-def function_lengths(tree: ast.Module) -> list[tuple[int, str, int]]:
-    """(lines, name, first line) of each function, nested ones too."""
-    return [
-        ((node.end_lineno or 0) - node.lineno + 1, node.name, node.lineno)
-        for node in ast.walk(tree)
-        if isinstance(node, FUNCTION)
-    ]
+def old_words(tree: ast.Module) -> list[str]:
+    """Old words in the names of functions, classes, parameters and attributes, with their lines."""
+    named = []
+    for node in ast.walk(tree):
+        if isinstance(node, FUNCTION | ast.ClassDef):
+            named.append((node.lineno, node.name))
+        elif isinstance(node, ast.arg):
+            named.append((node.lineno, node.arg))
+        elif isinstance(node, ast.Attribute):
+            named.append((node.lineno, node.attr))
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            named.append((node.lineno, node.target.id))
+    return [f"{line}: {name}" for line, name in named if name.strip("_").lower() in OLD_WORDS]
 
 
 # --- the house
@@ -133,16 +146,28 @@ def test_every_function_that_the_graph_names_is_there() -> None:
         assert found[0].args.args[0].arg == "work", f"{path}:{found[0].lineno}"
 
 
+def length(name: str) -> int:
+    return len((HOUSE / name).read_text().splitlines())
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name not in PENDING])
+def test_files_are_short(name: str) -> None:
+    assert length(name) <= FILE_LINES
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if room_of(name) not in PENDING])
+def test_old_words_stay_out(name: str) -> None:
+    assert old_words(read(name)) == []
+
+
 @pytest.mark.parametrize("name", FILES)
-def test_files_and_functions_are_short(name: str) -> None:
-    assert len((HOUSE / name).read_text().splitlines()) <= FILE_LINES
-    assert [f for f in function_lengths(read(name)) if f[0] > FUNCTION_LINES] == []
+def test_files_are_named_for_what_they_do(name: str) -> None:
+    assert not VAGUE_FILES.fullmatch(name.split("/")[-1])
 
 
-def test_most_functions_are_shorter() -> None:
-    lengths = [(*length, name) for name in FILES for length in function_lengths(read(name))]
-    p90 = statistics.quantiles([length[0] for length in lengths], n=10)[-1]
-    assert p90 <= FUNCTION_LINES_P90, sorted(lengths, reverse=True)[: len(lengths) // 10]
+def test_nothing_is_pending_in_vain() -> None:
+    rooms = {room_of(name) for name in FILES if old_words(read(name))}
+    assert set(PENDING) == rooms | {name for name in FILES if length(name) > FILE_LINES}
 
 
 # --- the rules themselves
@@ -185,6 +210,7 @@ def test_what_is_wrong_is_found(name: str, text: str) -> None:
         ("train/x.py", "import torch\nfrom aurora_m.model.load import load\nfrom . import loss"),
         ("evals/answer.py", "import torch, transformers"),
         ("cli/main.py", "from aurora_m import __version__, graph, recipe"),
+        ("__init__.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from aurora_m.core.run import run"),
     ],
 )
 def test_what_is_right_passes(name: str, text: str) -> None:
@@ -196,6 +222,14 @@ def test_function_names_in_strings_are_found() -> None:
     assert step_functions(tree) == [("train.loop:train", 1)]
 
 
-def test_lengths_count_every_line_of_every_function() -> None:
-    tree = ast.parse("def f():\n    x = 1\n\n    def g():\n        return x\n    return g\n")
-    assert function_lengths(tree) == [(6, "f", 1), (2, "g", 4)]
+def test_old_words_are_found_in_names_only() -> None:
+    tree = ast.parse(
+        "class Told:\n    how: int\n"
+        "def _hold(asked, *, said=1):\n    came = asked.lacks\n    f(how='ahead')\n    return holds\n"
+    )
+    assert old_words(tree) == ["1: Told", "3: _hold", "2: how", "3: asked", "3: said", "4: lacks"]
+
+
+def test_vague_file_names() -> None:
+    assert all(VAGUE_FILES.fullmatch(name) for name in ("utils.py", "helper.py", "misc.py", "base_model.py"))
+    assert not any(VAGUE_FILES.fullmatch(name) for name in ("base.py", "managers_of.py", "utility.py"))

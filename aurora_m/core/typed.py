@@ -11,23 +11,27 @@ from aurora_m.core.units import parse_count
 
 Count = NewType("Count", int)  # an integer that may be written "377B"
 T = TypeVar("T")
+Renamed = Mapping[str, Mapping[str, str]]
+NOTHING: Renamed = types.MappingProxyType({})
+SIMPLE = (Count, int, float, bool, str)
 
 
-def build(kind: type[T], data: Any, at: str = "") -> T:
-    """Make a dataclass from a TOML table. RecipeError, with a suggestion, names the key that is wrong."""
+def build(kind: type[T], data: Any, at: str = "", renamed: Renamed = NOTHING) -> T:
+    """Make a dataclass from a TOML table. RecipeError, with a suggestion, names the key that is wrong.
+
+    `renamed` has, by the name of a dataclass, keys that it or a class below it once had, and what they are called now.
+    """
     if not isinstance(data, dict):
         raise _wrong(data, "a table", at)
     hints = get_type_hints(kind)
     for key in data:
         if key not in hints:
-            known = ", ".join(f"`{name}`" for name in hints)
-            hint = did_you_mean(key, hints, f"known keys: {known}")
-            raise RecipeError(f"unknown key `{key}`", at=at or "the top of the recipe", hint=hint)
+            raise _unknown(key, kind, at or "the top of the recipe", renamed)
     values = {}
     for f in fields(kind):  # type: ignore[arg-type]  # T is a dataclass, which the type system cannot say
         where = f"{at}.{f.name}" if at else f.name
         if f.name in data:
-            values[f.name] = _value(hints[f.name], data[f.name], where)
+            values[f.name] = _value(hints[f.name], data[f.name], where, renamed)
         elif f.default is MISSING and f.default_factory is MISSING:
             raise RecipeError(
                 f"`{f.name}` is missing",
@@ -37,9 +41,37 @@ def build(kind: type[T], data: Any, at: str = "") -> T:
     return kind(**values)
 
 
-def _value(hint: Any, value: Any, at: str) -> Any:
+def _unknown(key: str, kind: type, at: str, renamed: Renamed) -> RecipeError:
+    """A key that the class has not: one that is called something else now, or a slip."""
+    for name in (owner.__name__ for owner in kind.__mro__):
+        if key in renamed.get(name, {}):
+            new = renamed[name][key]
+            return RecipeError(f"`{key}` is called `{new}` now", at=at, hint=f"write `{new}`; it means the same")
+    hints = get_type_hints(kind)
+    known = ", ".join(f"`{name}`" for name in hints)
+    return RecipeError(f"unknown key `{key}`", at=at, hint=did_you_mean(key, hints, f"known keys: {known}"))
+
+
+def _value(hint: Any, value: Any, at: str, renamed: Renamed) -> Any:
     """Check one value against its type."""
     origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return _value(args[0], value, at, renamed)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise _wrong(value, "a list", at)
+        return tuple(_value(args[0], item, f"{at}[{i}]", renamed) for i, item in enumerate(value))
+    if origin is Mapping:
+        if not isinstance(value, dict):
+            raise _wrong(value, "a table", at)
+        return {key: _value(args[1], item, f"{at}.{key}", renamed) for key, item in value.items()}
+    if origin is Literal or hint in SIMPLE:
+        return _simple(hint, value, at)
+    return build(hint, value, at, renamed)
+
+
+def _simple(hint: Any, value: Any, at: str) -> Any:
+    """Check a value that holds no others."""
     if hint is Count and isinstance(value, str):
         try:
             return parse_count(value)
@@ -49,34 +81,19 @@ def _value(hint: Any, value: Any, at: str) -> Any:
         return _plain_number(value, int, "an integer", at)
     if hint is float:
         return float(_plain_number(value, (int, float), "a number", at))
-    if hint is bool:
-        if not isinstance(value, bool):
-            raise _wrong(value, "true or false", at)
+    if hint in (bool, str):
+        if not isinstance(value, hint):
+            raise _wrong(value, "true or false" if hint is bool else "a string", at)
         return value
-    if hint is str:
-        if not isinstance(value, str):
-            raise _wrong(value, "a string", at)
-        return value
-    if origin is Literal:
-        if value not in args:
-            choices = ", ".join(f'"{arg}"' for arg in args)
-            raise RecipeError(
-                f"`{value}` is not a choice here",
-                at=at,
-                hint=did_you_mean(str(value), args, f"choose one of {choices}"),
-            )
-        return value
-    if origin in (Union, types.UnionType):
-        return _value(args[0], value, at)
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise _wrong(value, "a list", at)
-        return tuple(_value(args[0], item, f"{at}[{i}]") for i, item in enumerate(value))
-    if origin is Mapping:
-        if not isinstance(value, dict):
-            raise _wrong(value, "a table", at)
-        return {key: _value(args[1], item, f"{at}.{key}") for key, item in value.items()}
-    return build(hint, value, at)
+    choices = get_args(hint)
+    if value not in choices:
+        listed = ", ".join(f'"{choice}"' for choice in choices)
+        raise RecipeError(
+            f"`{value}` is not a choice here",
+            at=at,
+            hint=did_you_mean(str(value), choices, f"choose one of {listed}"),
+        )
+    return value
 
 
 def _plain_number(value: Any, kinds: Any, what: str, at: str) -> Any:

@@ -147,7 +147,7 @@ def curate(graph: Graph, recipe: Recipe, root: Path, items: Step, came: Steps) -
                 kind, *((CODE_MASKS, at, "kind to mask in code") if s.lang == "code" else (MASKS, at, "kind to mask"))
             )
         keep = expand(rules.keep, s.lang)
-        more = more_columns(recipe, s.lang, rules.boilerplate > 0, rules.words)
+        more = more_columns(recipe, s.lang, rules.boilerplate_pages > 0, rules.words)
         check_keep(keep, more.values())
         measured = measure(graph, recipe, root, docs, models, name, names(keep) & set(more))
         found = boilerplate(graph, recipe, docs, duplicates, name)
@@ -177,7 +177,7 @@ def check_models(recipe: Recipe) -> None:
 def boilerplate(graph: Graph, recipe: Recipe, docs: Steps, duplicates: Step, name: str) -> Steps:
     """The step that finds the lines which pages of a site share, over all sources of this one's curation; or none."""
     table = recipe.source[name].curate
-    pages, step = recipe.curate[table].boilerplate, f"lines.{table}"
+    pages, step = recipe.curate[table].boilerplate_pages, f"lines.{table}"
     if not pages:
         return {}
     if step not in graph.steps:
@@ -375,7 +375,11 @@ def release(graph: Graph, recipe: Recipe, items: Step, curated: Curated, trained
     answers: Steps = {}
     scores: Steps = {}
     evals = recipe.evals
-    limits: dict[str, JSON] = {"max_new": evals.max_new_tokens, "max_held_bytes": evals.max_held, "seed": recipe.seed}
+    limits: dict[str, JSON] = {
+        "max_new": evals.max_new_tokens,
+        "max_held_bytes": evals.max_held_bytes,
+        "seed": recipe.seed,
+    }
     for name, model in trained.models.items():
         asked: Given = {"model": model, "items": items, "held": curated.held}
         answers[name] = graph.add(f"answer.{name}", "evals.answer:answer", asked, **limits)

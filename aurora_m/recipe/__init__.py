@@ -4,7 +4,7 @@ A recipe holds no device and no worker count, and no path but `file:` names rela
 a run happens is `Runtime`.
 """
 
-from aurora_m.recipe.checks import LANGUAGES, NAME, RANGES, check, known
+from aurora_m.recipe.checks import check
 from aurora_m.recipe.shape import (
     Anchor,
     Base,
@@ -31,6 +31,7 @@ from aurora_m.recipe.shape import (
     Tune,
 )
 from aurora_m.recipe.text import dumps, load, loads
+from aurora_m.recipe.values import LANGUAGES, NAME, RANGES, known
 
 __all__ = [
     "LANGUAGES",

@@ -1,4 +1,4 @@
-"""The shapes of a recipe: frozen dataclasses, one for each table."""
+"""The shapes of a recipe: frozen dataclasses, one for each table. The comment of a field is its documentation."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -12,13 +12,13 @@ from aurora_m.core.typed import Count
 class Scratch:
     """A base model that the run trains itself, in the stage named `base`."""
 
-    arch: Literal["llama", "gpt_bigcode"]
-    layers: int
-    width: int
-    heads: int
-    kv_heads: int  # gpt_bigcode has 1, which is multi-query attention
-    positions: Count
-    vocab: Count
+    arch: Literal["llama", "gpt_bigcode"]  # model family
+    layers: int  # transformer blocks
+    width: int  # of the model
+    heads: int  # of attention
+    kv_heads: int  # of keys and values; gpt_bigcode has 1, which is multi-query attention
+    positions: Count  # the longest row, in tokens
+    vocab: Count  # tokens of the tokenizer
     tokenizer_sources: tuple[str, ...]  # that the tokenizer is trained on
 
 
@@ -26,14 +26,14 @@ class Scratch:
 class Shape:
     """The shape of a base that is not there yet, by which a run is planned; checked when the base is fetched."""
 
-    arch: Literal["llama", "gpt_bigcode"]
-    layers: int
-    width: int
-    heads: int
-    kv_heads: int
-    positions: Count
-    vocab: Count
-    inner: Count = Count(0)  # noqa: RUF009  # width of the feed-forward layers; 0: as in a base from scratch
+    arch: Literal["llama", "gpt_bigcode"]  # model family
+    layers: int  # transformer blocks
+    width: int  # of the model
+    heads: int  # of attention
+    kv_heads: int  # of keys and values
+    positions: Count  # the longest row that it was made for, in tokens
+    vocab: Count  # tokens of the tokenizer
+    inner: Count = Count(0)  # width of the feed-forward layers; 0: as in a base from scratch
     tied: bool = True  # the head is the embeddings
 
 
@@ -41,7 +41,7 @@ class Shape:
 class Extend:
     """New tokens for the base's tokenizer, learned on some sources, and rows for them in the model."""
 
-    tokens: Count
+    tokens: Count  # how many new ones
     sources: tuple[str, ...]  # that they are learned on
     init: Literal["subtokens", "mean", "random"] = "subtokens"  # a row: mean of its parts' rows, mean of all, or noise
 
@@ -52,9 +52,9 @@ class Base:
 
     model: str = ""  # hf:owner/name, file:folder, file:model.gguf or python:package/model.gguf
     revision: str = ""  # the commit of a hub model, 40 hex digits
-    scratch: Scratch | None = None
-    shape: Shape | None = None
-    extend: Extend | None = None
+    scratch: Scratch | None = None  # instead of `model`: see [base.scratch]
+    shape: Shape | None = None  # of `model`, before it is there: see [base.shape]
+    extend: Extend | None = None  # new tokens: see [base.extend]
 
 
 @dataclass(frozen=True)
@@ -62,32 +62,32 @@ class Source:
     """Text from one place, in one language, under one licence."""
 
     uri: str  # file:GLOB, hf:owner/name, python:stdlib, sample:NAME or self:base
-    lang: str
-    license: str
-    curate: str
-    revision: str = ""
+    lang: str  # ISO 639-1, `code`, or `mul` for many
+    license: str  # of the texts
+    curate: str  # the [curate] table that applies
+    revision: str = ""  # the commit of a hub data set, 40 hex digits
     form: Literal["text", "instruction", "arxiv", "uspto", "stackexchange"] = "text"  # how fields become text
     held_out: float = 0.0  # share of documents never trained on, for bits per byte
-    documents: Count = Count(0)  # noqa: RUF009  # that the base writes, of `self:base`
+    documents: Count = Count(0)  # that the base writes, of `self:base` only
 
 
 @dataclass(frozen=True)
 class Shards:
     """Text that comes already tokenized, by the base's tokenizer; read as it stands, without curation."""
 
-    uri: str  # megatron:PREFIX of pairs PREFIX.bin and PREFIX.idx
-    lang: str
-    license: str
+    uri: str  # megatron:PREFIX of the files PREFIX.bin and PREFIX.idx, relative to the recipe; may be a glob
+    lang: str  # ISO 639-1, `code`, or `mul` for many
+    license: str  # of the texts
 
 
 @dataclass(frozen=True)
 class Curate:
     """Which documents stay, as one expression over columns and named rules, and how those that stay are rewritten."""
 
-    keep: str
-    mask: tuple[str, ...] = ()
-    repo_marks: float = 0.0  # of code: probability of each of the marks of repository, file and stars before it
-    boilerplate: int = 0  # drop lines that stand on so many pages of one site; 0: none
+    keep: str  # expression over columns and rules; what fails it leaves
+    mask: tuple[str, ...] = ()  # kinds of personal data and secrets
+    repo_marks: float = 0.0  # of code: probability of each of the marks of repository, file and stars before a file
+    boilerplate_pages: int = 0  # drop lines that stand on so many pages of one site; 0: none
     words: str = ""  # file:GLOB of terms, one a line, that count as toxic beside those that ship
 
 
@@ -95,9 +95,9 @@ class Curate:
 class Quality:
     """A column of its name: how likely a document is of the positive sources rather than of the negative ones."""
 
-    positive: tuple[str, ...]
-    negative: tuple[str, ...]
-    max_docs: Count = Count(100_000)  # noqa: RUF009  # learned from, on each side
+    positive: tuple[str, ...]  # sources, such as pages that reference sites link to
+    negative: tuple[str, ...]  # sources
+    max_docs: Count = Count(100_000)  # learned from, on each side
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,9 @@ class Register:
 
     sources: tuple[str, ...]  # whose documents say their register
     label: str  # field of their metadata
-    shares: Mapping[str, float] = field(default_factory=dict)  # the most that a register may be of the bytes that stay
-    max_docs: Count = Count(100_000)  # noqa: RUF009
+    # the most that a register may be of the bytes that stay; of labels with 10 documents or more
+    shares: Mapping[str, float] = field(default_factory=dict)
+    max_docs: Count = Count(100_000)  # learned from
 
 
 @dataclass(frozen=True)
@@ -122,23 +123,27 @@ class Perplexity:
     """The column `perplexity` of its language: how far a document is from clean text."""
 
     sources: tuple[str, ...]  # of clean text
-    max_bytes: Count = Count(64_000_000)  # noqa: RUF009  # learned from
+    max_bytes: Count = Count(64_000_000)  # learned from
 
 
 @dataclass(frozen=True)
 class Mixture:
     """What a stage reads: a budget, shares of new sources, and a declared share of replay."""
 
-    tokens: Count
-    weights: Mapping[str, float] = field(default_factory=dict)  # of what is not replay; they add up to 1
+    tokens: Count  # budget
+    weights: Mapping[str, float] = field(default_factory=dict)  # of what is not replay; 1 in all. Or `sources`
     unit: Literal["bytes", "documents", "tokens"] = "bytes"  # what weights and replay are shares of
-    replay: float = 0.0
-    replay_weights: Mapping[str, float] = field(default_factory=dict)
-    max_epochs: float = 4.0  # Muennighoff et al. 2023 (arXiv 2305.16264): up to 4 is nearly as good as new
-    fim: Mapping[str, float] = field(default_factory=dict)  # share of documents to fill in the middle of
-    sources: tuple[str, ...] = ()  # instead of weights: balanced by their sizes, none read more than `max_epochs` times
-    alpha: float = 0.0  # shares as size to this power: 0 for equal parts (UniMax), 1 for parts as large as the sources
-    packing: Literal["concat", "best_fit"] = "concat"  # documents end to end, or whole where they fit a row
+    replay: float = 0.0  # share that is replay
+    replay_weights: Mapping[str, float] = field(default_factory=dict)  # of each source in the replay; 1 in all
+    max_epochs: float = 4.0  # up to 4 is nearly as good as new (Muennighoff et al. 2023, arXiv 2305.16264)
+    fim: Mapping[str, float] = field(default_factory=dict)  # share of a source's documents to fill in the middle of
+    # instead of `weights`: balanced by their sizes, none read more than `max_epochs` times
+    sources: tuple[str, ...] = ()
+    # of `sources`: shares as size to this power. 0: equal parts (UniMax, arXiv 2304.09151); 0.3: as XLM-R (arXiv
+    # 1911.02116); 1: as large as the sources
+    alpha: float = 0.0
+    # documents end to end, cut where a row ends, or whole where they fit a row (arXiv 2404.10830)
+    packing: Literal["concat", "best_fit"] = "concat"
 
     def shares(self) -> dict[str, float]:
         """The declared share of every source, replay included; they add up to 1, or, with `sources`, to the replay."""
@@ -161,18 +166,18 @@ class Mixture:
 class Anchor:
     """What holds a model near the one that it starts from."""
 
-    kl: float = 0.0  # weight of KL(start || model), in nats a token
-    mixture: str = ""  # of text like that which the start learned from, on which `kl` is measured
-    batch: Count = Count(0)  # noqa: RUF009  # tokens of it an optimizer step, besides the stage's own
-    l2: float = 0.0  # weight of half the squared distance of the weights
+    kl: float = 0.0  # weight of KL(start ‖ model), in nats a token, on rows of `mixture`
+    mixture: str = ""  # of text like that which the start learned from; read again when it ends
+    batch: Count = Count(0)  # tokens of it an optimizer step, besides the stage's own: whole rows
+    l2: float = 0.0  # weight of half the squared distance of the weights that learn from where they started
 
 
 @dataclass(frozen=True)
 class Lora:
     """Low-rank adapters, merged into the weights at the end."""
 
-    rank: int
-    alpha: int = 32  # an adapter's product is scaled by alpha / rank
+    rank: int  # of an adapter
+    alpha: int = 32  # an adapter's product is scaled by `alpha` / `rank`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,41 +185,46 @@ class Training:
     """What every training step says: where it starts, how long its rows are, and how fast it learns."""
 
     start: str  # `base`, an earlier model, or `scratch`
-    row_tokens: Count
+    row_tokens: Count  # length of a row
     batch: Count  # tokens an optimizer step
-    peak_lr: float
-    end_lr: float
-    warmup: Count  # tokens
-    schedule: Literal["cosine", "wsd", "infinite", "constant"] = "cosine"
-    decay_share: float = 0.2  # of a wsd or infinite schedule
-    cooldown: Count = Count(0)  # noqa: RUF009  # tokens in which an infinite schedule goes from the peak to `constant_lr`
+    peak_lr: float  # learning rate after warm-up
+    end_lr: float  # learning rate at the end
+    warmup: Count  # in which the learning rate rises
+    schedule: Literal["cosine", "wsd", "infinite", "constant"] = "cosine"  # shape of the learning rate
+    # last share of a wsd or infinite schedule, in which it goes down to `end_lr`; 0: it does not
+    decay_share: float = 0.2
+    cooldown: Count = Count(0)  # in which an infinite schedule goes from `peak_lr` to `constant_lr`
     constant_lr: float = 0.0  # that an infinite schedule holds
-    horizon: Count = Count(0)  # noqa: RUF009  # tokens of the whole curve; 0: where this step ends
-    continues: bool = False  # goes on along the curve of the model it starts from
-    optimizer_state: Literal["fresh", "reuse"] = "fresh"  # reuse: of the model it starts from
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    weight_decay: float = 0.1
-    beta2: float = 0.95
-    clip: float = 1.0
-    train: tuple[str, ...] = ()  # patterns of the names of the weights that learn; none: all, or the new blocks
-    expand: int = 0  # blocks to insert, which change nothing before they learn
-    lora: Lora | None = None  # adapters learn, and the model's own weights do not
-    anchor: Anchor | None = None
-    ema: float = 0.0  # decay of the average of the weights that becomes the model; 0: the last weights do
-    wsm: float = 0.0  # last share, whose weights are merged as if the rate had decayed over it (arXiv 2507.17634)
-    guard: Literal["stop", "skip", "rewind"] = "stop"  # what a step that is not finite, or a spike, leads to
-    spike: float = 8.0  # robust standard deviations above the last steps; `stop` knows no spikes
-    marks: int = 4  # even distances at which the model is measured
-    max_old_rise: float = 0.0  # relative rise of bits per byte of an old language over the base; 0: no budget
-    over_budget: Literal["warn", "pause", "raise"] = "warn"  # raise: more replay for the rest
+    horizon: Count = Count(0)  # of the whole curve, which may end after this step; 0: it ends with it
+    continues: bool = False  # go on along the curve of `start`, which has the same keys, from where it ended
+    optimizer_state: Literal["fresh", "reuse"] = "fresh"  # `reuse`: as `start`, a step of this recipe, left it
+    optimizer: Literal["adamw", "muon"] = "adamw"  # `muon`: for the matrices between the embeddings, AdamW for the rest
+    weight_decay: float = 0.1  # of matrices
+    beta2: float = 0.95  # of AdamW
+    clip: float = 1.0  # largest gradient norm
+    # patterns of names of weights, such as "model.layers.1?.*", that learn; none: all, or the new blocks
+    train: tuple[str, ...] = ()
+    expand: int = 0  # blocks to insert, spread evenly, which change nothing before they learn
+    lora: Lora | None = None  # only adapters learn: see [stage.lora]
+    anchor: Anchor | None = None  # what holds the model near its start: see [stage.anchor]
+    ema: float = 0.0  # decay of a moving average of the weights, which is measured and becomes the model; 0: none
+    # last share of a constant schedule whose weights are merged as if the rate had decayed by 1 - sqrt (arXiv
+    # 2507.17634); the merge is measured and becomes the model
+    wsm: float = 0.0
+    guard: Literal["stop", "skip", "rewind"] = "stop"  # what follows a loss or gradient that is not finite, or a spike
+    spike: float = 8.0  # robust standard deviations above the last 128 steps; `stop` knows none
+    marks: int = 4  # even distances at which held-out text is measured
+    # the most that bits per byte of an `evals.old` language may rise over the base, relatively; 0: no budget
+    max_old_rise: float = 0.0
+    over_budget: Literal["warn", "pause", "raise"] = "warn"  # `pause`: for people; `raise`: more replay for the rest
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage(Training):
     """One training stage over a mixture."""
 
-    name: str
-    mixture: str
+    name: str  # of the model that the stage makes
+    mixture: str  # the [mixture] table that is read
 
 
 @dataclass(frozen=True)
@@ -229,14 +239,14 @@ class Review:
     """Who must agree before a safety row is trained on."""
 
     decisions: str  # file:PATH or sample:NAME of the ledger
-    reviewers: int = 2
+    reviewers: int = 2  # who must agree on a row
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tune(Training):
     """Supervised tuning on the reviewed safety rows, between rows of replay."""
 
-    epochs: int
+    epochs: int  # over the reviewed rows
     mixture: str = ""  # what the replay is read from
     replay: float = 0.0  # share of rows
 
@@ -245,11 +255,15 @@ class Tune(Training):
 class Merge:
     """A model made of others' weights, without training; with `sweep`, one for each scale."""
 
-    models: Mapping[str, float]  # and their weights; without `origin` these add up to 1
+    # made before it, all of one shape, and their weights; without `origin` these add up to 1
+    models: Mapping[str, float]
+    # `linear`: the sum of the models, or with `origin` of their changes (arXiv 2203.05482, 2212.04089); `ties`: small
+    # changes left out, then for each weight the mean of those of the stronger sign (arXiv 2306.01708)
     method: Literal["linear", "ties"] = "linear"
-    origin: str = ""  # the model whose changes are merged: what the models have that it has not
-    density: float = 0.2  # of ties: the share of each change, its largest entries, that stays
-    sweep: tuple[float, ...] = ()  # how far along the way from the origin; NAME_25 is at 0.25
+    origin: str = ""  # the model whose changes are merged: what `models` have that it has not; for `ties` and `sweep`
+    density: float = 0.2  # of `ties`: the share of each change, its largest entries, that stays
+    # how far along the way from the origin: [0.25, 0.5] makes NAME_25 and NAME_50; none: all the way
+    sweep: tuple[float, ...] = ()
 
     def reads(self) -> list[str]:
         """All models that it is made of, the origin last."""
@@ -264,27 +278,27 @@ class Merge:
 class Evals:
     """What every model of the chain is measured on, fixed before training."""
 
-    suites: tuple[str, ...]
+    suites: tuple[str, ...]  # names, or file:PATH.jsonl
     old: tuple[str, ...]  # languages the base could already do, that must not be lost
     margins: Mapping[str, float]  # relative rise of bits per byte that counts as none, for each old language
-    max_new_tokens: int = 48
-    max_held: Count = Count(200_000)  # noqa: RUF009  # bytes of held-out text for each source
+    max_new_tokens: int = 48  # of a generated answer
+    max_held_bytes: Count = Count(200_000)  # of held-out text for each source
 
 
 @dataclass(frozen=True)
 class Release:
     """Which model leaves the house, under what licence."""
 
-    model: str
-    license: str
+    model: str  # which model
+    license: str  # of the weights
 
 
 @dataclass(frozen=True)
 class Recipe:
     """One run, from raw text to a released model."""
 
-    name: str
-    seed: int
+    name: str  # the run; names of artifacts begin with it
+    seed: int  # of all that is random
     base: Base
     source: Mapping[str, Source]
     curate: Mapping[str, Curate]

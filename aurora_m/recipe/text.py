@@ -6,6 +6,7 @@ from pathlib import Path
 from aurora_m.core.errors import RecipeError
 from aurora_m.core.typed import build, plain
 from aurora_m.recipe.checks import check
+from aurora_m.recipe.renamed import RENAMED
 from aurora_m.recipe.shape import Recipe
 
 
@@ -26,7 +27,7 @@ def loads(text: str, at: str = "recipe") -> Recipe:
     except tomllib.TOMLDecodeError as error:
         hint = "strings need quotes; a table starts with [name]"
         raise RecipeError(f"not TOML: {error}", at=at, hint=hint) from error
-    recipe = build(Recipe, data)
+    recipe = build(Recipe, data, renamed=RENAMED)
     check(recipe)
     return recipe
 

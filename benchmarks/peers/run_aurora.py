@@ -39,7 +39,7 @@ model = "file:base"
 [curate.text]
 keep = "{text}"
 mask = {masks}
-boilerplate = {boilerplate}
+boilerplate_pages = {boilerplate_pages}
 
 [curate.code]
 keep = "{code}"
@@ -74,12 +74,12 @@ license = "CC0-1.0"
 
 
 def prepare(
-    folder: Path, given: Path, tokenizer: Path, text: str = "", code: str = "", boilerplate: int = 0
+    folder: Path, given: Path, tokenizer: Path, text: str = "", code: str = "", boilerplate_pages: int = 0
 ) -> dict[str, str]:
     """Write recipe.toml, base/ and store/ with the steps `tokenizer` and `items` done, below `folder`.
 
     `given` is a folder of input.py; `text` and `code` are keep expressions to use instead of the usual ones; lines
-    on so many pages of a site are dropped (`boilerplate`, 0: none). Returns the recipe's settings that this version of
+    on `boilerplate_pages` pages of a site are dropped (0: none). Returns the recipe's settings that this version of
     Aurora takes.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def prepare(
             settings = {
                 "text": keep or KEEP + LAST,
                 "code": keep_code or CODE + LAST,
-                "boilerplate": str(boilerplate),
+                "boilerplate_pages": str(boilerplate_pages),
                 "masks": json.dumps(list(masks)),
                 "code_masks": json.dumps([kind for kind in masks if kind in ("email", "ip", "secret")]),
             }

@@ -62,7 +62,7 @@ def test_ray_gives_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_for_people_comes_through(tmp_path: Path, workers: int) -> None:
-    done = []
+    done: list[object] = []
     with pytest.raises(AuroraError) as caught:
         done.extend(map_shards(work_with(tmp_path, workers), wrong, range(5), "wrong"))
     assert isinstance(caught.value, DataError)

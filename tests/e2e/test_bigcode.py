@@ -19,7 +19,7 @@ def shortened(recipe: Recipe, name: str) -> Recipe:
     mixtures = {key: replace(mixture, tokens=SHORT) for key, mixture in recipe.mixture.items()}
     stages = tuple(replace(stage, warmup=Count(2048)) for stage in recipe.stage)
     tunes = {key: replace(tune, epochs=1, replay=0.0) for key, tune in recipe.tune.items()}
-    evals = replace(recipe.evals, suites=("fi", "code"), max_new_tokens=8, max_held=Count(4000))
+    evals = replace(recipe.evals, suites=("fi", "code"), max_new_tokens=8, max_held_bytes=Count(4000))
     return replace(recipe, name=name, mixture=mixtures, stage=stages, tune=tunes, evals=evals)
 
 

@@ -46,7 +46,7 @@ suites = ["fi"]
 old = ["en"]
 margins = { en = 0.05 }
 max_new_tokens = 8
-max_held = "4K"
+max_held_bytes = "4K"
 [release]
 model = "back_50"
 license = "CC0-1.0"

@@ -35,7 +35,7 @@ def small(folder: Path) -> Path:
         stage=(replace(base, warmup=Count(2048)),),
         tune={"safe": safe},
         evals=replace(
-            tiny.evals, suites=("en",), old=("en",), margins={"en": 0.05}, max_new_tokens=4, max_held=Count(2000)
+            tiny.evals, suites=("en",), old=("en",), margins={"en": 0.05}, max_new_tokens=4, max_held_bytes=Count(2000)
         ),
     )
     path = folder / "small.toml"

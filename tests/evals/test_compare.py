@@ -1,5 +1,6 @@
 """Verdicts on known changes, and what pairing buys."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from aurora_m.evals.compare import Change, compare_scores
 
 
-def rows(values: list[float], metric: str = "accuracy", task: str = "t", weight: float = 1) -> list[dict[str, Any]]:
+def rows(values: Sequence[float], metric: str = "accuracy", task: str = "t", weight: float = 1) -> list[dict[str, Any]]:
     about = {"task": task, "lang": "en", "metric": metric, "weight": weight}
     return [{"id": f"i{number:04d}", "group": "", "value": value, **about} for number, value in enumerate(values)]
 

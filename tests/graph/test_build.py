@@ -128,7 +128,7 @@ def test_a_model_has_a_name_of_its_own(tiny: Recipe, name: str) -> None:
 
 def test_columns_of_models_are_made_where_a_keep_names_them(tiny: Recipe) -> None:
     keep = "good > 0.5 AND kind_keep AND perplexity < 9 AND toxic < 0.1 AND boiler < 0.5"
-    curate = {**tiny.curate, "web": replace(tiny.curate["text"], keep=keep, boilerplate=5)}
+    curate = {**tiny.curate, "web": replace(tiny.curate["text"], keep=keep, boilerplate_pages=5)}
     source = {**tiny.source, "fi": replace(tiny.source["fi"], curate="web")}
     models = {"quality": {"good": Quality(("fi",), ("en",))}, "register": {"kind": Register(("fi",), "kind")}}
     recipe = replace(tiny, curate=curate, source=source, perplexity={"fi": Perplexity(("fi",))}, **models)

@@ -178,7 +178,8 @@ def test_the_recipes_that_ship(path: Path) -> None:
     recipe = load(path)
     assert loads(dumps(recipe)) == recipe
     assert recipe.models() in (["base", "cap", "cat", *recipe.tune], ["base", "cap"])
-    for training in (*recipe.stage, *recipe.tune.values()):
+    trainings: list[Stage | Tune] = [*recipe.stage, *recipe.tune.values()]
+    for training in trainings:
         shares = recipe.shares(training)
         assert not shares or sum(shares.values()) == pytest.approx(1)
 
@@ -234,8 +235,12 @@ def variations(draw: st.DrawFn) -> Recipe:
     )
     text = st.text(st.characters(codec="utf-8"), max_size=20)
     name = st.from_regex(NAME, fullmatch=True)
-    about = {"name": draw(name), "seed": draw(st.integers(0, 2**32 - 1)), "release": Release("cap", draw(text))}
-    tuned = {"tune": {}, "redteam": None, "review": None} if draw(st.booleans()) else {}
+    about: dict[str, Any] = {
+        "name": draw(name),
+        "seed": draw(st.integers(0, 2**32 - 1)),
+        "release": Release("cap", draw(text)),
+    }
+    tuned: dict[str, Any] = {"tune": {}, "redteam": None, "review": None} if draw(st.booleans()) else {}
     source = {**BUILT.source, draw(name): Source("file:" + draw(text), "hi", draw(text), "text")}
     changed: dict[str, Any] = {"mixture": {**BUILT.mixture, "cap": cap}, "stage": (BUILT.stage[0], stage), **tuned}
     return replace(BUILT, source=source, **about, **changed)
@@ -506,7 +511,7 @@ STAGE, TUNE, SUITES = "warmup = 0", "epochs = 3", 'suites = ["en", "safety"]'
         (STAGE, "beta2", "stage[1] `cap`.beta2", ["1.0", "-0.1"], ["0.0", "0.999"]),
         (STAGE, "weight_decay", "stage[1] `cap`.weight_decay", ["-0.1"], ["0.0"]),
         (SUITES, "max_new_tokens", "evals.max_new_tokens", ["0", "-1"], ["1", "511"]),
-        (SUITES, "max_held", "evals.max_held", ["0"], ["1"]),
+        (SUITES, "max_held_bytes", "evals.max_held_bytes", ["0"], ["1"]),
     ],
 )
 def test_numbers_have_their_ranges(old: str, key: str, at: str, wrong: list[str], right: list[str]) -> None:
@@ -565,7 +570,7 @@ def test_a_base_from_the_hub_may_say_its_shape() -> None:
     assert recipe.base.shape == Shape("gpt_bigcode", 40, 6144, 48, 1, Count(8192), Count(49_152))
     assert loads(dumps(recipe)) == recipe
     own = loads(SHAPED.replace("vocab = 49152", "vocab = 49152\ninner = 7\ntied = false")).base.shape
-    assert own == replace(recipe.base.shape, inner=7, tied=False)  # type: ignore[type-var]
+    assert own == replace(recipe.base.shape, inner=Count(7), tied=False)
 
 
 @pytest.mark.parametrize(
