@@ -149,7 +149,7 @@ def test_a_half_last_line_is_cut_off_and_a_whole_one_ended(tmp_path: Path, stand
         assert [d.item for d in read(path)] == [*there, "new"]
 
 
-DECISIONS = 500
+DECISIONS, KILLS = 500, 8
 WRITER = """
 import sys
 from pathlib import Path
@@ -162,7 +162,7 @@ for number in range(first, last):
 
 
 def write(path: Path, who: str, acknowledged: list[int], kills: int) -> None:
-    """Let a process append until all decisions are acknowledged; kill it `kills` times and start it again."""
+    """Let a process append until all decisions are acknowledged; kill it some `kills` times and start it again."""
     moments = random.Random(who)
     while (first := len(acknowledged)) < DECISIONS:
         command = [sys.executable, "-c", WRITER, str(path), who, str(first), str(DECISIONS)]
@@ -171,17 +171,14 @@ def write(path: Path, who: str, acknowledged: list[int], kills: int) -> None:
             if kills:
                 spared = moments.randrange(2, 2 * DECISIONS // (3 * kills))  # appends before the kill
                 lines = [process.stdout.readline() for _ in range(spared)]
-                killer = threading.Timer(moments.uniform(0, 0.004), process.kill)  # anywhere in the next two or three
-                killer.start()
+                process.kill()  # it has gone on meanwhile: somewhere in one of the next appends
                 lines += process.stdout.readlines()
-                killer.join()
-                kills -= 1
-                assert process.wait() in (-signal.SIGKILL, 0)
+                kills -= process.wait() == -signal.SIGKILL
             else:
                 lines = process.stdout.readlines()
                 assert process.wait() == 0
         acknowledged += [int(line) for line in lines if line.endswith(b"\n")]
-    assert not kills
+    assert kills <= KILLS // 2, "it was killed too seldom to show anything"
 
 
 @pytest.mark.parametrize("writers", [2, 4])
@@ -189,7 +186,7 @@ def test_no_acknowledged_decision_is_lost(tmp_path: Path, writers: int) -> None:
     path = tmp_path / "decisions.jsonl"
     acknowledged: dict[str, list[int]] = {f"writer{n}": [] for n in range(writers)}
     threads = [
-        threading.Thread(target=write, args=(path, who, numbers, 0 if who == "writer0" else 8))
+        threading.Thread(target=write, args=(path, who, numbers, 0 if who == "writer0" else KILLS))
         for who, numbers in acknowledged.items()
     ]
     for thread in threads:
