@@ -1,18 +1,27 @@
-# Two commands to know: `make demo` and `make test`. Everything goes into .venv and store.
+# Commands to know: `make demo`, `make quick` and `make test`. Everything goes into .venv and store.
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := AURORA_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test install clean
+.PHONY: demo quick test test-all style install clean
 
 demo: install  ## run the tiny recipe from raw text to report
 	$(BIN)/aurora run recipes/tiny.toml
 	@echo "open the report: $(BIN)/aurora show tiny/report --open"
 
-test: .venv/test  ## check style and types, and run all tests
+quick: .venv/test style  ## check style and types, and run the tests next to what changed
+	$(PYTEST) $$($(BIN)/python tests/quick.py)
+
+test: .venv/test style  ## check style and types, and run all tests but the slow ones
+	$(PYTEST) tests -m "not slow"
+
+test-all: .venv/test  ## run the slow tests: kills, interrupts, engines
+	$(PYTEST) tests -m slow
+
+style: .venv/test
 	$(BIN)/ruff format --check aurora_m tests benchmarks
 	$(BIN)/ruff check aurora_m tests benchmarks
 	$(BIN)/mypy
-	AURORA_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/e2e tests --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 install: .venv/install
 

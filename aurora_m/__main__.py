@@ -1,7 +1,21 @@
-"""`python -m aurora_m` is the command `aurora`."""
+"""The command `aurora`, also as `python -m aurora_m`."""
 
 import sys
 
-from aurora_m.cli.main import main
+from aurora_m.core import interrupt
 
-sys.exit(main())
+
+def entry() -> None:
+    """Run the command line; Ctrl-C is answered from before its first import to the end of the process."""
+    interrupt.install()
+    from aurora_m.cli.main import main
+
+    try:
+        code = main()
+    finally:
+        interrupt.ignore()
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    entry()

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from aurora_m.core import interrupt
 from aurora_m.core.canon import JSON, differences
 from aurora_m.core.facts import to_json
 from aurora_m.core.log import Log, peak_memory_bytes
-from aurora_m.core.step import Artifact, Runtime, Step, Work, ordered
+from aurora_m.core.step import Artifact, Facts, Runtime, Step, Work, ordered
 from aurora_m.core.store import Store, disk_errors
 from aurora_m.core.tasks import cpu_seconds, shutdown_workers
 from aurora_m.core.units import format_duration
@@ -126,17 +127,28 @@ def _whole_lines(events: Path) -> Path:
 def _make(
     step: Step, key: dict[str, JSON], done: Mapping[str, Artifact], store: Store, runtime: Runtime, log: Log, where: str
 ) -> Artifact:
+    """Run a step in an empty folder, beside what a stopped one left in its scratch, and commit what it wrote."""
     partial = store.partial(key)
     work = Work(partial / "out", partial / "scratch", runtime, log)
     shutil.rmtree(work.out, ignore_errors=True)
     work.out.mkdir(parents=True)
     work.scratch.mkdir(exist_ok=True)
+    log.say(f"{where} {step.name}")
+    log.event("start", step=step.name)
+    with interrupt.at(f"step {step.name}"):
+        facts, about = _call(step, work, done)
+        artifact = store.commit(key, facts, about)
+    log.event("done", step=step.name, seconds=about["seconds"], digest=artifact.digest)
+    log.say(f"{' ' * len(where)} {step.name} done in {format_duration(about['seconds'])}")
+    return artifact
+
+
+def _call(step: Step, work: Work, done: Mapping[str, Artifact]) -> tuple[Facts, dict[str, Any]]:
+    """Call the step's function; returns its facts, and what it took and where."""
     inputs = {
         name: done[given.name] if isinstance(given, Step) else {part: done[s.name] for part, s in given.items()}
         for name, given in step.inputs.items()
     }
-    log.say(f"{where} {step.name}")
-    log.event("start", step=step.name)
     started_s, cpu_s = time.monotonic(), cpu_seconds()
     try:
         facts = step.load()(work, **inputs, **step.params)
@@ -146,7 +158,7 @@ def _make(
         raise
     seconds = time.monotonic() - started_s
     cpu_s = cpu_seconds() - cpu_s
-    about: dict[str, JSON] = {
+    return to_json(facts), {
         "finished": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "seconds": round(seconds, 3),
         "cpu_seconds": round(cpu_s, 3),
@@ -154,10 +166,6 @@ def _make(
         "peak_memory_bytes": peak_memory_bytes(),
         **_where_made(),
     }
-    artifact = store.commit(key, to_json(facts), about)
-    log.event("done", step=step.name, seconds=round(seconds, 3), digest=artifact.digest)
-    log.say(f"{' ' * len(where)} {step.name} done in {format_duration(seconds)}")
-    return artifact
 
 
 @cache

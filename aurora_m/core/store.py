@@ -26,6 +26,7 @@ from aurora_m.core.files import read_json, replacing, sync_folder, write_json
 from aurora_m.core.step import Artifact, Facts, fingerprint
 
 MANIFEST = "manifest.json"
+FORMAT = 2  # of a manifest; version 0.1 wrote no number
 FULL_BYTES = 2**16  # a disk with less room than this is full
 _DISK = {
     errno.ENOSPC: "the disk is full",
@@ -101,7 +102,8 @@ class Store:
             name: {"sha256": sha256, "bytes": (out / name).stat().st_size} for name, sha256 in sums.items()
         }
         whole = digest({"files": sums, "facts": facts})
-        write_json(out / MANIFEST, {"key": dict(key), "digest": whole, "facts": facts, **about, "files": files})
+        manifest = {"format": FORMAT, "key": dict(key), "digest": whole, "facts": facts, **about, "files": files}
+        write_json(out / MANIFEST, manifest)
         for path in (*out.rglob("*"), out):  # or a power cut after the rename could leave empty files in `home`
             sync_folder(path)
         home.parent.mkdir(parents=True, exist_ok=True)
@@ -229,10 +231,18 @@ def _disk_error(error: BaseException, at: Path) -> int | None:
 
 
 def _manifest(home: Path) -> dict[str, Any]:
+    """The manifest of an artifact. StoreError if it is none, or of another format."""
     try:
-        return dict(read_json(home / MANIFEST))
-    except (FileNotFoundError, ValueError):
+        manifest = dict(read_json(home / MANIFEST))
+    except (FileNotFoundError, TypeError, ValueError):
         raise _damaged(home, MANIFEST) from None
+    if manifest.get("format") != FORMAT:
+        raise StoreError(
+            "this store was made by another version of Aurora",
+            at=f"{home / MANIFEST}: format {manifest.get('format', 'none')}, not {FORMAT}",
+            hint="choose another `--store`, or delete this one",
+        )
+    return manifest
 
 
 def _damaged(home: Path, name: str) -> StoreError:

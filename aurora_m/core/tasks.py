@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from aurora_m.core import interrupt
 from aurora_m.core.errors import RecipeError, StoreError
 from aurora_m.core.step import Work
 
@@ -68,6 +69,7 @@ def _pool(work: Work, fn: Callable[[Task], Result], tasks: Sequence[Task]) -> It
 def _workers(count: int) -> ProcessPoolExecutor:
     """Processes that stay for the next step: each takes seconds to start and to load its kernels."""
     if count not in _pools:
+        resource_tracker.ensure_running()  # once here, as it would end the block of SIGINT around the first process
         # Spawned, not forked: a fork in a process with compiled kernels and Arrow's threads can hang.
         _pools[count] = ProcessPoolExecutor(count, get_context("spawn"))
     return _pools[count]
@@ -97,7 +99,8 @@ def _in_order(
     waiting: list[Future[tuple[Result, float]]] = []
     try:
         for task in tasks:
-            waiting.append(pool.submit(_timed, fn, task))
+            with interrupt.blocked():  # this may start a process
+                waiting.append(pool.submit(_timed, fn, task))
             if len(waiting) == ahead:
                 yield _taken(waiting.pop(0))
         while waiting:

@@ -272,7 +272,7 @@ def train(graph: Graph, recipe: Recipe, root: Path, curated: Curated, came: Step
         pins = [pin_local(uri, root) for uri in (recipe.redteam.rows, recipe.review.decisions)]
         asked: dict[str, Param] = {"rows": recipe.redteam.rows, "rows_pin": pins[0], "decisions_pin": pins[1]}
         who: dict[str, JSON] = {"decisions": recipe.review.decisions, "reviewers": recipe.review.reviewers}
-        reviewed["reviewed"] = graph.add("reviewed", "review.decisions:gate", **asked, **who)
+        reviewed["reviewed"] = graph.add("reviewed", "review.gate:gate", **asked, **who)
     for name, tune in recipe.tune.items():
         begin = {"start": models[tune.start], "tokenizer": tokenizer, "held": curated.held, **reviewed}
         size: dict[str, JSON] = {"epochs": tune.epochs, "row_tokens": tune.row_tokens, "replay": tune.replay}

@@ -293,7 +293,7 @@ def _reviewers(record: Record) -> Html:
     facts: dict[str, Any] = dict(record.reviewed or {})
     if not facts:
         return paragraph("No reviewed rows were trained on.")
-    share, alpha = facts["agreement"], facts["alpha"]
+    share, alpha = facts.get("agreement"), facts.get("alpha")
     chance = "" if alpha is None else f", Krippendorff’s alpha {decimal(alpha, 2)}"
     agreed = "" if share is None else f" Two of them agreed in {percent(share, 1)} of cases{chance}."
     per_lang = ", ".join(f"{title_of(lang)} {n}" for lang, n in facts["languages"].items())

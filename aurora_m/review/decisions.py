@@ -1,23 +1,22 @@
-"""The ledger: append-only decisions of reviewers, each chained to the one before, and the gate that waits for them."""
+"""The ledger: append-only decisions of reviewers, each chained to the one before; many may write at once."""
 
+import fcntl
 import json
-import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from aurora_m.core.canon import JSON, digest
-from aurora_m.core.errors import DataError, Waiting
-from aurora_m.core.files import write_jsonl
-from aurora_m.core.step import Facts, Work
-from aurora_m.core.uri import check_pin, local_files
+from aurora_m.core.canon import digest
+from aurora_m.core.errors import DataError
+from aurora_m.core.files import sync_folder
 
 VERDICTS = ("ok", "reject")
 CONTENT = ("prompt", "answer", "twin", "twin_answer")  # what a decision is about
-SPLITS = ("train", "held_out")
 FIRST = "0" * 64
+FORMAT = 1  # of a line
+BLOCK_BYTES = 2**12  # read at a time, from the end
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,7 @@ class Decision:
     at: str  # ISO 8601
     prev: str = FIRST  # the hash of the decision before
     hash: str = ""
+    format: int = FORMAT
 
 
 def item_digest(row: dict[str, str]) -> str:
@@ -45,128 +45,99 @@ def chain(decision: Decision, prev: str) -> Decision:
 
 
 def append(path: Path, decisions: Iterable[Decision]) -> None:
-    """Add decisions at the end of a ledger file, after checking that what stands there is whole.
+    """Add decisions at the end of a ledger file. They are on the disk when this returns; others may append meanwhile.
 
-    ValueError, and nothing is written, on a verdict that is none.
+    Only the last line is read: `read` verifies the chain. ValueError, and nothing is written, on a verdict that is
+    none; DataError if the last line is not a decision.
     """
-    standing = read(path) if path.exists() else []
-    prev = standing[-1].hash if standing else FIRST
-    for decision in decisions:
+    new = list(decisions)
+    for decision in new:
         if decision.verdict not in VERDICTS:
             raise ValueError(f"`{decision.verdict}` is none of {VERDICTS}")
-        standing.append(chain(decision, prev))
-        prev = standing[-1].hash
-    write_jsonl(path, [asdict(decision) for decision in standing])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        prev = _end_whole(file, path.name)
+        for decision in new:
+            linked = chain(decision, prev)
+            file.write(json.dumps(asdict(linked), ensure_ascii=False).encode() + b"\n")
+            prev = linked.hash
+        file.flush()
+        os.fsync(file.fileno())
+        sync_folder(path.parent)  # the file may be new
+
+
+def _end_whole(file: IO[bytes], name: str) -> str:
+    """The hash of the last decision, after mending the end that a killed writer left.
+
+    A last line without its end was never acknowledged: it is ended if it is whole, else cut off.
+    """
+    end = file.seek(0, os.SEEK_END)
+    tail, start = b"", end
+    while start and tail.count(b"\n") < 2:  # the last whole line, and where it begins
+        start = max(0, start - BLOCK_BYTES)
+        file.seek(start)
+        tail = file.read(end - start)
+    *whole, half = tail.split(b"\n")
+    if half:
+        decision = _parsed(half)
+        if decision is not None and _links(decision, decision.prev):
+            file.write(b"\n")
+            return decision.hash
+        file.truncate(end - len(half))
+    if not whole:
+        return FIRST
+    return _decision(whole[-1], None, f"{name}, the last line").hash
 
 
 def read(path: Path) -> list[Decision]:
-    """Read a ledger. DataError if a line was changed, removed or put in."""
-    found: list[Decision] = []
+    """Read a ledger. DataError if a line was changed, removed or put in, or is of another format.
+
+    A last line without its end, which a killed writer left, counts if it is whole.
+    """
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)  # no writer is half way
+        *lines, half = file.read().split(b"\n")
+    decisions: list[Decision] = []
     prev = FIRST
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        decision = _decision(line)
-        if decision is None or decision != chain(decision, prev) or decision.verdict not in VERDICTS:
-            raise DataError(
-                "the review ledger was changed by hand",
-                at=f"{path.name}, line {number}",
-                hint="restore the file; decisions are only ever added",
-            )
-        found.append(decision)
-        prev = decision.hash
-    return found
+    for number, line in enumerate(lines, 1):
+        decisions.append(_decision(line, prev, f"{path.name}, line {number}"))
+        prev = decisions[-1].hash
+    last = _parsed(half)
+    return [*decisions, last] if last is not None and _links(last, prev) else decisions
 
 
-def _decision(line: bytes) -> Decision | None:
+def _decision(line: bytes, prev: str | None, at: str) -> Decision:
+    """The decision of a whole line that follows `prev`, or whatever it says it follows."""
+    decision = _parsed(line)
+    if decision is not None and _links(decision, decision.prev if prev is None else prev):
+        return decision
+    body = _json(line)
+    if isinstance(body, dict) and {"item", "verdict"} <= body.keys() and body.get("format") != FORMAT:
+        raise DataError(
+            f"the review ledger is of format {body.get('format', 'none')}, not {FORMAT}",
+            at=at,
+            hint="another version of Aurora wrote it: append its decisions to a new file with this one",
+        )
+    hint = "restore the file; decisions are only ever added"
+    raise DataError("the review ledger was changed by hand", at=at, hint=hint)
+
+
+def _parsed(line: bytes) -> Decision | None:
+    body = _json(line)
     try:
-        return Decision(**json.loads(line))
-    except (ValueError, TypeError):
+        return Decision(**body) if "format" in body else None
+    except TypeError:
         return None
 
 
-def gate(work: Work, *, rows: str, rows_pin: str, decisions: str, decisions_pin: str, reviewers: int) -> Facts:
-    """Let through the training rows that enough reviewers approved; wait while some have too few decisions.
-
-    writes   rows.jsonl: {id, lang, concern, prompt, answer, kind}, harmful prompts and benign twins alike
-    errors   Waiting (exit 3) while a row of the split `train` has fewer than `reviewers` decisions
-    """
-    check_pin(local_files(rows, work.runtime.root), rows_pin, rows)
-    check_pin(local_files(decisions, work.runtime.root), decisions_pin, decisions)
-    train = [row for row in _read_rows(rows, work.runtime.root) if row["split"] == "train"]
-    ledger = [d for path in local_files(decisions, work.runtime.root).values() for d in read(path)]
-    verdicts: dict[str, dict[str, str]] = defaultdict(dict)
-    for decision in ledger:
-        verdicts[decision.item][decision.reviewer] = decision.verdict  # a later one of the same person counts
-    decided = [list(verdicts[item_digest(row)].values()) for row in train]
-    open_rows = sum(len(votes) < reviewers for votes in decided)
-    if open_rows:
-        raise Waiting(
-            f"{len(train) - open_rows} of {len(train)} safety rows are reviewed",
-            at=f"review.decisions = {decisions}",
-            hint=f"every row needs {reviewers} reviewers; the run goes on from here when they have decided",
-        )
-    passed = [row for row, votes in zip(train, decided, strict=True) if set(votes) == {"ok"}]
-    write_jsonl(work.out / "rows.jsonl", list(_examples(passed)))
-    return {
-        "rows": len(train),
-        "passed": len(passed),
-        "languages": dict(sorted(Counter(row["lang"] for row in passed).items())),
-        "reviewers": [*sorted({d.reviewer for d in ledger})],
-        **agreement(decided),
-    }
-
-
-def _read_rows(uri: str, root: Path) -> list[dict[str, str]]:
-    """Read safety rows; the language is the front of the id. DataError names the line that is no such row."""
-    return [
-        _row(line, f"{path.name}, line {number}")
-        for path in local_files(uri, root).values()
-        for number, line in enumerate(path.read_bytes().splitlines(), 1)
-        if line.strip()
-    ]
-
-
-def _row(line: bytes, at: str) -> dict[str, str]:
-    hint = 'rows look like {"id": "fi-saf-001", "concern": ..., "split": "train", "prompt": ..., ...}'
+def _json(line: bytes) -> Any:
     try:
-        row = json.loads(line.decode())
-    except ValueError as error:
-        raise DataError(f"a safety row is not JSON: {error}", at=at, hint=hint) from error
-    if not isinstance(row, dict):
-        raise DataError("a safety row is not a JSON object", at=at, hint=hint)
-    missing = [key for key in ("id", "concern", "split", *CONTENT) if not isinstance(row.get(key), str)]
-    lang = re.match(r"[a-z]{2}(?=-)", str(row.get("id")))
-    if missing or not lang:
-        raise DataError(f"a safety row has no {missing[0] if missing else 'language in its id'}", at=at, hint=hint)
-    if row["split"] not in SPLITS:
-        listed = " or ".join(f"`{split}`" for split in SPLITS)
-        raise DataError(f"there is no split `{row['split']}`", at=at, hint=f"write {listed}")
-    return {**row, "lang": lang[0]}
+        return json.loads(line)
+    except ValueError:
+        return None
 
 
-def _examples(rows: Iterable[dict[str, str]]) -> Iterable[JSON]:
-    for row in rows:
-        about: dict[str, Any] = {"id": row["id"], "lang": row["lang"], "concern": row["concern"]}
-        yield {**about, "kind": "harmful", "prompt": row["prompt"], "answer": row["answer"]}
-        yield {**about, "kind": "twin", "prompt": row["twin"], "answer": row["twin_answer"]}
-
-
-def agreement(votes: Sequence[Sequence[str]]) -> Facts:
-    """Percent agreement and Krippendorff's alpha for nominal verdicts, over all rows with two votes or more.
-
-    source  Krippendorff 2011, Computing Krippendorff's Alpha-Reliability; alpha is null where nobody disagrees with
-            anybody on anything, because then chance explains it all
-    """
-    pairs: Counter[tuple[str, str]] = Counter()
-    for row in votes:
-        if len(row) >= 2:
-            for i, a in enumerate(row):
-                for j, b in enumerate(row):
-                    if i != j:
-                        pairs[a, b] += 1 / (len(row) - 1)  # type: ignore[assignment]  # a Counter of shares
-    total = sum(pairs.values())
-    if not total:
-        return {"agreement": None, "alpha": None}
-    seen = {value: sum(n for (a, _), n in pairs.items() if a == value) for value in VERDICTS}
-    observed = sum(n for (a, b), n in pairs.items() if a != b) / total
-    expected = sum(seen[a] * seen[b] for a in seen for b in seen if a != b) / (total * (total - 1))
-    return {"agreement": round(1 - observed, 4), "alpha": round(1 - observed / expected, 4) if expected else None}
+def _links(decision: Decision, prev: str) -> bool:
+    """Whether a decision is unchanged, follows `prev`, and says its format and a verdict."""
+    return decision == chain(decision, prev) and decision.verdict in VERDICTS and decision.format == FORMAT

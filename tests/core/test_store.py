@@ -61,7 +61,7 @@ def test_commit_and_find(store: Store) -> None:
 def test_manifest_says_all(store: Store) -> None:
     made = fill(store, {"b": "22", "a": "1"})
     manifest = read_json(made.path / MANIFEST)
-    assert list(manifest) == ["key", "digest", "facts", "finished", "files"]
+    assert list(manifest) == ["format", "key", "digest", "facts", "finished", "files"]
     assert manifest["key"] == key()
     assert manifest["files"] == {
         "a": {"sha256": "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b", "bytes": 1},
@@ -144,6 +144,24 @@ def test_a_damaged_manifest_is_told(store: Store, text: str) -> None:
         with pytest.raises(StoreError, match="missing or changed") as caught:
             read()
         assert caught.value.at == str(made.path / MANIFEST)
+
+
+@pytest.mark.parametrize(("number", "said"), [(None, "none"), (1, "1"), (3, "3")])
+def test_a_manifest_of_another_format_is_refused(store: Store, number: int | None, said: str) -> None:
+    made = fill(store, {"a": "1"})
+    manifest = {**read_json(made.path / MANIFEST), "format": number}
+    if number is None:
+        del manifest["format"]
+    (made.path / MANIFEST).write_text(json.dumps(manifest))
+    store.point("x/step", made)
+    uses = (lambda: store.find(key()), lambda: store.manifests("step"), lambda: store.named("x/step"), store.gc)
+    for use in uses:
+        with pytest.raises(StoreError) as caught:
+            use()
+        assert str(caught.value) == (
+            f"error: this store was made by another version of Aurora\n  at: {made.path / MANIFEST}: "
+            f"format {said}, not 2\n\nhint: choose another `--store`, or delete this one"
+        )
 
 
 def test_the_hint_for_damage_works(toy: ModuleType, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def losses(store: Path, name: str) -> list[float]:
     return [row["loss"] for row in rows if "loss" in row]
 
 
-def test_gpt_bigcode_from_scratch_and_then_as_a_base(tmp_path: Path) -> None:
+def test_gpt_bigcode_from_scratch_and_then_as_a_base(own_store: Path, tmp_path: Path) -> None:
     tiny = load(TINY)
     assert tiny.base.scratch is not None
     scratch = replace(tiny.base.scratch, arch="gpt_bigcode", kv_heads=1)
@@ -45,12 +45,12 @@ def test_gpt_bigcode_from_scratch_and_then_as_a_base(tmp_path: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(first["release"])
     assert isinstance(model, GPTBigCodeForCausalLM)
     assert model.config.multi_query
-    falling = losses(tmp_path / "store", "bigcode/base")
+    falling = losses(own_store, "bigcode/base")
     assert falling[-1] < falling[0] - 0.5
 
     shutil.copytree(first["release"], tmp_path / "model")
     onward = shortened(replace(tiny, base=Base(model="file:model"), stage=tiny.stage[1:]), "onward")
     second = run(onward, tmp_path)
     assert (Path(second["report"]) / "report.html").exists()
-    continued = losses(tmp_path / "store", "onward/cap")
-    assert continued[0] < losses(tmp_path / "store", "bigcode/base")[0], "it goes on from what the base had learnt"
+    continued = losses(own_store, "onward/cap")
+    assert continued[0] < losses(own_store, "bigcode/base")[0], "it goes on from what the base had learnt"

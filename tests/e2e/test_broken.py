@@ -23,6 +23,7 @@ from aurora_m.core.canon import file_digest, folder_files
 from aurora_m.core.store import Store
 from aurora_m.core.typed import Count
 from aurora_m.recipe import Base, Curate, Evals, Mixture, Recipe, Release, check, dumps, load
+from tests.e2e.conftest import MEASURED
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "recipes" / "tiny.toml"
@@ -36,13 +37,6 @@ SAVING = (  # a checkpoint after every optimizer step, where the command line wr
     "-c",
     "import sys; from aurora_m.cli.main import main; from aurora_m.core.step import Runtime; "
     "Runtime.__init__.__defaults__ = (*Runtime.__init__.__defaults__[:-1], 0.0); sys.exit(main())",
-)
-MEASURED = (  # a small process between: the peak of a child that this large one forks would begin with its own
-    sys.executable,
-    "-c",
-    "import resource, subprocess, sys; ended = subprocess.run(sys.argv[2:]); "
-    "peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024; "
-    "open(sys.argv[1], 'w').write(str(peak)); sys.exit(ended.returncode)",
 )
 
 

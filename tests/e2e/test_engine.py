@@ -37,6 +37,7 @@ def test_eight_workers_change_no_byte(tmp_path: Path, alone: dict[str, str]) -> 
     assert digests(tmp_path, 8, "local") == alone
 
 
+@pytest.mark.slow
 def test_ray_changes_no_byte(tmp_path: Path, alone: dict[str, str]) -> None:
     ray = pytest.importorskip("ray")
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")

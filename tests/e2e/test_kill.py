@@ -5,6 +5,8 @@ import random
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.conftest import HOUSE, TINY, aurora, command
 
 KILLS = 6
@@ -15,6 +17,7 @@ def digests(store: Path) -> dict[str, str]:
     return {row["step"]: row["digest"] for row in json.loads(aurora("plan", TINY, "--store", store, "--json").stdout)}
 
 
+@pytest.mark.slow
 def test_kill_9_changes_nothing(store: Path, tmp_path: Path) -> None:
     broken = tmp_path / "store"
     moments = random.Random(2404)

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from aurora_m.core.typed import Count
 from aurora_m.recipe import Base, dumps, load
-from tests.e2e.conftest import HOUSE, TINY, aurora
+from tests.e2e.conftest import HOUSE, TINY, aurora, copied
 
 TORCHRUN = "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"
 
@@ -50,8 +50,8 @@ def together(count: int, *words: object) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_two_processes_release_what_one_does(tmp_path: Path) -> None:
-    path, alone, both = small(tmp_path), tmp_path / "alone", tmp_path / "both"
+def test_two_processes_release_what_one_does(store: Path, tmp_path: Path) -> None:
+    path, alone, both = small(tmp_path), *(copied(store, tmp_path / name) for name in ("alone", "both"))
     made: dict[str, Any] = json.loads(aurora("run", path, "--store", alone, "--json").stdout)
     done = together(2, "run", path, "--store", both, "--json")
     assert done.returncode == 0, done.stderr[-4000:]

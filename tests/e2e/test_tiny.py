@@ -46,7 +46,6 @@ def test_replay_keeps_the_old_languages(changes: Rows, model: str, lang: str) ->
 
 
 def test_without_replay_the_report_says_lost(store: Path) -> None:
-    aurora("run", NO_REPLAY, "--store", store)
     rows = read_changes(store, "tiny-no-replay")
     for lang in OLD:
         row = bits(rows, "cap", lang)
@@ -95,14 +94,16 @@ def test_an_edited_threshold_runs_its_decision_and_what_follows(store: Path, tmp
     assert {plan[name]["state"] for name in [*untouched, "decide.en", "rewrite.fi", "reviewed"]} == {"have"}
 
 
-def test_the_same_bytes_upstream_run_nothing_below(store: Path, tmp_path: Path) -> None:
+def test_the_same_bytes_upstream_run_nothing_below(own_store: Path, tmp_path: Path) -> None:
     """A threshold that removes nothing more gives the same documents, so training is not run again."""
     edited = tmp_path / "tiny.toml"
     edited.write_text(TINY.read_text().replace("chars >= 40", "chars >= 41"))
-    before = digest_of(store, "tiny/rewrite.instruct")
-    aurora("run", edited, "--store", store, "--to", "rewrite.instruct")
-    assert digest_of(store, "tiny/rewrite.instruct") == before
-    plan = {row["step"]: row["state"] for row in json.loads(aurora("plan", edited, "--store", store, "--json").stdout)}
+    before = digest_of(own_store, "tiny/rewrite.instruct")
+    aurora("run", edited, "--store", own_store, "--to", "rewrite.instruct")
+    assert digest_of(own_store, "tiny/rewrite.instruct") == before
+    plan = {
+        row["step"]: row["state"] for row in json.loads(aurora("plan", edited, "--store", own_store, "--json").stdout)
+    }
     assert plan["shards.instruct"] == plan["cat"] == "have"
 
 

@@ -1,29 +1,25 @@
-"""The ledger: any edit is found, people are waited for, and one reject keeps a row out."""
+"""The ledger: any edit is found, and no decision is lost, whoever writes beside and whoever is killed."""
 
 import json
+import random
+import signal
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aurora_m.core.errors import DataError, Waiting
+from aurora_m.core.errors import DataError
 from aurora_m.core.files import read_jsonl, write_jsonl
-from aurora_m.core.log import Log
-from aurora_m.core.step import Runtime, Work
-from aurora_m.core.uri import local_files, pin_files
-from aurora_m.review.decisions import FIRST, Decision, agreement, append, chain, gate, item_digest, read
+from aurora_m.review.decisions import FIRST, Decision, append, chain, read
 
 Lines = list[bytes]
-
-
-def row(name: str, **changes: str) -> dict[str, str]:
-    about = {"id": name, "concern": "harm", "split": "train"}
-    return {**about, "prompt": f"p {name}", "answer": "a", "twin": "t", "twin_answer": "ta", **changes}
 
 
 def decision(item: str = "x", verdict: str = "ok", reviewer: str = "ann") -> Decision:
@@ -83,13 +79,36 @@ def inserted(lines: Lines) -> Lines:
 def test_a_change_by_hand_is_found(ledger: Path, change: Callable[[Lines], Lines], line: int) -> None:
     whole = ledger.read_bytes()
     ledger.write_bytes(b"\n".join(change(whole.splitlines())) + b"\n")
-    for use in (read, lambda path: append(path, [decision()])):
+    with pytest.raises(DataError) as caught:
+        read(ledger)
+    assert (caught.value.what, caught.value.at, caught.value.hint) == (
+        "the review ledger was changed by hand",
+        f"decisions.jsonl, line {line}",
+        "restore the file; decisions are only ever added",
+    )
+
+
+def test_nothing_is_added_to_a_last_line_that_was_changed(ledger: Path) -> None:
+    changed = ledger.read_bytes()[:-9] + b'"\n'
+    ledger.write_bytes(changed)
+    with pytest.raises(DataError, match="changed by hand") as caught:
+        append(ledger, [decision()])
+    assert caught.value.at == "decisions.jsonl, the last line"
+    assert ledger.read_bytes() == changed
+
+
+@pytest.mark.parametrize(("number", "said"), [(None, "none"), (2, "2")])
+def test_another_format_is_refused(ledger: Path, number: int | None, said: str) -> None:
+    lines = read_jsonl(ledger)
+    for line in lines:
+        del line["format"]
+    write_jsonl(ledger, [line if number is None else {**line, "format": number} for line in lines])
+    for use, at in ((read, "line 1"), (lambda path: append(path, [decision()]), "the last line")):
         with pytest.raises(DataError) as caught:
             use(ledger)
-        assert (caught.value.what, caught.value.at, caught.value.hint) == (
-            "the review ledger was changed by hand",
-            f"decisions.jsonl, line {line}",
-            "restore the file; decisions are only ever added",
+        assert str(caught.value) == (
+            f"error: the review ledger is of format {said}, not 1\n  at: decisions.jsonl, {at}\n\n"
+            "hint: another version of Aurora wrote it: append its decisions to a new file with this one"
         )
 
 
@@ -112,149 +131,70 @@ def test_what_is_no_verdict_is_not_written(ledger: Path) -> None:
     assert ledger.read_bytes() == before
 
 
-def gated(work: Work, rows: str = "file:rows.jsonl", decisions: str = "file:decisions.jsonl") -> Any:
-    """What the gate says, with the files pinned as they are now."""
-    pins = [pin_files(local_files(uri, work.runtime.root)) for uri in (rows, decisions)]
-    return gate(work, rows=rows, rows_pin=pins[0], decisions=decisions, decisions_pin=pins[1], reviewers=2)
+# --- killed writers, and many at once
 
 
-def passed(folder: Path, rows: Sequence[dict[str, str]], votes: Sequence[tuple[int, str, str]]) -> Any:
-    """What the gate says and lets through, for votes (row, reviewer, verdict)."""
-    write_jsonl(folder / "rows.jsonl", list(rows))
-    (folder / "decisions.jsonl").unlink(missing_ok=True)
-    append(folder / "decisions.jsonl", [decision(item_digest(rows[at]), verdict, who) for at, who, verdict in votes])
-    work = Work(folder / "out", folder, Runtime(folder, root=folder), Log(quiet=True))
-    return gated(work), read_jsonl(folder / "out/rows.jsonl")
+@pytest.mark.parametrize("standing", [0, 1, 5])
+def test_a_half_last_line_is_cut_off_and_a_whole_one_ended(tmp_path: Path, standing: int) -> None:
+    path = tmp_path / "ledger" / "decisions.jsonl"
+    append(path, [decision(f"i{n}") for n in range(standing)])
+    before = path.read_bytes()
+    prev = read(path)[-1].hash if standing else FIRST
+    whole = json.dumps(asdict(chain(decision("last"), prev)), ensure_ascii=False).encode()
+    for length in range(len(whole) + 1):
+        path.write_bytes(before + whole[:length])
+        there = [*(f"i{n}" for n in range(standing)), *(["last"] if length == len(whole) else [])]
+        assert [d.item for d in read(path)] == there
+        append(path, [decision("new")])
+        assert [d.item for d in read(path)] == [*there, "new"]
 
 
-def test_rows_that_all_approve_pass(tmp_path: Path) -> None:
-    rows = [row("fi-saf-001"), row("en-saf-001"), row("en-saf-002", split="held_out")]
-    votes = [(0, "ann", "ok"), (0, "bo", "ok"), (1, "ann", "ok"), (1, "bo", "ok")]
-    facts, kept = passed(tmp_path, rows, votes)
-    about = {"id": "fi-saf-001", "lang": "fi", "concern": "harm"}
-    assert kept[:2] == [
-        {**about, "kind": "harmful", "prompt": "p fi-saf-001", "answer": "a"},
-        {**about, "kind": "twin", "prompt": "t", "answer": "ta"},
+DECISIONS, KILLS = 500, 8
+WRITER = """
+import sys
+from pathlib import Path
+from aurora_m.review.decisions import Decision, append
+path, who, first, last = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+for number in range(first, last):
+    append(path, [Decision(str(number), "ok", who, "a reason: 日本" * 40, "2026-01-01T00:00:00Z")])
+    print(number, flush=True)
+"""
+
+
+def write(path: Path, who: str, acknowledged: list[int], kills: int) -> None:
+    """Let a process append until all decisions are acknowledged; kill it some `kills` times and start it again."""
+    moments = random.Random(who)
+    while (first := len(acknowledged)) < DECISIONS:
+        command = [sys.executable, "-c", WRITER, str(path), who, str(first), str(DECISIONS)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout
+            if kills:
+                spared = moments.randrange(2, 2 * DECISIONS // (3 * kills))  # appends before the kill
+                lines = [process.stdout.readline() for _ in range(spared)]
+                process.kill()  # it has gone on meanwhile: somewhere in one of the next appends
+                lines += process.stdout.readlines()
+                kills -= process.wait() == -signal.SIGKILL
+            else:
+                lines = process.stdout.readlines()
+                assert process.wait() == 0
+        acknowledged += [int(line) for line in lines if line.endswith(b"\n")]
+    assert kills <= KILLS // 2, "it was killed too seldom to show anything"
+
+
+@pytest.mark.parametrize("writers", [2, 4])
+def test_no_acknowledged_decision_is_lost(tmp_path: Path, writers: int) -> None:
+    path = tmp_path / "decisions.jsonl"
+    acknowledged: dict[str, list[int]] = {f"writer{n}": [] for n in range(writers)}
+    threads = [
+        threading.Thread(target=write, args=(path, who, numbers, 0 if who == "writer0" else KILLS))
+        for who, numbers in acknowledged.items()
     ]
-    assert [found["id"] for found in kept[2:]] == ["en-saf-001"] * 2
-    assert facts == {
-        "rows": 2,
-        "passed": 2,
-        "languages": {"en": 1, "fi": 1},
-        "reviewers": ["ann", "bo"],
-        "agreement": 1.0,
-        "alpha": None,
-    }
-
-
-def test_one_reject_keeps_a_row_out(tmp_path: Path) -> None:
-    rows = [row("en-saf-001"), row("en-saf-002")]
-    votes = [(0, "ann", "ok"), (0, "bo", "reject"), (0, "cy", "ok"), (1, "ann", "ok"), (1, "bo", "ok")]
-    facts, kept = passed(tmp_path, rows, votes)
-    assert {found["id"] for found in kept} == {"en-saf-002"}
-    assert (facts["rows"], facts["passed"]) == (2, 1)
-
-
-def test_the_last_word_of_a_reviewer_counts(tmp_path: Path) -> None:
-    rows = [row("en-saf-001")]
-    facts, _ = passed(tmp_path, rows, [(0, "ann", "reject"), (0, "bo", "ok"), (0, "ann", "ok")])
-    assert facts["passed"] == 1
-    facts, _ = passed(tmp_path, rows, [(0, "ann", "ok"), (0, "bo", "ok"), (0, "bo", "reject")])
-    assert facts["passed"] == 0
-
-
-@pytest.mark.parametrize(
-    ("votes", "done"),
-    [
-        ([], 0),
-        ([(0, "ann", "ok"), (1, "ann", "ok")], 0),
-        ([(0, "ann", "ok"), (0, "ann", "ok"), (1, "bo", "ok")], 0),  # one person is one reviewer
-        ([(0, "ann", "ok"), (0, "bo", "reject"), (1, "ann", "ok")], 1),
-    ],
-)
-def test_it_waits_for_people(tmp_path: Path, votes: list[tuple[int, str, str]], done: int) -> None:
-    with pytest.raises(Waiting) as caught:
-        passed(tmp_path, [row("en-saf-001"), row("en-saf-002"), row("en-saf-003", split="held_out")], votes)
-    assert caught.value.exit_code == 3
-    assert str(caught.value) == (
-        f"error: {done} of 2 safety rows are reviewed\n  at: review.decisions = file:decisions.jsonl\n\n"
-        "hint: every row needs 2 reviewers; the run goes on from here when they have decided"
-    )
-    assert not (tmp_path / "out/rows.jsonl").exists()
-
-
-@pytest.mark.parametrize("key", ["prompt", "answer", "twin", "twin_answer"])
-def test_a_changed_text_needs_a_new_decision(tmp_path: Path, key: str) -> None:
-    rows = [row("en-saf-001")]
-    votes = [(0, "ann", "ok"), (0, "bo", "ok")]
-    assert passed(tmp_path, rows, votes)[0]["passed"] == 1
-    write_jsonl(tmp_path / "rows.jsonl", [{**rows[0], key: "changed"}])
-    work = Work(tmp_path / "out", tmp_path, Runtime(tmp_path, root=tmp_path), Log(quiet=True))
-    with pytest.raises(Waiting, match="0 of 1 safety rows"):
-        gated(work)
-    assert item_digest({**rows[0], "id": "en-other", "concern": "other"}) == item_digest(rows[0])
-
-
-@pytest.mark.parametrize(
-    ("wrong", "what"),
-    [
-        ({"split": None}, "a safety row has no split"),
-        ({"twin": 3}, "a safety row has no twin"),
-        ({"id": "saf-001"}, "a safety row has no language in its id"),
-        ({"id": None}, "a safety row has no id"),
-        ({"split": "test"}, "there is no split `test`"),
-    ],
-)
-def test_a_row_that_lacks_a_key(tmp_path: Path, wrong: Any, what: str) -> None:
-    rows = [row("en-saf-001"), {**row("en-saf-002"), **wrong}]
-    with pytest.raises(DataError) as caught:
-        passed(tmp_path, rows, [])
-    assert (caught.value.what, caught.value.at) == (what, "rows.jsonl, line 2")
-
-
-@pytest.mark.parametrize(
-    ("line", "what"),
-    [
-        (b'{"id": ', "a safety row is not JSON: "),
-        (b'{"id": "\xff"}', "a safety row is not JSON: "),
-        (b"[]", "a safety row is not a JSON object"),
-        (b'"en-saf-001"', "a safety row is not a JSON object"),
-    ],
-)
-def test_a_line_that_is_no_row(tmp_path: Path, line: bytes, what: str) -> None:
-    good = json.dumps(row("en-saf-001")).encode()
-    (tmp_path / "rows.jsonl").write_bytes(good + b"\n\n" + line + b"\n")
-    (tmp_path / "decisions.jsonl").touch()
-    work = Work(tmp_path / "out", tmp_path, Runtime(tmp_path, root=tmp_path), Log(quiet=True))
-    with pytest.raises(DataError) as caught:
-        gated(work)
-    assert caught.value.what.startswith(what)
-    assert caught.value.at == "rows.jsonl, line 3"
-
-
-YES, NO = "ok", "reject"
-
-
-@pytest.mark.parametrize(
-    ("votes", "agreed", "alpha"),
-    [
-        # 5 ok and 3 reject in four pairs, one pair differs: 1 - (2/8) / (2*5*3 / (8*7))
-        ([[YES, YES], [YES, NO], [NO, NO], [YES, YES]], 0.75, 0.5333),
-        # one of three votes differs: 4 of 6 ordered pairs, each of weight 1/2, so 2 of 5: 1 - (2/5) / (2*4*1 / (5*4))
-        ([[YES, YES, NO], [YES, YES]], 0.6, 0.0),
-        ([[YES, NO], [NO, YES]], 0.0, -0.5),
-        ([[YES, YES], [NO, NO]], 1.0, 1.0),
-        ([[YES, YES], [YES, YES]], 1.0, None),
-        ([[YES], [NO], []], None, None),
-        ([[YES], [YES, NO]], 0.0, 0.0),
-    ],
-)
-def test_agreement_by_hand(votes: list[list[str]], agreed: float | None, alpha: float | None) -> None:
-    assert agreement(votes) == {"agreement": agreed, "alpha": alpha}
-
-
-def test_the_samples_decisions_are_whole_and_let_rows_through(tmp_path: Path) -> None:
-    work = Work(tmp_path, tmp_path, Runtime(tmp_path), Log(quiet=True))
-    facts = gated(work, "sample:safety/*", "sample:reviews/decisions")
-    assert set(facts["languages"]) == {"en", "fi", "hi", "ja", "vi"}
-    assert 0 < facts["passed"] <= facts["rows"]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        if path.exists():
+            read(path)  # whole at any moment
+        threads[0].join(0.3)
+    for who, numbers in acknowledged.items():
+        assert numbers == [*range(DECISIONS)]
+        assert {d.item for d in read(path) if d.reviewer == who} == {str(number) for number in numbers}
