@@ -1,9 +1,10 @@
 # Commands to know: `make demo`, `make quick` and `make test`. Everything goes into .venv and store.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --constraint requirements.lock  # the versions that are tested
 PYTEST := AURORA_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo quick test test-all style install clean
+.PHONY: demo quick test test-all coverage style install clean
 
 demo: install  ## run the tiny recipe from raw text to report
 	$(BIN)/aurora run recipes/tiny.toml
@@ -18,6 +19,9 @@ test: .venv/test style  ## check style and types, and run all tests but the slow
 test-all: .venv/test  ## run the slow tests: kills, interrupts, engines
 	$(PYTEST) tests -m slow
 
+coverage: .venv/test  ## say which lines the tests reach
+	$(BIN)/pytest tests -m "not slow" --numprocesses auto --dist loadfile --cov
+
 style: .venv/test
 	$(BIN)/ruff format --check aurora_m tests benchmarks
 	$(BIN)/ruff check aurora_m tests benchmarks
@@ -25,14 +29,14 @@ style: .venv/test
 
 install: .venv/install
 
-.venv/install: pyproject.toml
+.venv/install: pyproject.toml requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet torch==2.13.0
-	$(BIN)/pip install --quiet --editable .
+	$(PIP) torch==2.13.0
+	$(PIP) --editable .
 	touch $@
 
 .venv/test: .venv/install
-	$(BIN)/pip install --quiet --editable '.[test]'
+	$(PIP) --editable '.[test]'
 	touch $@
 
 clean:  ## delete what these commands made
