@@ -1,7 +1,7 @@
 # Commands to know: `make demo`, `make quick` and `make test`. Everything goes into .venv and store.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/pip install --quiet --constraint requirements.lock  # the versions that are tested
+PIP := $(BIN)/pip install --quiet --constraint requirements.lock
 PYTEST := AURORA_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo quick test test-all coverage style install clean

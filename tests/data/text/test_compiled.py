@@ -1,6 +1,7 @@
 """Where compiled kernels are kept: numba unpickles them, so only this user may write there."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]
     for name in ("cache", "tmp"):
         (tmp_path / name).mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(compiled.tempfile, "gettempdir", lambda: str(tmp_path / "tmp"))
-    monkeypatch.setattr(compiled.tempfile, "mkdtemp", lambda prefix: str(tmp_path / "tmp" / f"{prefix}once"))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path / "tmp"))
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda prefix: str(tmp_path / "tmp" / f"{prefix}once"))
     return tmp_path / "cache", tmp_path / "tmp"
 
 
@@ -47,7 +48,7 @@ def test_a_link_that_somebody_laid_is_not_followed(places: tuple[Path, Path], tm
 
 def test_a_cache_of_somebody_else(places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     compiled._folder()
-    monkeypatch.setattr(compiled.os, "getuid", lambda: os.geteuid() + 1)
+    monkeypatch.setattr(os, "getuid", lambda: os.geteuid() + 1)
     assert compiled._folder() == str(places[1] / "aurora-m-once")
 
 
