@@ -5,36 +5,39 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aurora_m.report.blocks import Code, Program, Sample, Samples, Table, Text, as_html, as_markdown, fenced
+from aurora_m.report.render import html, markdown
+from aurora_m.report.render.blocks import Excerpt, Fold, Program, Table, Text, code
+from aurora_m.report.render.markdown import fenced
 
 ANY = st.text(st.characters(exclude_categories=[]))
 TRICKY = st.text("`|\\\\<>*_\n\r\u2028 a", max_size=30)
 
 
 def test_a_paragraph_of_words_and_code() -> None:
-    block = Text(["a < b_c, ", Code("x <= `1`"), "."])
-    assert as_markdown(block) == "a \\< b\\_c, `` x <= `1` ``.\n\n"
-    assert as_html(block) == "<p>a &lt; b_c, <code>x &lt;= `1`</code>.</p>"
+    block = Text(["a < b_c, ", code("x <= `1`"), "."])
+    assert markdown.show(block) == "a \\< b\\_c, `` x <= `1` ``.\n\n"
+    assert html.show(block) == "<p>a &lt; b_c, <code>x &lt;= `1`</code>.</p>"
 
 
 def test_a_table_repeats_the_first_cell_in_markdown_and_not_in_html() -> None:
-    block = Table("About", ["source", "n"], [(Code("a|b"), [["1"], ["2"]])])
-    assert as_markdown(block) == "About:\n\n| source | n |\n| --- | --- |\n| `a\\|b` | 1 |\n| `a\\|b` | 2 |\n\n"
-    assert as_html(block).count("<code>a|b</code>") == 1
+    block = Table("About", ["source", "n"], [(code("a|b"), [["1"], ["2"]])])
+    assert markdown.show(block) == "About:\n\n| source | n |\n| --- | --- |\n| `a\\|b` | 1 |\n| `a\\|b` | 2 |\n\n"
+    assert html.show(block).count("<code>a|b</code>") == 1
 
 
 def test_an_edit_is_a_diff_of_the_lines_it_changed() -> None:
-    sample = Sample(["mail in ", Code("d1")], ("above\nwrite to ", "x@x.xx", "<EMAIL>", " now\nbelow"), "en")
+    sample = Excerpt(["mail in ", code("d1")], ("above\nwrite to ", "x@x.xx", "<EMAIL>", " now\nbelow"), "en")
     shown = "```diff\n above\n-write to x@x.xx now\n+write to <EMAIL> now\n below\n```\n"
-    assert as_markdown(Samples("Examples", [sample])) == f"Examples:\n\nmail in `d1`\n\n{shown}\n"
-    assert "above\nwrite to <del>x@x.xx</del> <ins>&lt;EMAIL&gt;</ins> now" in as_html(Samples("Examples", [sample]))
+    assert markdown.show(Fold("Examples", [sample])) == f"Examples:\n\nmail in `d1`\n\n{shown}\n"
+    assert "above\nwrite to <del>x@x.xx</del> <ins>&lt;EMAIL&gt;</ins> now" in html.show(Fold("Examples", [sample]))
 
 
 def test_a_program_is_shown_as_it_is() -> None:
     assert (
-        as_markdown(Program("The recipe", 'name = "<x>"\n', "toml")) == 'The recipe:\n\n```toml\nname = "<x>"\n```\n\n'
+        markdown.show(Fold("The recipe", [Program('name = "<x>"\n', "toml")]))
+        == 'The recipe:\n\n```toml\nname = "<x>"\n```\n\n'
     )
-    assert "<summary>The recipe</summary><pre" in as_html(Program("The recipe", "x", "toml"))
+    assert "<summary>The recipe</summary><pre" in html.show(Fold("The recipe", [Program("x", "toml")]))
 
 
 @given(ANY | TRICKY)
@@ -48,8 +51,8 @@ def test_no_text_closes_its_fence(text: str) -> None:
 
 @given(ANY | TRICKY)
 def test_no_cell_ends_its_row(text: str) -> None:
-    for cell in (text, Code(text)):
-        lines = as_markdown(Table("T", ["a", "b"], [("x", [[cell]])])).splitlines()
+    for cell in (text, code(text)):
+        lines = markdown.show(Table("T", ["a", "b"], [("x", [[cell]])])).splitlines()
         row = lines[4]
         assert lines[5:] == [""]
         assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) >= 3
@@ -59,6 +62,6 @@ def test_no_cell_ends_its_row(text: str) -> None:
 
 @given(ANY | TRICKY)
 def test_no_text_is_html(text: str) -> None:
-    shown = as_markdown(Text([text]))
+    shown = markdown.show(Text([text]))
     assert not re.search(r"(?<!\\)(?:\\\\)*[<>]", shown.replace("\\<", "").replace("\\>", ""))
-    assert not re.search("<(?!/?(p|code)>)", as_html(Text([text, Code(text)])))
+    assert not re.search("<(?!/?(p|code)>)", html.show(Text([text, code(text)])))

@@ -13,8 +13,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from aurora_m.core.canon import digest
 from aurora_m.core.units import format_count
-from aurora_m.report.markup import escape
-from aurora_m.report.numbers import Estimate, percent, signed
+from aurora_m.report.render.html import escape
+from aurora_m.report.words import Estimate, percent, signed
 
 WIDTH_IN = 9.4
 INK, MUTED, RULE, PAPER, SHADE = "#000001", "#000002", "#000003", "#000004", "#000005"  # stand-ins, see `_drawn`
