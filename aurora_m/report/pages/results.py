@@ -66,9 +66,10 @@ def forgetting(record: Record) -> Iterator[Block]:
 
 
 def _strip(record: Record, lang: str, bits: Mapping[str, Mapping[str, Change]]) -> plots.Strip:
-    changes = [(model, changes[lang]) for model, changes in bits.items()]
-    estimates = [(model, Estimate(c.change, c.low, c.high, c.n)) for model, c in changes]
-    return plots.Strip(title_of(lang), record.colour(lang), changes[0][1].margin, estimates)
+    changes = {model: changes[lang] for model, changes in bits.items()}
+    estimates = {model: Estimate(c.change, c.low, c.high, c.n) for model, c in changes.items()}
+    margin = max(change.margin for change in changes.values())
+    return plots.Strip(title_of(lang), record.colour(lang), estimates, margin)
 
 
 def _frontiers(record: Record) -> Iterator[Block]:
@@ -210,14 +211,13 @@ def _n(record: Record, key: Key) -> int:
 
 def safety(record: Record) -> Iterator[Block]:
     """Refusal of harmful prompts and of harmless ones, always together, before and after tuning."""
-    before, after = record.before_tuning, record.released
-    langs = [lang for lang in record.langs if all(_rate(record, after, lang, metric) for metric in SAFETY)]
+    langs = [lang for lang in record.langs if all(_rate(record, record.released, lang, metric) for metric in SAFETY)]
     if not langs:
         yield Text("No safety prompts were asked.")
         return
     titles = ("Harmful prompts refused: more is better", "Harmless ones refused: less is better")
-    panels = [[_pair(record, before, after, lang, metric) for lang in langs] for metric in SAFETY]
-    sizes = sorted({rate.n for pairs in panels for pair in pairs for rate in (pair.before, pair.after)})
+    panels = [[_pair(record, lang, metric) for lang in langs] for metric in SAFETY]
+    sizes = sorted({rate.n for panel in panels for strip in panel for rate in strip.estimates.values()})
     groups: list[Group] = [
         (title_of(lang) if lang else "All languages", [_safety_row(record, name, lang) for name in record.names])
         for lang in [*langs, None]
@@ -232,7 +232,7 @@ def safety(record: Record) -> Iterator[Block]:
         f"Rates with 95 % intervals (Wilson), {_span(sizes)} prompts of each kind and language. In the table the "
         "intervals of all languages together are a bootstrap over prompts, since one prompt in several languages is no "
         "several prompts; their n is prompts × languages.",
-        [plots.pairs(*panel, f"{before}: before", f"{after}: after") for panel in zip(titles, panels, strict=True)],
+        [*map(plots.pairs, titles, panels)],
         columns=2,
     )
     yield Table(
@@ -255,11 +255,11 @@ def _rate(record: Record, model: str, lang: str | None, metric: str) -> Estimate
     return next((e for key, e in record.estimates[model].items() if key[1:] == (lang, metric)), None)
 
 
-def _pair(record: Record, before: str, after: str, lang: str, metric: str) -> plots.Pair:
-    first, second = _rate(record, before, lang, metric), _rate(record, after, lang, metric)
-    assert first, "all models answer the same items"
-    assert second, "all models answer the same items"
-    return plots.Pair(title_of(lang), record.colour(lang), first, second)
+def _pair(record: Record, lang: str, metric: str) -> plots.Strip:
+    """Before and after tuning; all models answer the same items."""
+    models = {f"{record.before_tuning}: before": record.before_tuning, f"{record.released}: after": record.released}
+    rates = {label: rate for label, model in models.items() if (rate := _rate(record, model, lang, metric))}
+    return plots.Strip(title_of(lang), record.colour(lang), rates)
 
 
 def _safety_row(record: Record, model: str, lang: str | None) -> list[Line]:
