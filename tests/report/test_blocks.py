@@ -6,7 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aurora_m.report.render import html, markdown
-from aurora_m.report.render.blocks import Excerpt, Fold, Program, Table, Text, code
+from aurora_m.report.render.blocks import (
+    Excerpt,
+    Exchange,
+    Figure,
+    Fold,
+    Heading,
+    KeyFigures,
+    Program,
+    Span,
+    Table,
+    Text,
+    code,
+)
 from aurora_m.report.render.markdown import fenced
 
 ANY = st.text(st.characters(exclude_categories=[]))
@@ -38,6 +50,48 @@ def test_a_program_is_shown_as_it_is() -> None:
         == 'The recipe:\n\n```toml\nname = "<x>"\n```\n\n'
     )
     assert "<summary>The recipe</summary><pre" in html.show(Fold("The recipe", [Program("x", "toml")]))
+
+
+def test_key_figures_and_an_exchange_stand_in_both_texts() -> None:
+    figures = KeyFigures([("Finnish", "−32 %", ["bits per byte", Span("−33, −31", "interval"), ", 13 documents"])])
+    assert markdown.show(figures) == "- Finnish: −32 %, bits per byte [−33, −31], 13 documents\n\n"
+    assert '<strong>−32 %</strong><span class="about">bits per byte<span class="interval"> [−33, ' in html.show(figures)
+    exchange = Exchange("harmful", "1. <b>?", "fi", {"base": ("", " "), "safe": ("refused", "En voi.")})
+    assert markdown.show(exchange) == (
+        "harmful: 1. \\<b\\>?\n\nbase:\n\n```\n\n```\n\nsafe refused:\n\n```\nEn voi.\n```\n\n"
+    )
+    assert '<span lang="fi" dir="auto">1. &lt;b&gt;?</span>' in html.show(exchange)
+    assert '<dd><em class="nothing">nothing</em></dd>' in html.show(exchange)
+
+
+def test_a_page_has_a_header_contents_and_sections() -> None:
+    text = html.page("t", "over", [Heading("Top", 1), Text("x"), Heading("A & B", 2, "ab"), Figure("f", ["<svg/>"])])
+    header, main = text.split("<main>")
+    assert '<p class="over">over</p><h1>Top</h1><p>x</p><nav' in header
+    assert '<li><a href="#ab">A &amp; B</a></li>' in header
+    assert main.startswith('<section id="ab"><h2>A &amp; B <a class="anchor" href="#ab"')
+    assert "<svg/></div><figcaption>f</figcaption>" in main
+    assert markdown.document([Heading("Top", 1), Figure("f", ["<svg/>"]), Text("x")]) == "# Top\n\nx\n"
+
+
+def test_what_stands_ahead_of_a_text_is_yaml_that_reads_as_texts() -> None:
+    front = {"license": "cc0-1.0", "language": ["en", "no"], "base_model": "a/b: c\n- d"}
+    head = '---\nlicense: cc0-1.0\nlanguage:\n- en\n- "no"\nbase_model: "a/b: c\\n- d"\n---\n\n'
+    assert markdown.document([Text("x")], front) == f"{head}x\n"
+
+
+def test_an_interval_begins_no_link() -> None:
+    line = ["5", Span("4, 6", "interval"), "(http://x) and", Span("](x", "interval")]
+    assert markdown.show(Text(line)) == "5 [4, 6]\\(http://x) and [\\](x]\n\n"
+
+
+@given(
+    st.tuples(
+        st.sampled_from(["", " ", "\n\t", "\u2003"]), st.sampled_from(["-", "+", "12.", "3)", ">"]), ANY | TRICKY
+    ).map("".join)
+)
+def test_no_paragraph_begins_a_list_or_a_rule(text: str) -> None:
+    assert not re.match(r"\s|[-+=#>]|[0-9]+[.)]", markdown.show(Text([text, "x"])))
 
 
 @given(ANY | TRICKY)

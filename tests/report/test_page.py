@@ -199,6 +199,7 @@ def test_curation_counts_reasons_and_keeps_samples_and_does_not_repeat_what_was_
     found = part(text, "curation")
     assert '<td class="w"><code>dup_lines &lt;= 0.3</code></td><td class="n">3</td>' in found
     assert "Examples of what left hi" in found
+    assert "All documents are counted, so there are no intervals; n is in the tables." in found
     assert '<div class="excerpt" dir="auto" lang="hi">मेनू होम खोज</div>' in found
     assert '<div class="excerpt" dir="auto" lang="de">メニュー ホーム 検索</div>' in found
     assert "write to <del>xxxx@xxxxxxx.xxx</del> <ins>&lt;EMAIL&gt;</ins> soon" in found

@@ -128,6 +128,7 @@ def tokens(record: Record) -> Iterator[Block]:
 
 def curation(record: Record) -> Iterator[Block]:
     """What came, stayed and left, why, and what was edited: the datasheet's own blocks."""
+    yield Text("All documents are counted, so there are no intervals; n is in the tables.")
     yield flows("source", by_source(record.sheet))
     yield from removals(record.sheet)
     yield Heading("Edits")

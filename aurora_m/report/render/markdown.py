@@ -41,9 +41,15 @@ def show(block: Block) -> str:
         case blocks.Fold(summary, parts):
             return f"{_paragraph(summary)}:\n\n" + "".join(map(show, parts))
         case blocks.KeyFigures(figures):
-            return "".join(f"- {_line(title)}: {number}, {_line(about)}\n" for title, number, about in figures) + "\n"
+            return (
+                "".join(f"- {_line(title)}: {_line(number)}, {_line(about)}\n" for title, number, about in figures)
+                + "\n"
+            )
         case blocks.Exchange(kind, prompt, _, replies):
-            texts = (f"{_line(f'{name} {judged}')}:\n\n{fenced(text)}\n" for name, (judged, text) in replies.items())
+            texts = (
+                f"{_paragraph(f'{name} {judged}'.rstrip())}:\n\n{fenced(text)}\n"
+                for name, (judged, text) in replies.items()
+            )
             return f"{_paragraph(f'{kind}: {prompt}')}\n\n" + "".join(texts)
 
 
@@ -107,4 +113,4 @@ def _excerpt(pieces: Pieces) -> str:
 def _yaml(value: str | Sequence[str]) -> str:
     if not isinstance(value, str):
         return "".join(f"\n-{_yaml(item)}" for item in value)
-    return f" {value if PLAIN.match(value) else json.dumps(value)}"
+    return f" {value if PLAIN.match(value) else json.dumps(_plain(value), ensure_ascii=False)}"
