@@ -25,6 +25,7 @@ from aurora_m.tokens.fertility import FILE as FERTILITY
 COLOURS = 8  # of languages in page.css; a ninth begins again
 REVIEWED = "reviewed"  # the source of tuning rows in a curve
 ROWS = "rows"  # what the shares of a tuning are of
+NOT_COUNTED: Any = ({"skipped": {}, "repairs": {}}, {"exact": 0, "near": 0, "bytes": 0}, 0)  # see `read_sheet`
 Artifacts = Mapping[str, Artifact]  # by model or by source
 
 
@@ -199,16 +200,14 @@ def read_record(given: Inputs) -> Record:
 def read_model(model: Artifact) -> Model:
     """A model's facts and its curve."""
     facts: Any = model.facts
-    parameters, tokens, opt_steps, loss, flop = (
-        facts.get(name, 0) for name in ("parameters", "tokens", "opt_steps", "loss", "flop")
-    )
+    tokens, opt_steps, loss, flop = (facts.get(name, 0) for name in ("tokens", "opt_steps", "loss", "flop"))
     path = model.path / "curve.jsonl"
     rows = read_jsonl(path) if path.exists() else []
     curve = [
         Entry(row["tokens"], row.get("loss"), row.get("lr", 0.0), row.get("by_source", {}), row.get("measure", {}))
         for row in rows
     ]
-    return Model(model.digest, parameters, tokens, opt_steps, loss, flop, curve)
+    return Model(model.digest, facts["parameters"], tokens, opt_steps, loss, flop, curve)
 
 
 def read_review(reviewed: Artifact) -> Review:
@@ -258,37 +257,37 @@ def read_sheet(
     """
     recipe = loads(text)
     repeats: Any = duplicates.facts if duplicates else {}
-    items: Any = overlap.facts if overlap else {"docs": {}}
+    items: Any = overlap.facts if overlap else {}
     accounts, removed, edits = {}, {}, {}
     for name, source in recipe.source.items():
-        reasons, facts = read_json(decided[name].path / "reasons.json"), fetched[name].facts if fetched else {}
-        found = (facts, repeats.get(name, {}), items["docs"].get(name, 0))
-        accounts[name] = account(*found, decided[name].facts, reasons, rewritten[name].facts)
+        reasons = read_json(decided[name].path / "reasons.json")
+        before: Any = (fetched[name].facts, repeats[name], items["docs"][name]) if fetched else NOT_COUNTED
+        accounts[name] = account(*before, decided[name].facts, reasons, rewritten[name].facts)
         if fetched:
-            check(name, accounts[name], facts)
+            check(name, accounts[name], fetched[name].facts)
         removed[name] = [_removed(part["clause"], row, source.lang) for part in reasons for row in part["samples"]]
         places = [part[name].path / "samples.jsonl" for part in (fetched, rewritten) if part]
         rows = [row for place in places for row in read_jsonl(place)]
         edits[name] = [Edit(row["kind"], row["id"], pieces(row, source.lang)) for row in rows]
     digests = {name: fetched[name].digest for name in recipe.source} if fetched else {}
-    counts = {name: count for name, count in items.items() if name != "docs"}
+    counts = {name: items[name] for name in ("items", "items_too_short", "items_found") if overlap}
     return Sheet(recipe, text, accounts, removed, edits, digests, counts)
 
 
 def account(fetched: Any, repeats: Any, overlap: int, decided: Any, reasons: Any, rewritten: Any) -> Account:
     """The account of one source, from the facts of fetch, duplicates, overlap, decide and rewrite."""
-    changed = Account(edits=fetched.get("repairs", {})) + Account(edits=rewritten["edits"])
+    changed = Account(edits=fetched["repairs"]) + Account(edits=rewritten["edits"])
     return Account(
-        skipped=fetched.get("skipped", {}),
+        skipped=fetched["skipped"],
         came=Size(decided["docs_in"], decided["bytes_in"]),
         left={reason["clause"]: Size(reason["docs"], reason["bytes"]) for reason in reasons},
         kept=Size(decided["docs_kept"], decided["bytes_kept"]),
         training=Size(rewritten["docs"], rewritten["bytes"]),
         held_out=Size(rewritten["held_docs"], rewritten["held_bytes"]),
         emptied=rewritten["emptied"],
-        exact=repeats.get("exact", 0),
-        near=repeats.get("near", 0),
-        repeated_bytes=repeats.get("bytes", 0),
+        exact=repeats["exact"],
+        near=repeats["near"],
+        repeated_bytes=repeats["bytes"],
         overlap=overlap,
         edits=changed.edits,
     )

@@ -91,14 +91,8 @@ def _origin(record: Record) -> Parts:
         base = [code(recipe.base.model), *at]
     chain = [part for name in recipe.models() for part in (" → ", code(name))][1:]
     size = format_count(record.models[record.released].parameters)
-    ahead: Parts = [
-        "The model ",
-        code(record.released),
-        " of the Aurora recipe ",
-        code(recipe.name),
-        f": {size} parameters",
-    ]
-    return [*ahead, ", continued from ", *base, ". The chain: ", *chain, "."]
+    ahead: Parts = ["The model ", code(record.released), " of the Aurora recipe ", code(recipe.name), f": {size} "]
+    return [*ahead, "parameters, continued from ", *base, ". The chain: ", *chain, "."]
 
 
 def _data(record: Record) -> Table:
@@ -123,9 +117,7 @@ def _training(record: Record) -> Table:
 
 def _merged(name: str, merge: Merge, scale: float) -> Parts:
     """What a merged model is the sum of."""
-    terms: Parts = [part for model, weight in merge.models.items() for part in (" + ", f"{weight:g} × ", code(model))][
-        1:
-    ]
+    terms: Parts = [part for model, w in merge.models.items() for part in (" + ", f"{w:g} × ", code(model))][1:]
     ahead: Parts = ["The model ", code(name), " was not trained: it is "]
     if not merge.origin:
         return [*ahead, *terms, ", weight by weight."]
@@ -136,9 +128,8 @@ def _merged(name: str, merge: Merge, scale: float) -> Parts:
 
 def _changes(record: Record) -> Table:
     head = ["language", "base", "this model", "change", "documents", "verdict"]
-    return Table(
-        "", head, [(c.lang, [_change(c)]) for c in record.changes.get(record.released, []) if c.task == "bpb"], (5,)
-    )
+    rows = [(c.lang, [_change(c)]) for c in record.changes.get(record.released, []) if c.task == "bpb"]
+    return Table("", head, rows, words=(5,))
 
 
 def _change(change: Change) -> list[Line]:

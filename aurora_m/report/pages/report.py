@@ -55,14 +55,11 @@ def page(
     """Write report.html, which needs no other file, no network and no script."""
     made = (models, decided, rewritten, mixtures, reviewed or {}, answers, scores)
     record = read_record(Inputs(recipe, forgetting, *made, fertility, items))
-    blocks: list[Block] = [
-        Heading(f"From {record.base} to {record.released}", 1),
-        Text(verdict(record)),
-        key_figures(record),
-    ]
+    title = Heading(f"From {record.base} to {record.released}", 1)
+    blocks: list[Block] = [title, Text(verdict(record)), key_figures(record)]
     with work.log.bar("report", len(SECTIONS), "sections") as bar:
-        for done, (anchor, (title, write)) in enumerate(SECTIONS.items(), 1):
-            blocks += [Heading(title, 2, anchor), *write(record)]
+        for done, (anchor, (name, write)) in enumerate(SECTIONS.items(), 1):
+            blocks += [Heading(name, 2, anchor), *write(record)]
             bar.update(done)
     name = record.recipe.name
     content = html.page(f"{name}: report", f"Report of the run “{name}”", blocks).encode()
@@ -79,8 +76,7 @@ def verdict(record: Record) -> str:
     parts = [part for part in (_old_words(old), _new_words(new), _safety_words(record)) if part]
     if not parts:
         return f"The released model “{record.released}” was not compared with another one."
-    text = f"Against “{record.base}”, “{record.released}” " + "; ".join(parts)
-    return text + "."
+    return f"Against “{record.base}”, “{record.released}” {'; '.join(parts)}."
 
 
 def _old_words(changes: Sequence[Change]) -> str:
