@@ -261,10 +261,10 @@ def read_sheet(
     accounts, removed, edits = {}, {}, {}
     for name, source in recipe.source.items():
         reasons = read_json(decided[name].path / "reasons.json")
-        before: Any = (fetched[name].facts, repeats[name], items["docs"][name]) if fetched else NOT_COUNTED
-        accounts[name] = account(*before, decided[name].facts, reasons, rewritten[name].facts)
+        facts, copies, shared = (fetched[name].facts, repeats[name], items["docs"][name]) if fetched else NOT_COUNTED
+        accounts[name] = account(facts, copies, shared, decided[name].facts, reasons, rewritten[name].facts)
         if fetched:
-            check(name, accounts[name], fetched[name].facts)
+            check(name, accounts[name], facts)
         removed[name] = [_removed(part["clause"], row, source.lang) for part in reasons for row in part["samples"]]
         places = [part[name].path / "samples.jsonl" for part in (fetched, rewritten) if part]
         rows = [row for place in places for row in read_jsonl(place)]

@@ -98,9 +98,9 @@ def _strips(ax: Axes, strips: Sequence[Strip]) -> None:
         ax.barh((first + last) / 2, 2 * strip.margin, last - first + 0.9, -strip.margin, color=SHADE, lw=0)
         away = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "annotation_clip": False}
         ax.annotate(strip.name, (0, first), (-118, 0), va="center", color=INK, weight="bold", **away)  # type: ignore[arg-type]
-        for at, (model, found) in enumerate(strip.estimates.items(), first):
+        for at, (model, estimate) in enumerate(strip.estimates.items(), first):
             dot: Any = {"fmt": MARKERS[strip.colour], "color": LANGS[strip.colour], "capsize": 2.5, "zorder": 3}
-            ax.errorbar(found.value, at, xerr=_reach(found), **dot)
+            ax.errorbar(estimate.value, at, xerr=_reach(estimate), **dot)
             labels.append(model)
         if first:
             ax.axhline(first - 0.5, color=RULE, lw=0.6)
@@ -117,7 +117,7 @@ def _change(value: float, _: object) -> str:
     return signed(value, 1 if round(value * 1000) % 10 else 0)
 
 
-def frontier(title: str, found: Mapping[str, tuple[float, float]]) -> str:
+def frontier(title: str, changes: Mapping[str, tuple[float, float]]) -> str:
     """Changes of old and new languages, a labelled point for each, joined in their order; no change is ruled."""
 
     def draw(figure: Figure) -> None:
@@ -125,8 +125,8 @@ def frontier(title: str, found: Mapping[str, tuple[float, float]]) -> str:
         ax.set_title(title)
         ax.axvline(0, color=RULE)
         ax.axhline(0, color=RULE)
-        ax.plot(*zip(*found.values(), strict=True), "o-", color=INK, mec=PAPER, mew=0.6)
-        for label, place in found.items():
+        ax.plot(*zip(*changes.values(), strict=True), "o-", color=INK, mec=PAPER, mew=0.6)
+        for label, place in changes.items():
             ax.annotate(label, place, (5, 5), textcoords="offset points", color=INK)
         for axis, langs in ((ax.xaxis, "old"), (ax.yaxis, "new")):
             axis.set_major_formatter(FuncFormatter(_change))
@@ -199,21 +199,21 @@ def losses(total: Line, by_source: Sequence[Line], rates: Line, bands: Sequence[
     return _drawn("losses", "Training loss and learning rate over tokens", 4.8, draw)
 
 
-def shares(stage: str, found: Sequence[Share]) -> str:
+def shares(stage: str, sources: Sequence[Share]) -> str:
     """Each source's achieved share of a stage's tokens as a bar and the declared one as a mark."""
 
     def draw(figure: Figure) -> None:
         ax = figure.subplots()
         ax.set_title(stage)
-        for at, share in enumerate(found):
+        for at, share in enumerate(sources):
             ax.barh(at, share.achieved, 0.62, color=LANGS[share.colour] if share.colour >= 0 else MUTED)
             ax.vlines(share.declared, at - 0.44, at + 0.44, color=INK, lw=1.8)
-        _sides(ax, [share.source for share in found])
+        _sides(ax, [share.source for share in sources])
         ax.set_xlim(left=0)
         ax.xaxis.set_major_locator(MaxNLocator(5))
 
     label = f"Declared and achieved share of tokens in the stage {stage}"
-    return _drawn(f"shares-{stage}", label, 0.27 * len(found) + 0.7, draw, WIDTH_IN / 3)
+    return _drawn(f"shares-{stage}", label, 0.27 * len(sources) + 0.7, draw, WIDTH_IN / 3)
 
 
 def stacks(rows: Mapping[str, Sequence[float]], parts: Sequence[str]) -> str:
@@ -254,9 +254,9 @@ def pairs(title: str, strips: Sequence[Strip]) -> str:
     return _drawn(f"pairs-{title}", title, 0.42 * len(strips) + 1.0, draw, WIDTH_IN / 2)
 
 
-def _reach(found: Estimate) -> list[list[float]]:
+def _reach(estimate: Estimate) -> list[list[float]]:
     """How far an interval goes to either side."""
-    return [[found.value - found.low], [found.high - found.value]]
+    return [[estimate.value - estimate.low], [estimate.high - estimate.value]]
 
 
 def _sides(ax: Axes, names: Sequence[str]) -> None:
