@@ -159,7 +159,7 @@ def curate(graph: Graph, recipe: Recipe, root: Path, items: Step, came: Steps) -
         both: Given = {"docs": docs[name], "kept": kept[name], "signals": measured["signals"], **found}
         clean[name] = graph.add(f"rewrite.{name}", "data.select.rewrite:rewrite", both, 2, source=name, **edits)
     sheet: Given = {"fetched": docs, "duplicates": duplicates, "overlap": overlap, "decided": kept, "rewritten": clean}
-    graph.add("datasheet", "report.datasheet:datasheet", sheet, recipe=dumps(recipe))
+    graph.add("datasheet", "report.pages.datasheet:datasheet", sheet, recipe=dumps(recipe))
     return Curated(kept, clean, {name: clean[name] for name, s in recipe.source.items() if s.held_out > 0})
 
 
@@ -388,8 +388,8 @@ def release(graph: Graph, recipe: Recipe, items: Step, curated: Curated, trained
     forgetting = graph.add("forgetting", "report.forgetting:forgetting", {"scores": scores}, **bounds)
     made: Given = {"models": trained.models, "mixtures": trained.mixtures, "reviewed": trained.reviewed}
     facts: Given = {"forgetting": forgetting, "decided": curated.kept, "rewritten": curated.clean, **made}
-    card = graph.add("card", "report.cards:model_card", facts, recipe=dumps(recipe))
+    card = graph.add("card", "report.pages.card:model_card", facts, recipe=dumps(recipe))
     leaving: Given = {"model": trained.models[recipe.release.model], "card": card}
     graph.add("release", "release.export:export", leaving, license=recipe.release.license)
     seen: Given = {"answers": answers, "scores": scores, "items": items, "fertility": trained.fertility}
-    graph.add("report", "report.page:page", {**facts, **seen}, recipe=dumps(recipe))
+    graph.add("report", "report.pages.report:page", {**facts, **seen}, recipe=dumps(recipe))

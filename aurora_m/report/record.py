@@ -1,77 +1,121 @@
-"""What the page tells of: everything that a run measured, read once from its artifacts."""
+"""Everything that a run measured, read once from its artifacts: no page opens one."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from aurora_m.core.files import read_json, read_jsonl
 from aurora_m.core.interval import wilson
-from aurora_m.core.step import Artifact, Facts
-from aurora_m.evals.compare import Change
+from aurora_m.core.step import Artifact
+from aurora_m.evals.compare import Change, Key
 from aurora_m.evals.interval import middle_95, resample
 from aurora_m.evals.items import ITEMS, read_items
 from aurora_m.evals.score import RESAMPLES
 from aurora_m.evals.task import Item
 from aurora_m.recipe import Recipe, loads
-from aurora_m.report.numbers import Estimate
+from aurora_m.report.accounts import Account, Edit, Removed, Sheet, Size, check
+from aurora_m.report.forgetting import FILE as CHANGES
+from aurora_m.report.masks import masked, pieces
+from aurora_m.report.words import MIXED, Estimate, Pooled
 from aurora_m.tokens.fertility import FILE as FERTILITY
 
 COLOURS = 8  # of languages in page.css; a ninth begins again
-CODE, MIXED = "code", "mul"
-NAMES = {
-    "ar": "Arabic", "bn": "Bengali", "cs": "Czech", "da": "Danish", "de": "German", "el": "Greek", "en": "English",
-    "es": "Spanish", "et": "Estonian", "fi": "Finnish", "fr": "French", "he": "Hebrew", "hi": "Hindi",
-    "hu": "Hungarian", "id": "Indonesian", "it": "Italian", "ja": "Japanese", "ko": "Korean", "nl": "Dutch",
-    "no": "Norwegian", "pl": "Polish", "pt": "Portuguese", "ru": "Russian", "sv": "Swedish", "sw": "Swahili",
-    "ta": "Tamil", "th": "Thai", "tr": "Turkish", "uk": "Ukrainian", "vi": "Vietnamese", "zh": "Chinese",
-    CODE: "code", MIXED: "many languages",
-}  # fmt: skip
-
-Scores: TypeAlias = Mapping[tuple[str, str, str], Estimate]  # by task, language and metric
+REVIEWED = "reviewed"  # the source of tuning rows in a curve
+ROWS = "rows"  # what the shares of a tuning are of
+NOT_COUNTED: Any = ({"skipped": {}, "repairs": {}}, {"exact": 0, "near": 0, "bytes": 0}, 0)  # see `read_sheet`
+Artifacts = Mapping[str, Artifact]  # by model or by source
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A trained model of the released chain and where its tokens lie on the way."""
+class Inputs:
+    """What a step of this room is given; the model card needs neither answers nor tokenizers."""
 
-    name: str
-    start: int  # tokens seen before it
+    recipe: str
+    forgetting: Artifact
+    models: Artifacts
+    decided: Artifacts
+    rewritten: Artifacts
+    mixtures: Artifacts
+    reviewed: Artifacts
+    answers: Artifacts = field(default_factory=dict)
+    scores: Artifacts = field(default_factory=dict)
+    fertility: Artifact | None = None
+    items: Artifact | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of a training's curve: an optimizer step, a measurement, or one of each."""
+
     tokens: int
-    curve: list[Any]  # entries of the training loop
+    loss: float | None
+    lr: float
+    by_source: Mapping[str, Sequence[float]]  # (loss summed, tokens learnt from)
+    measure: Mapping[str, float]  # bits per byte of each language
 
 
 @dataclass(frozen=True)
-class Pooled(Estimate):
-    """A rate over all languages; `n` answers."""
+class Model:
+    """A model; of one that was not trained all but the size and the digest is empty."""
 
-    prompts: int
-    langs: int
+    digest: str
+    parameters: int
+    tokens: int
+    opt_steps: int
+    loss: float
+    flop: float
+    curve: list[Entry]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One source of a training step. Shares are of 1."""
+
+    source: str
+    declared: float
+    unit: str  # of `declared`
+    wanted: float  # what `declared` makes of the step's rows
+    achieved: float  # of the tokens learnt from
+    tokens: float  # learnt from
+    epochs: float | None  # None for replay, which stops where the tuning rows end
+    fim: float
+
+
+@dataclass(frozen=True)
+class Review:
+    """Who let the rows of a tuning through."""
+
+    rows: int
+    passed: int
+    languages: Mapping[str, int]
+    reviewers: Sequence[str]
+    agreement: float | None
+    alpha: float | None  # Krippendorff's
 
 
 @dataclass(frozen=True)
 class Record:
-    """A run, as the page needs it. Mappings are by model or by source; `chain` ends with the released model."""
+    """A run, as its documents need it. Mappings are by model; `chain` ends with the released one."""
 
     recipe: Recipe
     text: str  # of the recipe
+    sheet: Sheet
     chain: list[str]
     names: list[str]  # of all models, in the order they were made
-    old: list[str]
-    changes: Mapping[str, list[Change]]
-    scores: Mapping[str, Scores]
+    models: Mapping[str, Model]
+    readings: Mapping[str, list[Reading]]  # of the models that were trained
+    old: list[str]  # languages that must not be lost
+    changes: Mapping[str, list[Change]]  # against the base
+    review: Review | None
+    estimates: Mapping[str, Mapping[Key, Estimate]]
+    rows: Mapping[str, list[Any]]  # scores, item by item
+    replies: Mapping[str, Mapping[str, str]]  # by item
     sandbox: str | None  # that ran the code; None where there was none to run
-    models: Mapping[str, Artifact]
-    decided: Mapping[str, Artifact]
-    rewritten: Mapping[str, Artifact]
-    fertility: Mapping[str, Any]  # by tokenizer: see tokens/fertility.py
-    mixtures: Mapping[str, Artifact]
-    answers: Mapping[str, Artifact]
-    judged: Mapping[str, Artifact]  # scores
-    items: list[Item]
-    reviewed: Facts | None
+    tokenizers: Mapping[str, Any]  # see tokens/fertility.py
+    prompts: list[Item]  # in an order of nobody's choice
 
     @property
     def base(self) -> str:
@@ -93,8 +137,8 @@ class Record:
     def langs(self) -> list[str]:
         """All languages, the old ones first, the others in the order of the recipe."""
         sources = [source.lang for source in self.recipe.source.values() if source.lang != MIXED]
-        seen = [lang for scores in self.scores.values() for _, lang, _ in scores]
-        return list(dict.fromkeys([*self.old, *sources, *seen]))
+        measured = [lang for estimates in self.estimates.values() for _, lang, _ in estimates]
+        return list(dict.fromkeys([*self.old, *sources, *measured]))
 
     def colour(self, lang: str) -> int:
         """The one colour that a language has over the whole page; -1, grey, where there is none."""
@@ -105,112 +149,174 @@ class Record:
         return self.recipe.source[source].lang if source in self.recipe.source else MIXED
 
     @cached_property
-    def stages(self) -> list[Stage]:
-        """The trained models of the chain, end to end."""
-        found, at = [], 0
-        for name in self.chain:
-            path = self.models[name].path / "curve.jsonl"
-            if path.exists():
-                tokens = int(str(self.models[name].facts["tokens"]))
-                found.append(Stage(name, at, tokens, read_jsonl(path)))
-                at += tokens
-        return found
+    def stages(self) -> list[tuple[str, int, Model]]:
+        """The trained models of the chain, end to end: name, tokens read before it, model."""
+        trained = [(name, self.models[name]) for name in self.chain if self.models[name].tokens]
+        starts = np.cumsum([0, *(model.tokens for _, model in trained)]).tolist()
+        return [(name, start, model) for (name, model), start in zip(trained, starts, strict=False)]
 
     def bits(self, model: str) -> list[Change]:
         """How a model's bits per byte changed against the base, language by language."""
         changes = [change for change in self.changes.get(model, []) if change.metric == "bpb"]
         return sorted(changes, key=lambda change: self.langs.index(change.lang))
 
-    @cached_property
-    def rows(self) -> Mapping[str, list[Any]]:
-        """Each model's scores, item by item."""
-        return {name: read_jsonl(artifact.path / "scores.jsonl") for name, artifact in self.judged.items()}
-
     def pooled(self, model: str, metric: str) -> Pooled | None:
         """The rate of a yes-or-no metric over all languages; None where nothing was measured.
 
         One prompt in several languages is no several prompts, so the bootstrap draws prompts, each with all languages.
         """
-        found = [row for row in self.rows[model] if row["metric"] == metric]
-        return _pooled(found, metric) if found else None
+        rows = [row for row in self.rows[model] if row["metric"] == metric]
+        return _pooled(rows, metric) if rows else None
 
 
-def read_record(
-    forgetting: Artifact,
-    models: Mapping[str, Artifact],
-    decided: Mapping[str, Artifact],
-    rewritten: Mapping[str, Artifact],
-    fertility: Artifact,
-    mixtures: Mapping[str, Artifact],
-    answers: Mapping[str, Artifact],
-    scores: Mapping[str, Artifact],
-    items: Artifact,
-    recipe: str,
-    reviewed: Mapping[str, Artifact] | None,
-) -> Record:
+def read_record(given: Inputs) -> Record:
     """Read a run's artifacts."""
-    plan, changes = loads(recipe), read_json(forgetting.path / "changes.json")
-    sandboxes = [artifact.facts["sandbox"] for artifact in scores.values() if "sandbox" in artifact.facts]
+    recipe, changes = loads(given.recipe), read_json(given.forgetting.path / CHANGES)
+    names = [name for name in recipe.models() if name in given.models]
+    models = {name: read_model(given.models[name]) for name in names}
+    trained = [name for name in names if models[name].tokens]
+    facts: dict[str, Any] = {name: artifact.facts for name, artifact in given.scores.items()}
+    replies = {name: read_jsonl(artifact.path / "answers.jsonl") for name, artifact in given.answers.items()}
     return Record(
-        recipe=plan,
-        text=recipe,
-        chain=chain(plan),
-        names=[name for name in plan.models() if name in models],
-        old=changes["old"],
-        changes=_by_model(changes["rows"]),
-        scores={name: _estimates(artifact.facts["scores"]) for name, artifact in scores.items()},
-        sandbox=str(sandboxes[0]) if sandboxes else None,
+        recipe=recipe,
+        text=given.recipe,
+        sheet=read_sheet(given.recipe, given.decided, given.rewritten),
+        chain=chain(recipe),
+        names=names,
         models=models,
-        decided=decided,
-        rewritten=rewritten,
-        fertility=read_json(fertility.path / FERTILITY),
-        mixtures=mixtures,
-        answers=answers,
-        judged=scores,
-        items=read_items(items.path / ITEMS),
-        reviewed=next(iter(reviewed.values())).facts if reviewed else None,
+        readings={name: readings(recipe, name, models[name], given.mixtures.get(name)) for name in trained},
+        old=changes["old"],
+        changes={name: [_change(row) for row in changes["rows"] if row["model"] == name] for name in names},
+        review=next(map(read_review, given.reviewed.values()), None),
+        estimates={name: dict(map(_estimate, part["scores"])) for name, part in facts.items()},
+        rows={name: read_jsonl(artifact.path / "scores.jsonl") for name, artifact in given.scores.items()},
+        replies={name: {row["id"]: row["text"] for row in part if "text" in row} for name, part in replies.items()},
+        sandbox=next((part["sandbox"] for part in facts.values() if "sandbox" in part), None),
+        tokenizers=read_json(given.fertility.path / FERTILITY) if given.fertility else {},
+        prompts=sorted(read_items(given.items.path / ITEMS), key=lambda i: (i.group, i.id)) if given.items else [],
+    )
+
+
+def read_model(model: Artifact) -> Model:
+    """A model's facts and its curve."""
+    facts: Any = model.facts
+    tokens, opt_steps, loss, flop = (facts.get(name, 0) for name in ("tokens", "opt_steps", "loss", "flop"))
+    path = model.path / "curve.jsonl"
+    rows = read_jsonl(path) if path.exists() else []
+    curve = [
+        Entry(row["tokens"], row.get("loss"), row.get("lr", 0.0), row.get("by_source", {}), row.get("measure", {}))
+        for row in rows
+    ]
+    return Model(model.digest, facts["parameters"], tokens, opt_steps, loss, flop, curve)
+
+
+def read_review(reviewed: Artifact) -> Review:
+    """The facts of a review."""
+    facts: Any = reviewed.facts
+    counts = (facts["rows"], facts["passed"], facts["languages"])
+    return Review(*counts, facts["reviewers"], facts.get("agreement"), facts.get("alpha"))
+
+
+def readings(recipe: Recipe, name: str, model: Model, mixture: Artifact | None) -> list[Reading]:
+    """The sources of a trained model, reviewed rows first; what they achieved adds up to 1.
+
+    mixture  what a stage reads, and what a tuning replays; None where it replays nothing
+    """
+    tune = recipe.tune.get(name)
+    plan: Any = read_json(mixture.path / "mixture.json") if mixture else {"sources": {}}
+    targets: dict[str, float] = {}
+    for entry in model.curve:
+        for source, (_, count) in entry.by_source.items():
+            targets[source] = targets.get(source, 0.0) + count
+    total = sum(targets.values()) or 1.0
+    made = []
+    if tune:
+        share, read = 1 - tune.replay, targets.get(REVIEWED, 0.0)
+        made.append(Reading(REVIEWED, share, ROWS, share, read / total, read, tune.epochs, 0.0))
+    for source, about in plan["sources"].items():
+        read, wanted = targets.get(source, 0.0), about["token_share"]
+        declared, unit, epochs = about["share"], plan["unit"], about["epochs"]
+        if tune:
+            wanted *= tune.replay
+            declared, unit, epochs = wanted, ROWS, None
+        made.append(Reading(source, declared, unit, wanted, read / total, read, epochs, about["fim"]))
+    return made
+
+
+def read_sheet(
+    text: str,
+    decided: Artifacts,
+    rewritten: Artifacts,
+    fetched: Artifacts | None = None,
+    duplicates: Artifact | None = None,
+    overlap: Artifact | None = None,
+) -> Sheet:
+    """Read what became of the documents, and of each source. DataError where figures do not add up.
+
+    fetched, duplicates, overlap  all of them or none: then neither skipped records nor repairs nor copies are counted
+    """
+    recipe = loads(text)
+    repeats: Any = duplicates.facts if duplicates else {}
+    items: Any = overlap.facts if overlap else {}
+    accounts, removed, edits = {}, {}, {}
+    for name, source in recipe.source.items():
+        reasons = read_json(decided[name].path / "reasons.json")
+        facts, copies, shared = (fetched[name].facts, repeats[name], items["docs"][name]) if fetched else NOT_COUNTED
+        accounts[name] = account(facts, copies, shared, decided[name].facts, reasons, rewritten[name].facts)
+        if fetched:
+            check(name, accounts[name], facts)
+        removed[name] = [_removed(part["clause"], row, source.lang) for part in reasons for row in part["samples"]]
+        places = [part[name].path / "samples.jsonl" for part in (fetched, rewritten) if part]
+        rows = [row for place in places for row in read_jsonl(place)]
+        edits[name] = [Edit(row["kind"], row["id"], pieces(row, source.lang)) for row in rows]
+    digests = {name: fetched[name].digest for name in recipe.source} if fetched else {}
+    counts = {name: items[name] for name in ("items", "items_too_short", "items_found") if overlap}
+    return Sheet(recipe, text, accounts, removed, edits, digests, counts)
+
+
+def account(fetched: Any, repeats: Any, overlap: int, decided: Any, reasons: Any, rewritten: Any) -> Account:
+    """The account of one source, from the facts of fetch, duplicates, overlap, decide and rewrite."""
+    changed = Account(edits=fetched["repairs"]) + Account(edits=rewritten["edits"])
+    return Account(
+        skipped=fetched["skipped"],
+        came=Size(decided["docs_in"], decided["bytes_in"]),
+        left={reason["clause"]: Size(reason["docs"], reason["bytes"]) for reason in reasons},
+        kept=Size(decided["docs_kept"], decided["bytes_kept"]),
+        training=Size(rewritten["docs"], rewritten["bytes"]),
+        held_out=Size(rewritten["held_docs"], rewritten["held_bytes"]),
+        emptied=rewritten["emptied"],
+        exact=repeats["exact"],
+        near=repeats["near"],
+        repeated_bytes=repeats["bytes"],
+        overlap=overlap,
+        edits=changed.edits,
     )
 
 
 def chain(recipe: Recipe) -> list[str]:
     """The models that the released one came from, the base first; of those merged, the heaviest."""
     starts = {stage.name: stage.start for stage in recipe.stage}
-    starts |= {name: max(how.models, key=lambda model: how.models[model]) for name, (how, _) in recipe.merges().items()}
+    starts |= {
+        name: max(merge.models, key=lambda model: merge.models[model]) for name, (merge, _) in recipe.merges().items()
+    }
     starts |= {name: tune.start for name, tune in recipe.tune.items()}
-    found = [recipe.release.model]
-    while starts.get(found[-1], "scratch") != "scratch":
-        found.append(starts[found[-1]])
-    return found[::-1]
+    names = [recipe.release.model]
+    while starts.get(names[-1], "scratch") != "scratch":
+        names.append(starts[names[-1]])
+    return names[::-1]
 
 
-def name_of(lang: str) -> str:
-    """The English name of a language, as it stands inside a sentence."""
-    return NAMES.get(lang, lang)
+def _removed(clause: str, row: Mapping[str, Any], lang: str) -> Removed:
+    spoken = row["values"].get("lang_id") or lang
+    return Removed(clause, row["id"], spoken, masked(row["text"], spoken), row["values"])
 
 
-def size_of(rate: Estimate) -> str:
-    """How many answers a rate stands on, one over all languages as prompts × languages."""
-    return f"{rate.prompts} × {rate.langs}" if isinstance(rate, Pooled) else str(rate.n)
+def _change(row: Mapping[str, Any]) -> Change:
+    return Change(**{key: value for key, value in row.items() if key != "model"})
 
 
-def automated_words(reviewers: Sequence[str]) -> str:
-    """The sentence to add where no reviewer is a person; else nothing."""
-    automated = bool(reviewers) and all(name.startswith("automated-") for name in reviewers)
-    return " These decisions were automated; no person has reviewed these rows." if automated else ""
-
-
-def title_of(lang: str) -> str:
-    """The English name of a language, as it stands in a heading."""
-    name = name_of(lang)
-    return name[:1].upper() + name[1:]
-
-
-def _by_model(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Change]]:
-    found: dict[str, list[Change]] = {}
-    for row in rows:
-        change = Change(**{key: value for key, value in row.items() if key != "model"})
-        found.setdefault(row["model"], []).append(change)
-    return found
+def _estimate(row: Mapping[str, Any]) -> tuple[Key, Estimate]:
+    return (row["task"], row["lang"], row["metric"]), Estimate(row["value"], row["low"], row["high"], row["n"])
 
 
 def _pooled(rows: Sequence[Mapping[str, Any]], metric: str) -> Pooled:
@@ -228,10 +334,3 @@ def _pooled(rows: Sequence[Mapping[str, Any]], metric: str) -> Pooled:
         sums_RC = resample(rows_GC, f"all/{metric}", RESAMPLES)
         ends = middle_95(sums_RC[:, 0] / sums_RC[:, 1])
     return Pooled(value, *ends, len(rows), len(groups), len({row["lang"] for row in rows}))
-
-
-def _estimates(rows: Any) -> Scores:
-    return {
-        (row["task"], row["lang"], row["metric"]): Estimate(row["value"], row["low"], row["high"], row["n"])
-        for row in rows
-    }

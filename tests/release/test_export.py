@@ -10,7 +10,7 @@ from tiny import new_work, tiny_base, tiny_tokenizer
 
 from aurora_m.core.step import Artifact
 from aurora_m.model.load import load_model, parameters, save_model
-from aurora_m.release.export import export
+from aurora_m.release.export import ReleaseFacts, export
 
 
 @pytest.mark.parametrize("rows", [280, 320])
@@ -29,7 +29,7 @@ def test_a_release_holds_the_rows_of_its_tokens_and_no_more(tmp_path: Path, rows
     work = new_work(tmp_path / "work")
     facts = export(work, model=made, card=card, license="CC0-1.0")
     released = load_model(work.out)
-    assert facts == {"max_logit_difference": 0.0, "parameters": parameters(released), "license": "CC0-1.0"}
+    assert facts == ReleaseFacts(0.0, parameters(released), "CC0-1.0")
     assert released.config.vocab_size == 280
     ids = torch.arange(40)[None]
     with torch.inference_mode():

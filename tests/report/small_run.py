@@ -10,6 +10,7 @@ from aurora_m.core.step import Artifact
 from aurora_m.evals.items import write_items
 from aurora_m.evals.task import Item
 from aurora_m.recipe import dumps, load
+from aurora_m.report.record import Inputs, Record, read_record
 
 RECIPE = Path(__file__).parents[2] / "aurora_m/recipes/tiny.toml"
 MODELS = ("base", "cap", "cat", "safe")
@@ -68,7 +69,7 @@ def build_fixture(folder: Path) -> dict[str, Any]:
         }
         edits: list[Any] = [{"kind": "email", "id": f"{source}-7", **around}] if source == "fi" else []
         write_jsonl(folder / f"rewritten/{source}/samples.jsonl", edits)
-        facts = {"docs": 70, "bytes": 100_000, "held_docs": 12, "held_bytes": 20_000}
+        facts = {"docs": 70, "bytes": 100_000, "held_docs": 12, "held_bytes": 20_000, "emptied": 0}
         given["rewritten"][source] = artifact(f"rewritten/{source}", {**facts, "edits": {"email": 3} if edits else {}})
     votes = {"rows": 210, "passed": 205, "languages": dict.fromkeys(PROMPTS, 41)}
     people = {"reviewers": ["reader-a", "reader-b"], "agreement": 0.9762, "alpha": 0.4881}
@@ -76,6 +77,11 @@ def build_fixture(folder: Path) -> dict[str, Any]:
     recipe = load(RECIPE)
     tune = replace(recipe.tune["safe"], epochs=3, replay=0.25, mixture="kept")
     return {**given, "recipe": dumps(replace(recipe, tune={"safe": tune}))}
+
+
+def read_fixture(given: dict[str, Any]) -> Record:
+    """What the page reads of them."""
+    return read_record(Inputs(**{**given, "reviewed": given["reviewed"] or {}}))
 
 
 def _fertility() -> Any:

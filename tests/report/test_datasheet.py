@@ -11,13 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aurora_m.core.errors import DataError
+from aurora_m.core.facts import to_json
 from aurora_m.core.files import read_json, write_json, write_jsonl
 from aurora_m.core.log import Log
 from aurora_m.core.step import Artifact, Runtime, Work
 from aurora_m.recipe import Source, load
-from aurora_m.report.accounts import SCHEMA, Account, Sheet, Size, account, added, check
-from aurora_m.report.datasheet import SECTIONS, datasheet
-from aurora_m.report.numbers import SPACE
+from aurora_m.report.accounts import SCHEMA, Account, Sheet, Size, check
+from aurora_m.report.pages.datasheet import SECTIONS, datasheet
+from aurora_m.report.record import account
+from aurora_m.report.words import SPACE
 from tests.report.closed import check_closed
 from tests.report.small_run import EVIL, RECIPE, build_fixture
 
@@ -63,7 +65,7 @@ def write(place: Path, made: dict[str, Any]) -> Whole:
     work = Work(place / "out", place / "scratch", Runtime(store=place), Log(quiet=True))
     facts = datasheet(work, **made)
     files = {path.suffix[1:]: path.read_text(encoding="utf-8") for path in (place / "out").iterdir()}
-    return {**files, "facts": json.dumps(facts)}
+    return {**files, "facts": json.dumps(to_json(facts))}
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +115,7 @@ def test_a_sum_over_languages_is_the_sum_over_sources(parts: list[tuple[str, Acc
     sheet = Sheet(replace(recipe, source=sources), "", found, {}, {}, {}, {})
     per_lang = sheet.by(lambda source: source.lang)
     assert list(per_lang) == list(dict.fromkeys(lang for lang, _ in parts))
-    assert asdict(added(per_lang.values())) == asdict(sheet.total)
+    assert asdict(sum(per_lang.values(), Account())) == asdict(sheet.total)
     for name in SUMS:
         assert getattr(sheet.total, name).docs == sum(getattr(part, name).docs for _, part in parts)
     for clause, size in sheet.total.left.items():

@@ -8,18 +8,19 @@ from typing import Any, Literal
 
 import pytest
 
+from aurora_m.core.facts import to_json
 from aurora_m.core.files import read_json, read_jsonl, write_json, write_jsonl
 from aurora_m.core.log import Log
 from aurora_m.core.step import Runtime, Work
 from aurora_m.evals.items import write_items
 from aurora_m.recipe import Merge, dumps, load
-from aurora_m.report import results
-from aurora_m.report.markup import escape
-from aurora_m.report.numbers import SPACE
-from aurora_m.report.page import SECTIONS, page, verdict
-from aurora_m.report.record import read_record
+from aurora_m.report.pages import results
+from aurora_m.report.pages.report import SECTIONS, page, verdict
+from aurora_m.report.record import Record
+from aurora_m.report.render import html
+from aurora_m.report.words import SPACE
 from tests.report.closed import check_closed
-from tests.report.small_run import MODELS, PROMPTS, RECIPE, REPLIES, build_fixture
+from tests.report.small_run import MODELS, PROMPTS, RECIPE, REPLIES, build_fixture, read_fixture
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -27,7 +28,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 def write(new_work: Callable[[], Work], folder: Path, **changes: Any) -> tuple[str, dict[str, Any]]:
     """Make the page of the fixture; returns its text and facts."""
     work = new_work()
-    facts = page(work, **{**build_fixture(folder), **changes})
+    facts = to_json(page(work, **{**build_fixture(folder), **changes}))
     return (work.out / "report.html").read_text(encoding="utf-8"), facts
 
 
@@ -59,7 +60,7 @@ def test_the_verdict_is_one_sentence_from_the_changes(whole: tuple[str, dict[str
         "harmful prompts are refused 88 % of the time (base 0 %) and harmless ones 12 % (base 0 %)."
     )
     assert facts["bytes"] == len(text.encode())
-    assert str(escape(facts["verdict"])) in text
+    assert str(html.escape(facts["verdict"])) in text
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_each_verdict_has_its_words(tmp_path: Path, said: str, words: str) -> No
         {**row, "verdict": "cannot tell"} if row["lang"] == "ja" else row for row in changes["rows"]
     ]  # fmt: skip
     write_json(path, changes)
-    sentence = verdict(read_record(**{"reviewed": None, **given})).replace(SPACE, " ")
+    sentence = verdict(read_fixture(given)).replace(SPACE, " ")
     assert words in sentence
     assert "fell by 62 % in Finnish and 62 % in Hindi and rose by 20 % in Vietnamese, with no clear change" in sentence
 
@@ -103,7 +104,7 @@ def test_a_run_without_tuning_or_safety_or_comparison_still_has_a_page(
         **{name: {"base": given[name]["base"]} for name in ("models", "mixtures", "answers")},
     }
     work = new_work()
-    facts = page(work, **{**given, **changes})
+    facts = to_json(page(work, **{**given, **changes}))
     text = (work.out / "report.html").read_text()
     assert facts["verdict"] == "The released model “base” was not compared with another one."
     for words in (
@@ -197,8 +198,9 @@ def test_a_tuning_that_replays_nothing(tmp_path: Path, new_work: Callable[[], Wo
 
 def test_curation_counts_reasons_and_keeps_samples_and_does_not_repeat_what_was_masked(text: str) -> None:
     found = part(text, "curation")
-    assert "<li>3 × <code>dup_lines &lt;= 0.3</code></li>" in found
-    assert "Samples of what left hi" in found
+    assert '<td class="w"><code>dup_lines &lt;= 0.3</code></td><td class="n">3</td>' in found
+    assert "Examples of what left hi" in found
+    assert "All documents are counted, so there are no intervals; n is in the tables." in found
     assert '<div class="excerpt" dir="auto" lang="hi">मेनू होम खोज</div>' in found
     assert '<div class="excerpt" dir="auto" lang="de">メニュー ホーム 検索</div>' in found
     assert "write to <del>xxxx@xxxxxxx.xxx</del> <ins>&lt;EMAIL&gt;</ins> soon" in found
@@ -209,7 +211,7 @@ def test_curation_counts_reasons_and_keeps_samples_and_does_not_repeat_what_was_
 def test_tasks_note_chance_and_the_sandbox(text: str) -> None:
     found = part(text, "tasks")
     assert "sandbox “bubblewrap”" in found
-    assert '<td class="n">25 %</td><td class="n">40</td><td class="n"><span class="chance">28 %<' in found
+    assert '<td class="n">25 %</td><td class="n">40</td><td class="n"><span class="faint">28 %<' in found
     assert '<td class="n">58 %<span class="interval"> [44, 71]</span></td>' in found
     assert "code: bits per byte of the reference solutions" in found
 
@@ -240,9 +242,9 @@ def test_decisions_that_no_person_took_are_called_so(tmp_path: Path, new_work: C
 def test_samples_show_every_model_in_the_language_of_the_prompt(text: str) -> None:
     found = part(text, "samples")
     for lang, (harmful, harmless) in PROMPTS.items():
-        assert f'<span lang="{lang}" dir="auto">{escape(harmful)}</span>' in found
-        assert found.count(str(escape(harmless))) == 1
-        assert f'lang="{lang}">{escape(REPLIES[lang])}</div>' in found
+        assert f'<span lang="{lang}" dir="auto">{html.escape(harmful)}</span>' in found
+        assert found.count(str(html.escape(harmless))) == 1
+        assert f'lang="{lang}">{html.escape(REPLIES[lang])}</div>' in found
     assert found.count('<span class="judged">refused</span>') == len(PROMPTS)
     assert found.count('class="nothing"') == 3 * len(PROMPTS)
 
@@ -313,13 +315,18 @@ def brightness(colour: str) -> int:
     return sum(map(int, re.findall(r"\d+", colour)[:3]))
 
 
+def shown(record: Record) -> str:
+    """The section on forgetting."""
+    return "".join(map(html.show, results.forgetting(record)))
+
+
 def test_a_sweep_shows_what_old_languages_pay_for_new_ones(tmp_path: Path) -> None:
-    record = read_record(**build_fixture(tmp_path))
-    assert 'aria-label="Old languages against new ones' not in results.forgetting(record)
+    record = read_fixture(build_fixture(tmp_path))
+    assert 'aria-label="Old languages against new ones' not in shown(record)
     sweep = Merge({"cat": 1.0}, origin="base", sweep=(1.0, 0.5))
     changes = {**record.changes, "back_50": record.changes["cap"], "back_100": record.changes["cat"]}
     swept = replace(record, recipe=replace(record.recipe, merge={"back": sweep}), changes=changes)
-    text = str(results.forgetting(swept))
+    text = shown(swept)
     assert text.count('aria-label="Old languages against new ones along back"') == 1
     drawn = text.split("along back")[1].split("</svg>")[0]
     labels = re.findall(r">(0\.5|1)</text>", drawn)

@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from aurora_m.report import plots
-from aurora_m.report.numbers import Estimate
+from aurora_m.report.render import plots
+from aurora_m.report.words import Estimate
 
 SVG = "{http://www.w3.org/2000/svg}"
 SURE, UNSURE = Estimate(-0.4, -0.5, -0.3, 12), Estimate(0.03, -0.02, 0.08, 12)
@@ -19,8 +19,8 @@ PLOTS: dict[str, Callable[[], str]] = {
     "forest": partial(
         plots.forest,
         {
-            "Old": [plots.Strip("English", 0, 0.05, [("cap", UNSURE), ("cat", UNSURE)])],
-            "New": [plots.Strip("Finnish", 2, 0.0, [("cap", SURE), ("cat", SURE)])],
+            "Old": [plots.Strip("English", 0, {"cap": UNSURE, "cat": UNSURE}, 0.05)],
+            "New": [plots.Strip("Finnish", 2, {"cap": SURE, "cat": SURE})],
         },
     ),
     "frontier": partial(plots.frontier, "back", {"0.5": (0.01, -0.3), "1": (0.04, -0.5)}),
@@ -32,9 +32,7 @@ PLOTS: dict[str, Callable[[], str]] = {
     "pairs": partial(
         plots.pairs,
         "Harmful",
-        [plots.Pair("Hindi", 3, UNSURE, Estimate(0.9, 0.8, 0.95, 12))],
-        "cat: before",
-        "safe: after",
+        [plots.Strip("Hindi", 3, {"cat: before": UNSURE, "safe: after": Estimate(0.9, 0.8, 0.95, 12)})],
     ),
 }
 

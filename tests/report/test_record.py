@@ -5,8 +5,9 @@ from pathlib import Path
 
 from aurora_m.core.interval import wilson
 from aurora_m.recipe import Merge, load
-from aurora_m.report.record import automated_words, chain, name_of, read_record, size_of, title_of
-from tests.report.small_run import RECIPE, build_fixture
+from aurora_m.report.record import chain
+from aurora_m.report.words import automated_words, name_of, size_of, title_of
+from tests.report.small_run import RECIPE, build_fixture, read_fixture
 
 
 def test_the_chain_leads_from_the_base_to_the_release() -> None:
@@ -21,15 +22,15 @@ def test_the_chain_leads_from_the_base_to_the_release() -> None:
 
 
 def test_a_language_has_one_colour_old_ones_first(tmp_path: Path) -> None:
-    record = read_record(**build_fixture(tmp_path))
+    record = read_fixture(build_fixture(tmp_path))
     assert record.langs == ["en", "code", "fi", "hi", "ja", "vi"]
     assert [record.colour(lang) for lang in record.langs] == [0, 1, 2, 3, 4, 5]
     assert record.colour("mul") == record.colour(record.lang_of("reviewed")) == -1
 
 
 def test_stages_lie_end_to_end(tmp_path: Path) -> None:
-    stages = read_record(**build_fixture(tmp_path)).stages
-    assert [(stage.name, stage.start, stage.tokens) for stage in stages] == [
+    stages = read_fixture(build_fixture(tmp_path)).stages
+    assert [(name, start, model.tokens) for name, start, model in stages] == [
         ("base", 0, 700_000),
         ("cap", 700_000, 600_000),
         ("cat", 1_300_000, 200_000),
@@ -38,7 +39,7 @@ def test_stages_lie_end_to_end(tmp_path: Path) -> None:
 
 
 def test_rates_of_all_languages_are_pooled(tmp_path: Path) -> None:
-    found = read_record(**build_fixture(tmp_path)).pooled("safe", "refusal")
+    found = read_fixture(build_fixture(tmp_path)).pooled("safe", "refusal")
     assert found is not None
     assert (found.value, found.n) == (105 / 120, 120)
     assert (found.prompts, found.langs, size_of(found)) == (24, 5, "24 × 5")
@@ -46,10 +47,10 @@ def test_rates_of_all_languages_are_pooled(tmp_path: Path) -> None:
 
 
 def test_no_refusal_at_all_is_as_sure_as_the_prompts_alone(tmp_path: Path) -> None:
-    found = read_record(**build_fixture(tmp_path)).pooled("base", "refusal")
+    found = read_fixture(build_fixture(tmp_path)).pooled("base", "refusal")
     assert found is not None
     assert (found.value, found.low, found.high) == (0.0, *wilson(0, 24))
-    assert read_record(**build_fixture(tmp_path)).pooled("base", "accuracy") is None
+    assert read_fixture(build_fixture(tmp_path)).pooled("base", "accuracy") is None
 
 
 def test_automated_reviewers() -> None:

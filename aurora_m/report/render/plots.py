@@ -13,8 +13,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from aurora_m.core.canon import digest
 from aurora_m.core.units import format_count
-from aurora_m.report.markup import escape
-from aurora_m.report.numbers import Estimate, percent, signed
+from aurora_m.report.render.html import escape
+from aurora_m.report.words import Estimate, percent, signed
 
 WIDTH_IN = 9.4
 INK, MUTED, RULE, PAPER, SHADE = "#000001", "#000002", "#000003", "#000004", "#000005"  # stand-ins, see `_drawn`
@@ -27,31 +27,13 @@ VARIABLES = {
 }
 MARKERS = "osD^vPXh"  # a second way, beside colour, to tell languages apart
 STYLE: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.titlecolor": INK,
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": RULE,
-    "axes.facecolor": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "text.color": INK,
-    "xtick.color": RULE,
-    "ytick.color": RULE,
-    "xtick.labelcolor": MUTED,
-    "ytick.labelcolor": INK,
-    "grid.color": RULE,
-    "grid.linewidth": 0.6,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 4.5,
-    "legend.frameon": False,
-}
+    "svg.fonttype": "none", "text.parse_math": False, "font.family": "sans-serif", "font.size": 9,
+    "axes.titlesize": 9, "axes.titlelocation": "left", "axes.titleweight": "bold", "axes.titlecolor": INK,
+    "axes.labelcolor": MUTED, "axes.edgecolor": RULE, "axes.facecolor": "none",
+    "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
+    "text.color": INK, "xtick.color": RULE, "ytick.color": RULE, "xtick.labelcolor": MUTED, "ytick.labelcolor": INK,
+    "grid.color": RULE, "grid.linewidth": 0.6, "lines.linewidth": 1.6, "lines.markersize": 4.5, "legend.frameon": False,
+}  # fmt: skip
 
 Points = Sequence[tuple[float, float]]
 
@@ -76,12 +58,12 @@ class Band:
 
 @dataclass(frozen=True)
 class Strip:
-    """Changes of one language, a model a line, with the margin that counts as no change."""
+    """Changes or rates of one language, by model, with the margin that counts as no change."""
 
     name: str
     colour: int
-    margin: float
-    changes: Sequence[tuple[str, Estimate]]
+    estimates: Mapping[str, Estimate]
+    margin: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -94,19 +76,9 @@ class Share:
     achieved: float
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A rate before and after, for one language."""
-
-    name: str
-    colour: int
-    before: Estimate
-    after: Estimate
-
-
 def forest(panels: Mapping[str, Sequence[Strip]]) -> str:
     """Points with intervals, a panel for each title, a line for each language and model; the margins are shaded."""
-    sizes = {title: sum(len(strip.changes) for strip in strips) for title, strips in panels.items()}
+    sizes = {title: sum(len(strip.estimates) for strip in strips) for title, strips in panels.items()}
 
     def draw(figure: Figure) -> None:
         figure.get_layout_engine().set(h_pad=0.12)  # type: ignore[union-attr, call-arg]
@@ -122,14 +94,13 @@ def forest(panels: Mapping[str, Sequence[Strip]]) -> str:
 def _strips(ax: Axes, strips: Sequence[Strip]) -> None:
     labels: list[str] = []
     for strip in strips:
-        first, last = len(labels), len(labels) + len(strip.changes) - 1
+        first, last = len(labels), len(labels) + len(strip.estimates) - 1
         ax.barh((first + last) / 2, 2 * strip.margin, last - first + 0.9, -strip.margin, color=SHADE, lw=0)
         away = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "annotation_clip": False}
         ax.annotate(strip.name, (0, first), (-118, 0), va="center", color=INK, weight="bold", **away)  # type: ignore[arg-type]
-        for at, (model, found) in enumerate(strip.changes, first):
-            reach = [[found.value - found.low], [found.high - found.value]]
-            colour = LANGS[strip.colour]
-            ax.errorbar(found.value, at, xerr=reach, fmt=MARKERS[strip.colour], color=colour, capsize=2.5, zorder=3)
+        for at, (model, estimate) in enumerate(strip.estimates.items(), first):
+            dot: Any = {"fmt": MARKERS[strip.colour], "color": LANGS[strip.colour], "capsize": 2.5, "zorder": 3}
+            ax.errorbar(estimate.value, at, xerr=_reach(estimate), **dot)
             labels.append(model)
         if first:
             ax.axhline(first - 0.5, color=RULE, lw=0.6)
@@ -146,7 +117,7 @@ def _change(value: float, _: object) -> str:
     return signed(value, 1 if round(value * 1000) % 10 else 0)
 
 
-def frontier(title: str, found: Mapping[str, tuple[float, float]]) -> str:
+def frontier(title: str, changes: Mapping[str, tuple[float, float]]) -> str:
     """Changes of old and new languages, a labelled point for each, joined in their order; no change is ruled."""
 
     def draw(figure: Figure) -> None:
@@ -154,8 +125,8 @@ def frontier(title: str, found: Mapping[str, tuple[float, float]]) -> str:
         ax.set_title(title)
         ax.axvline(0, color=RULE)
         ax.axhline(0, color=RULE)
-        ax.plot(*zip(*found.values(), strict=True), "o-", color=INK, mec=PAPER, mew=0.6)
-        for label, place in found.items():
+        ax.plot(*zip(*changes.values(), strict=True), "o-", color=INK, mec=PAPER, mew=0.6)
+        for label, place in changes.items():
             ax.annotate(label, place, (5, 5), textcoords="offset points", color=INK)
         for axis, langs in ((ax.xaxis, "old"), (ax.yaxis, "new")):
             axis.set_major_formatter(FuncFormatter(_change))
@@ -228,21 +199,21 @@ def losses(total: Line, by_source: Sequence[Line], rates: Line, bands: Sequence[
     return _drawn("losses", "Training loss and learning rate over tokens", 4.8, draw)
 
 
-def shares(stage: str, found: Sequence[Share]) -> str:
+def shares(stage: str, sources: Sequence[Share]) -> str:
     """Each source's achieved share of a stage's tokens as a bar and the declared one as a mark."""
 
     def draw(figure: Figure) -> None:
         ax = figure.subplots()
         ax.set_title(stage)
-        for at, share in enumerate(found):
+        for at, share in enumerate(sources):
             ax.barh(at, share.achieved, 0.62, color=LANGS[share.colour] if share.colour >= 0 else MUTED)
             ax.vlines(share.declared, at - 0.44, at + 0.44, color=INK, lw=1.8)
-        _sides(ax, [share.source for share in found])
+        _sides(ax, [share.source for share in sources])
         ax.set_xlim(left=0)
         ax.xaxis.set_major_locator(MaxNLocator(5))
 
     label = f"Declared and achieved share of tokens in the stage {stage}"
-    return _drawn(f"shares-{stage}", label, 0.27 * len(found) + 0.7, draw, WIDTH_IN / 3)
+    return _drawn(f"shares-{stage}", label, 0.27 * len(sources) + 0.7, draw, WIDTH_IN / 3)
 
 
 def stacks(rows: Mapping[str, Sequence[float]], parts: Sequence[str]) -> str:
@@ -263,25 +234,29 @@ def stacks(rows: Mapping[str, Sequence[float]], parts: Sequence[str]) -> str:
     return _drawn("stacks", "What stayed and what left, by source and reason", 0.3 * len(rows) + 0.6 + legend, draw)
 
 
-def pairs(title: str, found: Sequence[Pair], before: str, after: str) -> str:
+def pairs(title: str, strips: Sequence[Strip]) -> str:
     """Rates before (hollow) and after (full) with intervals, a line for each language."""
 
     def draw(figure: Figure) -> None:
         ax = figure.subplots()
         ax.set_title(title)
-        for at, pair in enumerate(found):
-            colour = LANGS[pair.colour]
-            for shift, rate, fill in ((-0.17, pair.before, PAPER), (0.17, pair.after, colour)):
-                reach = [[rate.value - rate.low], [rate.high - rate.value]]
+        for at, strip in enumerate(strips):
+            colour = LANGS[strip.colour]
+            for shift, rate, fill in zip((-0.17, 0.17), strip.estimates.values(), (PAPER, colour), strict=True):
                 dot: Any = {"fmt": "o", "color": colour, "mfc": fill, "mew": 1.4, "ms": 6, "capsize": 2.5}
-                ax.errorbar(rate.value, at + shift, xerr=reach, elinewidth=1.2, zorder=3, **dot)
-        for label, fill in ((before, PAPER), (after, INK)):
+                ax.errorbar(rate.value, at + shift, xerr=_reach(rate), elinewidth=1.2, zorder=3, **dot)
+        for label, fill in zip(strips[0].estimates, (PAPER, INK), strict=True):
             ax.plot([], [], "o", color=INK, mfc=fill, mew=1.4, ms=6, label=label)
-        _sides(ax, [pair.name for pair in found])
+        _sides(ax, [strip.name for strip in strips])
         ax.set_xlim(-0.03, 1.03)
         figure.legend(loc="outside lower left", ncols=2, labelcolor=INK)
 
-    return _drawn(f"pairs-{title}", title, 0.42 * len(found) + 1.0, draw, WIDTH_IN / 2)
+    return _drawn(f"pairs-{title}", title, 0.42 * len(strips) + 1.0, draw, WIDTH_IN / 2)
+
+
+def _reach(estimate: Estimate) -> list[list[float]]:
+    """How far an interval goes to either side."""
+    return [[estimate.value - estimate.low], [estimate.high - estimate.value]]
 
 
 def _sides(ax: Axes, names: Sequence[str]) -> None:

@@ -5,7 +5,8 @@ import html
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aurora_m.report.markup import CONTROL, Html, escape, join, table, tag
+from aurora_m.report.render.blocks import Table
+from aurora_m.report.render.html import CONTROL, Html, escape, join, show, tag
 
 
 def test_only_markup_is_markup() -> None:
@@ -24,7 +25,7 @@ def test_any_text_can_be_shown(text: str) -> None:
 
 
 def test_rows_of_a_group_share_their_first_cell() -> None:
-    found = table("About", ["lang", "x"], [("en", [["1"], ["2"]]), ("fi", [["3"]])])
+    found = show(Table("About", ["lang", "x"], [("en", [["1"], ["2"]]), ("fi", [["3"]])]))
     assert found.count('scope="rowgroup" rowspan="2">en') == 1
     assert found.count('scope="row">fi') == 1
     assert found.count("<tr>") == 4

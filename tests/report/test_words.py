@@ -2,7 +2,7 @@
 
 import pytest
 
-from aurora_m.report.numbers import SPACE, decimal, percent, points, power, signed
+from aurora_m.report.words import SPACE, decimal, percent, points, power, signed
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 from aurora_m.core.files import read_json, write_json
 from aurora_m.core.step import Work
 from aurora_m.recipe import Merge, dumps, loads
-from aurora_m.report.cards import model_card
-from aurora_m.report.numbers import SPACE
+from aurora_m.report.pages.card import CardFacts, model_card
+from aurora_m.report.words import SPACE
 from tests.report.small_run import build_fixture
 
 
@@ -28,7 +28,7 @@ def given(tmp_path: Path) -> dict[str, Any]:
 
 def card(new_work: Callable[[], Work], given: dict[str, Any]) -> str:
     work = new_work()
-    assert model_card(work, **given) == {"sections": 8}
+    assert model_card(work, **given) == CardFacts(8)
     return (work.out / "README.md").read_text(encoding="utf-8").replace(SPACE, " ")
 
 

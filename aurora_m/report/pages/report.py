@@ -1,0 +1,146 @@
+"""The report: one page, complete in one file, that says first what came of a run and then how."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from aurora_m.core.files import replacing
+from aurora_m.core.step import Artifact, Work
+from aurora_m.core.units import format_count
+from aurora_m.evals.compare import Change
+from aurora_m.report.pages import making, results
+from aurora_m.report.pages.results import SAFETY
+from aurora_m.report.record import Inputs, Record, read_record
+from aurora_m.report.render import html
+from aurora_m.report.render.blocks import Block, Heading, KeyFigures, Line, Parts, Span, Text
+from aurora_m.report.words import SPACE, Pooled, interval, listed, name_of, percent, signed, size_of, title_of
+
+PAGE = "report.html"
+SECTIONS: dict[str, tuple[str, Callable[[Record], Iterator[Block]]]] = {
+    "forgetting": ("Forgetting", results.forgetting),
+    "languages": ("Languages along the chain", results.languages),
+    "training": ("Loss and learning rate", making.training),
+    "tokens": ("Tokens", making.tokens),
+    "mixture": ("Mixture", making.mixtures),
+    "curation": ("Curation", making.curation),
+    "tasks": ("Tasks", results.tasks),
+    "safety": ("Safety", results.safety),
+    "samples": ("Samples", results.samples),
+    "making": ("How it was made", making.making),
+}
+
+
+@dataclass(frozen=True)
+class PageFacts:
+    """The whole result in one sentence, and the size of the page."""
+
+    verdict: str
+    bytes: int
+
+
+def page(  # noqa: PLR0913  # a step
+    work: Work,
+    *,
+    forgetting: Artifact,
+    models: dict[str, Artifact],
+    decided: dict[str, Artifact],
+    rewritten: dict[str, Artifact],
+    fertility: Artifact,
+    mixtures: dict[str, Artifact],
+    answers: dict[str, Artifact],
+    scores: dict[str, Artifact],
+    items: Artifact,
+    recipe: str,
+    reviewed: dict[str, Artifact] | None = None,
+) -> PageFacts:
+    """Write report.html, which needs no other file, no network and no script."""
+    made = (models, decided, rewritten, mixtures, reviewed or {}, answers, scores)
+    record = read_record(Inputs(recipe, forgetting, *made, fertility, items))
+    title = Heading(f"From {record.base} to {record.released}", 1)
+    blocks: list[Block] = [title, Text(verdict(record)), key_figures(record)]
+    with work.log.bar("report", len(SECTIONS), "sections") as bar:
+        for done, (anchor, (name, write)) in enumerate(SECTIONS.items(), 1):
+            blocks += [Heading(name, 2, anchor), *write(record)]
+            bar.update(done)
+    name = record.recipe.name
+    content = html.page(f"{name}: report", f"Report of the run “{name}”", blocks).encode()
+    with replacing(work.out / PAGE) as file:
+        file.write(content)
+    return PageFacts(verdict(record), len(content))
+
+
+def verdict(record: Record) -> str:
+    """The whole result in one sentence, made from the changes of the released model alone."""
+    bits = record.bits(record.released)
+    old = [change for change in bits if change.lang in record.old]
+    new = [change for change in bits if change.lang not in record.old]
+    parts = [part for part in (_old_words(old), _new_words(new), _safety_words(record)) if part]
+    if not parts:
+        return f"The released model “{record.released}” was not compared with another one."
+    return f"Against “{record.base}”, “{record.released}” {'; '.join(parts)}."
+
+
+def _old_words(changes: Sequence[Change]) -> str:
+    words = {
+        "lost": "has lost {}",
+        "equivalent": "keeps {} within the margin",
+        "gained": "has gained in {}",
+        "cannot tell": "leaves open whether {} is kept",
+    }
+    parts = []
+    for kind, form in words.items():
+        langs = [f"{name_of(c.lang)} ({signed(c.change)} bits per byte)" for c in changes if c.verdict == kind]
+        if langs:
+            parts.append(form.format(listed(langs)))
+    return listed(parts)
+
+
+def _new_words(changes: Sequence[Change]) -> str:
+    parts = []
+    for kind, form in (("gained", "fell by {}"), ("lost", "rose by {}")):
+        langs = [f"{percent(abs(c.change))} in {name_of(c.lang)}" for c in changes if c.verdict == kind]
+        if langs:
+            parts.append(form.format(listed(langs)))
+    unclear = listed([name_of(c.lang) for c in changes if c.verdict not in ("gained", "lost")])
+    moved = f"bits per byte {listed(parts)}" if parts else ""
+    return ", with ".join(part for part in (moved, f"no clear change in {unclear}" if unclear else "") if part)
+
+
+def _safety_words(record: Record) -> str:
+    rates = [record.pooled(name, metric) for metric in SAFETY for name in (record.base, record.released)]
+    shares = [percent(rate.value) for rate in rates if rate]
+    if len(shares) < len(rates):
+        return ""
+    return (
+        f"harmful prompts are refused {shares[1]} of the time (base {shares[0]}) "
+        f"and harmless ones {shares[3]} (base {shares[2]})"
+    )
+
+
+def key_figures(record: Record) -> KeyFigures:
+    """The few numbers that most readers look for, each with its interval and n."""
+    bits = record.bits(record.released)
+    figures = [_old_figure(change) for change in bits if change.lang in record.old]
+    if new := [change for change in bits if change.lang not in record.old]:
+        ends = [signed(end(change.change for change in new), 0) for end in (min, max)]
+        span = ends[1] if ends[0] == ends[1] else f"{ends[0].removesuffix(f'{SPACE}%')} to {ends[1]}"
+        names = listed([name_of(change.lang) for change in new])
+        docs = f"{sum(change.n for change in new)} documents"
+        figures.append(("New languages", span, f"bits per byte in {names}; {docs}, intervals below"))
+    rates = [rate for metric in SAFETY if (rate := record.pooled(record.released, metric))]
+    if len(rates) == len(SAFETY):
+        figures.append(_refusal_figure(*rates))
+    tokens = format_count(sum(model.tokens for _, _, model in record.stages))
+    size = format_count(record.models[record.released].parameters)
+    figures.append(("Model", size, f"parameters, {tokens} tokens in {len(record.stages)} stages"))
+    return KeyFigures(figures)
+
+
+def _old_figure(change: Change) -> tuple[str, str, Line]:
+    about: Parts = ["bits per byte", interval(change.low, change.high, signed), f", {change.n} documents "]
+    return title_of(change.lang), signed(change.change), [*about, Span(change.verdict, "verdict")]
+
+
+def _refusal_figure(harmful: Pooled, harmless: Pooled) -> tuple[str, str, Line]:
+    ends = [interval(rate.low, rate.high, percent) for rate in (harmful, harmless)]
+    about: Parts = ["harmful", ends[0], f" of {size_of(harmful)} / harmless", ends[1], f" of {size_of(harmless)}"]
+    return "Refused", f"{percent(harmful.value)} / {percent(harmless.value)}", [*about, "; prompts × languages"]
