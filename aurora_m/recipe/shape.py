@@ -1,10 +1,9 @@
 """The shapes of a recipe: frozen dataclasses, one for each table."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
-from aurora_m.core.canon import JSON
 from aurora_m.core.typed import Count
 
 
@@ -163,7 +162,7 @@ class Anchor:
 
     kl: float = 0.0  # weight of KL(start || model), in nats a token
     mixture: str = ""  # of text like that which the start learned from, on which `kl` is measured
-    batch: Count = Count(0)  # noqa: RUF009  # tokens of it an optimizer step, besides the stage's own
+    batch_tokens: Count = Count(0)  # noqa: RUF009  # of it an optimizer step, besides the stage's own
     l2: float = 0.0  # weight of half the squared distance of the weights
 
 
@@ -181,15 +180,15 @@ class Training:
 
     start: str  # `base`, an earlier model, or `scratch`
     row_tokens: Count
-    batch: Count  # tokens an optimizer step
+    batch_tokens: Count  # an optimizer step
     peak_lr: float
     end_lr: float
-    warmup: Count  # tokens
+    warmup_tokens: Count
     schedule: Literal["cosine", "wsd", "infinite", "constant"] = "cosine"
     decay_share: float = 0.2  # of a wsd or infinite schedule
-    cooldown: Count = Count(0)  # noqa: RUF009  # tokens in which an infinite schedule goes from the peak to `constant_lr`
+    cooldown_tokens: Count = Count(0)  # noqa: RUF009  # in which an infinite schedule goes from the peak to `constant_lr`
     constant_lr: float = 0.0  # that an infinite schedule holds
-    horizon: Count = Count(0)  # noqa: RUF009  # tokens of the whole curve; 0: where this step ends
+    horizon_tokens: Count = Count(0)  # noqa: RUF009  # of the whole curve; 0: where this step ends
     continues: bool = False  # goes on along the curve of the model it starts from
     optimizer_state: Literal["fresh", "reuse"] = "fresh"  # reuse: of the model it starts from
     optimizer: Literal["adamw", "muon"] = "adamw"
@@ -204,9 +203,13 @@ class Training:
     wsm: float = 0.0  # last share, whose weights are merged as if the rate had decayed over it (arXiv 2507.17634)
     guard: Literal["stop", "skip", "rewind"] = "stop"  # what a step that is not finite, or a spike, leads to
     spike: float = 8.0  # robust standard deviations above the last steps; `stop` knows no spikes
-    marks: int = 4  # even distances at which the model is measured
+    eval_points: int = 4  # even distances at which the model is measured
     max_old_rise: float = 0.0  # relative rise of bits per byte of an old language over the base; 0: no budget
     over_budget: Literal["warn", "pause", "raise"] = "warn"  # raise: more replay for the rest
+
+    def settings(self) -> "Training":
+        """What a stage or a tuning says of training, alone."""
+        return Training(**{f.name: getattr(self, f.name) for f in fields(Training)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -318,16 +321,3 @@ class Recipe:
         """The mixtures that a training step reads: its own, and its anchor's."""
         found = [training.mixture, training.anchor.mixture if training.anchor else ""]
         return [name for name in found if name]
-
-    def settings(self, name: str, training: Stage | Tune) -> dict[str, JSON]:
-        """How a training step learns: what `Training` says, without what makes inputs of their own.
-
-        Beside it the seed, the old languages if there is a budget for them, and whether another step takes its
-        optimizer state.
-        """
-        own = {f.name for f in fields(Training)} - {"start", "row_tokens"}
-        said = {**{key: value for key, value in asdict(training).items() if key in own}, "seed": self.seed}
-        others = [*self.stage, *self.tune.values()]
-        kept = any(other.start == name and other.optimizer_state == "reuse" for other in others)
-        old = {"old": [*self.evals.old]} if training.max_old_rise else {}
-        return {**said, **old, **({"keep_optimizer": True} if kept else {})}

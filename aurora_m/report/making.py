@@ -22,8 +22,8 @@ def training(record: Record) -> Html:
     stages = record.stages
     if not stages:
         return section("training", "Training", paragraph("No model of the chain was trained in this run."))
-    entries = [[entry for entry in stage.curve if "loss" in entry] for stage in stages]
-    read = {name for part in entries for entry in part for name in entry["by_source"]}
+    entries = [stage.curve.learnt for stage in stages]
+    read = {name for part in entries for entry in part for name in entry.by_source}
     sources = [*(name for name in record.recipe.source if name in read), *sorted(read - set(record.recipe.source))]
     bins = [_bins(part) for part in entries]
     starts = [stage.start for stage in stages]
@@ -51,24 +51,24 @@ def _bins(entries: Sequence[Any]) -> list[Sequence[Any]]:
 
 
 def _line(bins: Sequence[Sequence[Any]], start: int, value: Any) -> list[tuple[float, float]]:
-    return [(start + part[-1]["tokens"], value(part)) for part in bins]
+    return [(start + part[-1].tokens, value(part)) for part in bins]
 
 
 def _mean_loss(part: Sequence[Any]) -> float:
-    return float(sum(entry["loss"] for entry in part) / len(part))
+    return float(sum(entry.loss for entry in part) / len(part))
 
 
 def _last_rate(part: Sequence[Any]) -> float:
-    return float(part[-1]["lr"])
+    return float(part[-1].lr)
 
 
 def _source_line(bins: Sequence[Sequence[Any]], start: int, source: str) -> list[tuple[float, float]]:
     """A source's loss where it was read."""
     points = []
     for part in bins:
-        read = [entry["by_source"][source] for entry in part if source in entry["by_source"]]
+        read = [entry.by_source[source] for entry in part if source in entry.by_source]
         if targets := sum(count for _, count in read):
-            points.append((float(start + part[-1]["tokens"]), sum(total for total, _ in read) / targets))
+            points.append((float(start + part[-1].tokens), sum(total for total, _ in read) / targets))
     return points
 
 

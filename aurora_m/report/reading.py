@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from aurora_m.core.files import read_json, read_jsonl
+from aurora_m.core.files import read_json
 from aurora_m.core.step import Artifact
 from aurora_m.recipe import Recipe
 from aurora_m.report.numbers import percent
+from aurora_m.train.curve import Curve
 
 REVIEWED = "reviewed"  # the source of tuning rows in a curve
 ROWS = "rows"  # what the shares of a tuning are of
@@ -33,7 +34,7 @@ def readings(recipe: Recipe, name: str, model: Artifact, mixture: Artifact | Non
     """
     tune = recipe.tune.get(name)
     plan: dict[str, Any] = read_json(mixture.path / "mixture.json") if mixture else {"sources": {}}
-    targets = _targets(model)
+    targets = Curve.read(model.path).targets()
     total = sum(targets.values()) or 1.0
     found = []
     if tune:
@@ -64,12 +65,3 @@ def tuning_words(recipe: Recipe, name: str) -> str:
         f"The tuning “{name}” read the reviewed rows for {times}; {replay}. Its declared shares are by row, its "
         "achieved ones by tokens learnt from, which in a reviewed row are those of the response alone."
     )
-
-
-def _targets(model: Artifact) -> dict[str, float]:
-    """Tokens that a step learnt from, for each source."""
-    found: dict[str, float] = {}
-    for entry in read_jsonl(model.path / "curve.jsonl"):
-        for source, (_, count) in entry.get("by_source", {}).items():
-            found[source] = found.get(source, 0.0) + count
-    return found

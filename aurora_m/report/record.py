@@ -18,6 +18,7 @@ from aurora_m.evals.task import Item
 from aurora_m.recipe import Recipe, loads
 from aurora_m.report.numbers import Estimate
 from aurora_m.tokens.fertility import FILE as FERTILITY
+from aurora_m.train.curve import FILE, Curve
 
 COLOURS = 8  # of languages in page.css; a ninth begins again
 CODE, MIXED = "code", "mul"
@@ -40,7 +41,7 @@ class Stage:
     name: str
     start: int  # tokens seen before it
     tokens: int
-    curve: list[Any]  # entries of the training loop
+    curve: Curve
 
 
 @dataclass(frozen=True)
@@ -109,11 +110,11 @@ class Record:
         """The trained models of the chain, end to end."""
         found, at = [], 0
         for name in self.chain:
-            path = self.models[name].path / "curve.jsonl"
-            if path.exists():
-                tokens = int(str(self.models[name].facts["tokens"]))
-                found.append(Stage(name, at, tokens, read_jsonl(path)))
-                at += tokens
+            folder = self.models[name].path
+            if (folder / FILE).exists():
+                curve = Curve.read(folder)
+                found.append(Stage(name, at, curve.tokens, curve))
+                at += curve.tokens
         return found
 
     def bits(self, model: str) -> list[Change]:

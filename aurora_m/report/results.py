@@ -149,12 +149,12 @@ def languages(record: Record) -> Html:
 
 
 def _journey(record: Record) -> Html:
-    measured = [[entry for entry in stage.curve if "measure" in entry] for stage in record.stages]
-    langs = [lang for lang in record.langs if lang in measured[0][0]["measure"]]
+    measured = [stage.curve.eval_points() for stage in record.stages]
+    langs = [lang for lang in record.langs if lang in record.stages[0].curve.start.measure]
     lines = []
     for lang in langs:
         pieces = [
-            [(stage.start + entry["tokens"], entry["measure"][lang]) for entry in part]
+            [(stage.start + tokens, point.measure[lang]) for tokens, point in part]
             for stage, part in zip(record.stages, measured, strict=True)
         ]
         lines.append(plots.Line(title_of(lang), record.colour(lang), pieces))
