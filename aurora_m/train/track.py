@@ -69,7 +69,8 @@ class Track:
             self.work.log.event("bad_step", step=self.name, opt_step=curve.done, **to_json(step))
         if self.lines:
             self.lines.write(_line({"at_s": _now_s(), "waited_s": round(waited_s, 6), **to_json(step)}))
-        self._scalars(curve.done, _of_step(step))
+        if self.board:
+            self._scalars(curve.done, _of_step(step))
 
     def _scalars(self, opt_step: int, values: Mapping[str, float]) -> None:
         for key, value in values.items():
