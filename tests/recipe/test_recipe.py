@@ -679,7 +679,7 @@ warmup_tokens = "10K"
 
 def continued(first: str, second: str) -> str:
     """The small recipe with a second stage along the curve of the first, and more keys in both."""
-    own = 'peak_lr = 1e-3\nend_lr = 0\nwarmup = 0\nschedule = "wsd"\n'
+    own = 'peak_lr = 1e-3\nend_lr = 0\nwarmup_tokens = 0\nschedule = "wsd"\n'
     both = SMALL.replace(own, f"{CURVE}continues = true\n{second}")
     return both.replace(CURVE, CURVE + first, 1)
 
@@ -689,7 +689,7 @@ def continued(first: str, second: str) -> str:
     [
         *[(keys, keys) for keys in ('horizon_tokens = "900K"\n', 'schedule = "constant"\n')],
         ('schedule = "wsd"\ndecay_share = 0.0\n', 'schedule = "wsd"\n'),
-        *[('schedule = "infinite"\nconstant_lr = 1e-3\ncooldown = "20K"\ndecay_share = 0\n',) * 2],
+        *[('schedule = "infinite"\nconstant_lr = 1e-3\ncooldown_tokens = "20K"\ndecay_share = 0\n',) * 2],
     ],
 )
 def test_curves_that_may_go_on(first: str, second: str) -> None:
@@ -711,8 +711,8 @@ def test_curves_that_may_go_on(first: str, second: str) -> None:
         ),
         *[
             (
-                'schedule = "wsd"\nhorizon = 900_000\n' + f"decay_share = {one}\n",
-                'schedule = "wsd"\nhorizon = 900_000\n',
+                'schedule = "wsd"\nhorizon_tokens = 900_000\n' + f"decay_share = {one}\n",
+                'schedule = "wsd"\nhorizon_tokens = 900_000\n',
                 f"the curve goes on from `base`, whose `decay_share` is {one}",
                 "decay_share",
             )
