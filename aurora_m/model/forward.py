@@ -1,13 +1,28 @@
 """The forward pass of training: rows in, the states from which the head says the next token out."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from aurora_m.tokens.rows import Row
+
+class Row(Protocol):
+    """What a model reads of a training row: see tokens/rows.py."""
+
+    @property
+    def tokens(self) -> np.ndarray:
+        """Inputs, and one more: int64[T + 1]."""
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Of the inputs in their documents: int64[T]."""
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Of the targets in the loss: float32[T]."""
 
 
 def forward_hidden(model: PreTrainedModel, rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
