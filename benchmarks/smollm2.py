@@ -160,7 +160,7 @@ def figures(store: Path) -> Result:
         seconds[next(phase for phase, named in PHASES.items() if re.fullmatch(named, name))] += manifest["seconds"]
     facts = made["cap"][1]["facts"]
     return {
-        "seed": made["cap"][1]["key"]["params"]["how"]["seed"],
+        "seed": made["cap"][1]["key"]["params"]["seed"],
         "training": {key: facts[key] for key in ("tokens", "opt_steps", "flop", "read") if key in facts},
         "changes": [change for change in changes if change["task"] == "bpb"],
         "phase_seconds": {phase: round(spent, 1) for phase, spent in seconds.items()},

@@ -253,19 +253,26 @@ def aurora(model: Any, rows: Any, args: argparse.Namespace, **runtime: Any) -> R
     from aurora_m.core.log import METRICS, Log
     from aurora_m.core.step import Runtime, Work
     from aurora_m.core.typed import Count
-    from aurora_m.recipe import Stage
-    from aurora_m.train.loop import fit, planned
+    from aurora_m.recipe import Training
+    from aurora_m.train.loop import fit
+    from aurora_m.train.monitor import Monitor
+    from aurora_m.train.objectives.next_token import NextToken
+    from aurora_m.train.plan import Plan
 
-    batch = Count(args.rows * args.row_tokens)
-    stage = Stage(
-        name="s", mixture="m", start="base", row_tokens=Count(args.row_tokens), batch=batch, peak_lr=PEAK_LR,
-        end_lr=PEAK_LR, warmup=Count(0), schedule="constant", weight_decay=DECAY, beta2=BETA2, clip=CLIP,
+    training = Training(
+        start="base", row_tokens=Count(args.row_tokens), batch_tokens=Count(args.rows * args.row_tokens),
+        peak_lr=PEAK_LR, end_lr=PEAK_LR, warmup_tokens=Count(0), schedule="constant", weight_decay=DECAY, beta2=BETA2,
+        clip=CLIP,
     )  # fmt: skip
-    plan = planned({**vars(stage), "seed": SEED}, args.row_tokens, len(rows))
+    plan = Plan.of(training, SEED, len(rows))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         where = Runtime(folder, **{"threads": args.threads, "device": "cpu", "save_every_s": 1e9, **runtime})
-        fit(Work(folder, folder, where, Log(quiet=True, runs=folder)), "s", model, rows, plan, lambda _: {})
+        work, objective = (
+            Work(folder, folder, where, Log(quiet=True, runs=folder)),
+            NextToken(rows.names, where.micro_batch),
+        )
+        fit(work, "s", model, rows, plan, objective, Monitor(lambda _: {}))
         told = [row for row in read_jsonl(folder / "s" / METRICS) if "waited_s" in row]
     return [row["at_s"] for row in told], told[-1]["loss"], [row["waited_s"] for row in told]
 

@@ -74,7 +74,7 @@ def leading(runtime: "Runtime", recipe: "Recipe") -> "Iterator[Runtime]":
         runtime = replace(runtime, team=team)
         world = layout(runtime)
         for name, step in (*((stage.name, stage) for stage in recipe.stage), *recipe.tune.items()):
-            world.check(step.batch // step.row_tokens, name)
-            if step.anchor and step.anchor.batch:
-                world.check(step.anchor.batch // step.row_tokens, f"{name}.anchor")
+            world.check(step.batch_tokens // step.row_tokens, name)
+            if step.anchor and step.anchor.batch_tokens:
+                world.check(step.anchor.batch_tokens // step.row_tokens, f"{name}.anchor")
         yield runtime

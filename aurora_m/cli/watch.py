@@ -14,6 +14,7 @@ from aurora_m.core.errors import RecipeError, StoreError
 from aurora_m.core.log import METRICS
 from aurora_m.core.store import Store
 from aurora_m.core.units import format_count, format_duration
+from aurora_m.train.curve import Curve, from_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -30,21 +31,37 @@ class Metrics:
     """The numbers of one training step, read on as they are written."""
 
     path: Path
-    rows: list[dict[str, Any]] = field(default_factory=list)  # the head, then the entries of the curve
+    head: dict[str, Any] = field(default_factory=dict)  # what is planned
+    curve: Curve | None = None
+    times_s: list[tuple[int, float]] = field(default_factory=list)  # of steps that are new: tokens, when
     inode: int = 0
     offset: int = 0
 
     def look(self) -> None:
-        """Read what is new; all, where the step began again. A line that is only half there waits."""
+        """Read what is new; all, where the step began again. A line that is only half there waits.
+
+        StoreError if another version of Aurora writes them.
+        """
         with self.path.open("rb") as file:
             inode = os.fstat(file.fileno()).st_ino
             if inode != self.inode:
-                self.rows, self.inode, self.offset = [], inode, 0
+                self.head, self.curve, self.times_s, self.inode, self.offset = {}, None, [], inode, 0
             file.seek(self.offset)
             whole, _, _ = file.read().rpartition(b"\n")
         if whole:
             self.offset += len(whole) + 1
-            self.rows += [json.loads(line) for line in whole.splitlines()]
+            self._add([json.loads(line) for line in whole.splitlines()])
+
+    def _add(self, rows: list[dict[str, Any]]) -> None:
+        if not self.head:
+            self.head = rows.pop(0)
+        if rows and self.curve is None:
+            self.curve = Curve.from_json([rows.pop(0)], str(self.path))
+        for row in rows:
+            assert self.curve is not None, "the start stands before the steps"
+            self.curve.add(from_json(row))
+            if "at_s" in row:
+                self.times_s.append((row["tokens"], row["at_s"]))
 
 
 def metrics_of(store: Store, what: str | None) -> Path | None:
@@ -84,48 +101,50 @@ def running(store: Store) -> dict[str, Any] | None:
 def view(metrics: Metrics | None, now: dict[str, Any] | None, at_s: float) -> dict[str, Any]:
     """What is shown, for machines. Times are seconds; `left_s` is a guess from the last steps."""
     about: dict[str, Any] = {"running": now["step"] if now else None}
-    if metrics is None or not metrics.rows:
+    if metrics is None or metrics.curve is None:
         return about
-    head, *entries = metrics.rows
-    last, batch = entries[-1], head["batch"]
-    learnt = [entry for entry in entries if "loss" in entry]
-    rate, total = _rate(entries[-RECENT:]), head["opt_steps"] * batch
-    left_s = (total - last["tokens"]) / rate if rate else None
+    head, curve, batch_tokens = metrics.head, metrics.curve, metrics.head["batch_tokens"]
+    last = curve.learnt[-1] if curve.learnt else None
+    rate, total = _rate(metrics.times_s[-RECENT:]), head["opt_steps"] * batch_tokens
+    left_s = (total - curve.tokens) / rate if rate else None
+    over = curve.eval_points()[-1][1].over_budget
+    news_s = max(metrics.times_s[-1][1] if metrics.times_s else 0.0, head["at_s"])
     return {
         **about,
         "recipe": metrics.path.parts[-3],
         "step": head["step"],
-        "opt_step": last["tokens"] // batch,
+        "opt_step": curve.done,
         "opt_steps": head["opt_steps"],
-        "tokens": last["tokens"],
+        "tokens": curve.tokens,
         "total_tokens": total,
         "tokens_per_s": rate and round(rate, 1),
         "left_s": None if left_s is None else round(left_s, 1),
-        "age_s": round(at_s - max(last.get("at_s", 0.0), head["at_s"]), 1),
-        **{key: learnt[-1][key] if learnt else None for key in ("loss", "lr", "norm")},
-        "skipped": [entry["tokens"] // batch for entry in entries if "skipped" in entry],
-        "held_out": _held_out(head, entries),
+        "age_s": round(at_s - news_s, 1),
+        "loss": last and last.loss,
+        "lr": last and last.lr,
+        "norm": last and last.norm,
+        "skipped": curve.skipped,
+        "held_out": _held_out(head, curve),
         "max_old_rise": head.get("max_old_rise"),
-        "over_budget": next((e.get("over_budget", []) for e in reversed(entries) if "measure" in e), []),
-        "waits": "over_budget" in last and head.get("then") == "pause",
+        "over_budget": [*over],
+        "waits": bool(curve.last and curve.last.over_budget) and head.get("then") == "pause",
     }
 
 
-def _rate(entries: Sequence[dict[str, Any]]) -> float | None:
-    timed = [entry for entry in entries if "at_s" in entry]
-    if len(timed) < 2 or timed[-1]["at_s"] <= timed[0]["at_s"]:
+def _rate(times_s: Sequence[tuple[int, float]]) -> float | None:
+    if len(times_s) < 2 or times_s[-1][1] <= times_s[0][1]:
         return None
-    return float((timed[-1]["tokens"] - timed[0]["tokens"]) / (timed[-1]["at_s"] - timed[0]["at_s"]))
+    return float((times_s[-1][0] - times_s[0][0]) / (times_s[-1][1] - times_s[0][1]))
 
 
-def _held_out(head: dict[str, Any], entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _held_out(head: dict[str, Any], curve: Curve) -> dict[str, Any]:
     """Each thing measured: at step 0, now, and its rise over the base where there is one."""
-    marks = [entry["measure"] for entry in entries if entry.get("measure")]
+    points = [point.measure for _, point in curve.eval_points() if point.measure]
     found = {}
-    for key, value in (marks[-1] if marks else {}).items():
+    for key, value in (points[-1] if points else {}).items():
         base = head.get("base", {}).get(key)
         rise = {"rise_over_base": round(value / base - 1, 6)} if base else {}
-        found[key] = {"first": marks[0].get(key), "now": value, **rise}
+        found[key] = {"first": points[0].get(key), "now": value, **rise}
     return found
 
 
@@ -147,6 +166,7 @@ def drawing(metrics: Metrics | None, about: dict[str, Any], store: Store) -> "Re
         what = f"step {about['running']} is running" if about["running"] else f"nothing has run in {store.root} yet"
         return Text(f"{what}; no training step tells numbers so far")
     assert metrics is not None
+    assert metrics.curve is not None
     now = f", now in step {about['running']}" if about["running"] not in (None, about["step"]) else ""
     rate = f"{format_count(about['tokens_per_s'])} tokens/s" if about["tokens_per_s"] else "no rate yet"
     left = "done" if about["opt_step"] == about["opt_steps"] else "no time left known"
@@ -159,7 +179,7 @@ def drawing(metrics: Metrics | None, about: dict[str, Any], store: Store) -> "Re
         "",
     ]
     for key, form in (("loss", "{:.3f}"), ("norm", "{:.3g}"), ("lr", "{:.2e}")):
-        values = [row[key] for row in metrics.rows[1:] if "loss" in row]
+        values = [float(getattr(entry, key)) for entry in metrics.curve.learnt]
         lines.append(f"{key:<5} {sparkline(values):<{WIDTH}} {form.format(values[-1]) if values else '-'}")
     if about["waits"]:
         lines.append("over its budget, it waits for people: the same run with --go-on goes on")

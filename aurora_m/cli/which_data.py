@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aurora_m.core.errors import RecipeError
-from aurora_m.core.files import read_jsonl
 from aurora_m.core.run import plan
 from aurora_m.core.step import Artifact, Step
 from aurora_m.core.store import Store
 from aurora_m.recipe import Recipe, known
+from aurora_m.tokens.rows import taken
 from aurora_m.tokens.stream import Stream, stage_stream
-from aurora_m.train.budget import taken
+from aurora_m.train.curve import Curve
 
 Steps = Mapping[str, Step]
 Made = Mapping[str, Artifact | None]
@@ -28,7 +28,7 @@ def which_data(recipe: Recipe, steps: Steps, store: Store, name: str, opt_step: 
     known(name, stages, "which-data", "stage")
     made = {row.step.name: row.artifact for row in plan([steps[name]], store)}
     stream = _stream(recipe, steps[name], made, "mixture", "shards", name)
-    rows_a_step = stages[name].batch // stages[name].row_tokens
+    rows_a_step = stages[name].batch_tokens // stages[name].row_tokens
     opt_steps = len(stream) // rows_a_step
     if not 1 <= opt_step <= opt_steps:
         hint = f"write a number from 1 to {opt_steps}"
@@ -57,8 +57,7 @@ def rows_of(found: Iterable[tuple[Stream, int]]) -> list[dict[str, Any]]:
 
 def _raised(recipe: Recipe, step: Step, made: Made, indices: range, rows_a_step: int) -> dict[int, tuple[Stream, int]]:
     """The rows that a forgetting budget put in the place of others, as the finished stage's curve tells."""
-    curve = read_jsonl(_artifact(step, made, step.name).path / "curve.jsonl")
-    raises = [(number * rows_a_step, entry["raised"]) for number, entry in enumerate(curve) if "raised" in entry]
+    raises = Curve.read(_artifact(step, made, step.name).path).raises(rows_a_step)
     more = _stream(recipe, step, made, "more_mixture", "more_shards", f"{step.name}.more")
     before = {index: taken(raises, index) for index in range(indices.start, indices.stop + 1)}
     return {index: (more, before[index]) for index in indices if before[index + 1] > before[index]}

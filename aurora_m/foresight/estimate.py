@@ -11,6 +11,7 @@ from aurora_m.core.run import PlanEntry
 from aurora_m.core.step import Step
 from aurora_m.foresight.devices import KINDS, Machines
 from aurora_m.model.shape import Shape, declared, shape_of
+from aurora_m.recipe import Training
 
 FLOAT = 4  # bytes: weights, gradients and optimizer states are float32
 LOGITS = {"cpu": 2**24}  # bytes of a chunk of logits, as in train/loss.py
@@ -49,7 +50,7 @@ def estimates(rows: list[PlanEntry], machines: Machines, root: Path) -> dict[str
     by_name = {row.step.name: row for row in rows}
     found: dict[str, Estimate | str] = {}
     for row in rows:
-        if "how" in row.step.params and row.state != "have":
+        if "training" in row.step.params and row.state != "have":
             start = row.step.inputs["start"]
             assert isinstance(start, Step)
             shape = shape_at(start, by_name, root)
@@ -66,7 +67,7 @@ def shape_at(step: Step, rows: Mapping[str, PlanEntry], root: Path) -> Shape | s
         start = step.inputs["start"]
         assert isinstance(start, Step)
         before = shape_at(start, rows, root)
-        return before if isinstance(before, str) else grown(before, _how(step))
+        return before if isinstance(before, str) else grown(before, _training(step))
     if "models" in step.inputs:  # merged, of one shape
         merged = step.inputs["models"]
         assert not isinstance(merged, Step)
@@ -90,60 +91,57 @@ def shape_at(step: Step, rows: Mapping[str, PlanEntry], root: Path) -> Shape | s
     return "unknown until the base is there; a table [base.shape] would say it"
 
 
-def grown(shape: Shape, how: Mapping[str, Any]) -> Shape:
+def grown(shape: Shape, training: Training) -> Shape:
     """The shape after a step that inserts blocks."""
-    return Shape(**{**vars(shape), "layers": shape.layers + int(how.get("expand") or 0)})
+    return Shape(**{**vars(shape), "layers": shape.layers + training.expand})
 
 
 def estimate(step: Step, start: Shape, machines: Machines) -> Estimate:
     """The cost of a training step that starts from a model of a known shape."""
-    how, mixture = _how(step), step.inputs.get("mixture")
-    shape = grown(start, how)
-    row_tokens = int(str(step.params.get("row_tokens") or _mixed(mixture, "row_tokens")))
-    rows_a_step = int(how["batch"]) // row_tokens
-    learning = trained(shape, how)
-    peak, parts = memory(shape, how, row_tokens, rows_a_step, machines)
+    training, mixture = _training(step), step.inputs.get("mixture")
+    shape, row_tokens = grown(start, training), training.row_tokens
+    rows_a_step = training.batch_tokens // row_tokens
+    learning = trained(shape, training)
+    peak, parts = memory(shape, training, machines)
     room = KINDS[machines.kind].memory_bytes
     size = (shape.parameters, learning, peak, parts, not room or peak <= room)
     if "epochs" in step.params:  # its rows are packed when it runs
         return Estimate(*size)
-    opt_steps = int(_mixed(mixture, "tokens")) // row_tokens // rows_a_step
+    opt_steps = _mixed(mixture, "tokens") // row_tokens // rows_a_step
     tokens = opt_steps * rows_a_step * row_tokens
     each = 4 * shape.parameters + 2 * learning
     flop = each * tokens
-    if anchor := how.get("anchor"):
-        flop += (each + 2 * start.parameters) * int(anchor["batch"]) * opt_steps if anchor["kl"] else 0
+    if training.anchor and training.anchor.kl:
+        flop += (each + 2 * start.parameters) * training.anchor.batch_tokens * opt_steps
     attention = 12 * shape.layers * shape.width * row_tokens * tokens
     busy = min(machines.devices, rows_a_step * machines.tensor)
     rows = opt_steps * rows_a_step
     return Estimate(*size, opt_steps, rows, tokens, flop, attention, flop / (busy * machines.flop_s))
 
 
-def trained(shape: Shape, how: Mapping[str, Any]) -> int:
+def trained(shape: Shape, training: Training) -> int:
     """How many weights learn: the adapters of `lora`, the new blocks of `expand`, else, whatever `train` says, all."""
-    if how.get("lora"):
-        return int(how["lora"]["rank"]) * shape.layers * shape.block_edges
-    if how.get("expand") and not how.get("train"):
-        return int(how["expand"]) * shape.block_parameters
+    if training.lora:
+        return training.lora.rank * shape.layers * shape.block_edges
+    if training.expand and not training.train:
+        return training.expand * shape.block_parameters
     return shape.parameters
 
 
-def memory(
-    shape: Shape, how: Mapping[str, Any], row_tokens: int, rows_a_step: int, machines: Machines
-) -> tuple[int, dict[str, int]]:
+def memory(shape: Shape, training: Training, machines: Machines) -> tuple[int, dict[str, int]]:
     """Bytes on each device at the fullest moment of a step, and by what holds them; these are not all there at once.
 
     Not counted: what a compiled block does not keep, what tensor parallelism divides besides weights, and the
     libraries' own memory.
     """
-    wide, learning = machines.number_bytes, trained(shape, how)
+    wide, learning, row_tokens = machines.number_bytes, trained(shape, training), training.row_tokens
     block, root = shape.block_parameters, shape.parameters - shape.layers * shape.block_parameters
     shards = machines.devices // machines.replicas
-    share = -(-rows_a_step // machines.data)  # rows a device
+    share = -(-(training.batch_tokens // row_tokens) // machines.data)  # rows a device
     rows = min(machines.micro_batch or share, share)
     tokens = rows * row_tokens
-    states, anchor = 2 * learning, how.get("anchor")
-    if how["optimizer"] == "muon" and not how.get("lora"):
+    states, anchor = 2 * learning, training.anchor
+    if training.optimizer == "muon" and not training.lora:
         states -= shape.layers * shape.block_matrices * learning // shape.parameters
     kept, again = tokens * shape.kept_bytes(row_tokens, wide), machines.recompute == "blocks"
     logits = min(LOGITS.get(machines.kind, LOGITS_OTHER), FLOAT * tokens * shape.vocab)
@@ -152,20 +150,22 @@ def memory(
         "weights": FLOAT * (shape.layers * block + root * machines.tensor) // shards,
         "gathered": (wide * root + (2 * wide + FLOAT) * block // machines.tensor) if machines.laid_out else 0,
         "optimizer": FLOAT * states // shards,
-        "average": FLOAT * learning // shards if how.get("ema") or how.get("wsm") else 0,
-        "anchor": FLOAT * (shape.parameters * bool(anchor["kl"]) + learning * bool(anchor["l2"])) if anchor else 0,
+        "average": FLOAT * learning // shards if training.ema or training.wsm else 0,
+        "anchor": FLOAT * (shape.parameters * bool(anchor.kl) + learning * bool(anchor.l2)) if anchor else 0,
         "activations": tokens * wide * shape.width * shape.layers if again else shape.layers * kept,
         "gradients": FLOAT * learning // shards,
         "block": kept if again else 0,
         "logits": logits + copied + wide * (shape.vocab + tokens) * shape.width,
     }
-    held = sum(list(parts.values())[:6])
+    lasting = sum(list(parts.values())[:6])
     at_loss = parts["logits"] + (parts["gradients"] if rows < share else 0)
-    return held + max(at_loss, parts["gradients"] + parts["block"]), parts
+    return lasting + max(at_loss, parts["gradients"] + parts["block"]), parts
 
 
-def _how(step: Step) -> Mapping[str, Any]:
-    return _table(step.params["how"])
+def _training(step: Step) -> Training:
+    training = step.params["training"]
+    assert isinstance(training, Training)
+    return training
 
 
 def _table(value: JSON) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -259,12 +259,12 @@ def train(graph: Graph, recipe: Recipe, root: Path, curated: Curated, came: Step
     used = sorted({name for mixture in read for name in recipe.mixture[mixture].reads()})
     shards = {name: tokens(graph, recipe, root, curated, tokenizer, name) for name in used}
     for stage in recipe.stage:
-        begin: Given = {"start": models[stage.start], "tokenizer": tokenizer, "held": curated.held}
+        begin: Given = {"start": models[stage.start], "tokenizer": tokenizer, "held_out": curated.held}
         rows = mix(graph, recipe, stage.name, stage, shards, mixtures)
         rows |= hold(graph, recipe, stage.name, stage, shards)
         rows |= limit(graph, recipe, stage.name, stage, models, shards)
-        how = recipe.settings(stage.name, stage)
-        models[stage.name] = graph.add(stage.name, "train.stage:train", {**begin, **rows}, 2, name=stage.name, how=how)
+        how = settings(recipe, stage.name, stage)
+        models[stage.name] = graph.add(stage.name, "train.stage:train", {**begin, **rows}, 3, **how)
     for name, (merged, scale) in recipe.merges().items():
         models[name] = merge(graph, name, merged, scale, models)
     reviewed: Steps = {}
@@ -274,15 +274,24 @@ def train(graph: Graph, recipe: Recipe, root: Path, curated: Curated, came: Step
         who: dict[str, JSON] = {"decisions": recipe.review.decisions, "reviewers": recipe.review.reviewers}
         reviewed["reviewed"] = graph.add("reviewed", "review.gate:gate", **asked, **who)
     for name, tune in recipe.tune.items():
-        begin = {"start": models[tune.start], "tokenizer": tokenizer, "held": curated.held, **reviewed}
-        size: dict[str, JSON] = {"epochs": tune.epochs, "row_tokens": tune.row_tokens, "replay": tune.replay}
-        how = recipe.settings(name, tune)
+        begin = {"start": models[tune.start], "tokenizer": tokenizer, "held_out": curated.held, **reviewed}
+        size: dict[str, JSON] = {"epochs": tune.epochs, "replay": tune.replay}
+        how = settings(recipe, name, tune)
         rows = mix(graph, recipe, name, tune, shards, mixtures) if tune.replay else {}
         rows |= hold(graph, recipe, name, tune, shards)
         rows |= limit(graph, recipe, name, tune, models, shards)
-        models[name] = graph.add(name, "tune.sft:sft", {**begin, **rows}, 2, name=name, how=how, **size)
+        models[name] = graph.add(name, "tune.sft:sft", {**begin, **rows}, 3, **how, **size)
     made = {name: models[name] for name in recipe.models()}
     return Trained(fertility, {**made, "base": base or made["base"]}, mixtures, reviewed)  # the base as it came
+
+
+def settings(recipe: Recipe, name: str, training: Stage | Tune) -> dict[str, Any]:
+    """What a training step is told beside its inputs."""
+    others = [*recipe.stage, *recipe.tune.values()]
+    kept = any(other.start == name and other.optimizer_state == "reuse" for other in others)
+    old = recipe.evals.old if training.max_old_rise else ()
+    about: dict[str, Any] = {"name": name, "training": training.settings(), "seed": recipe.seed}
+    return {**about, "old_langs": old, "keep_optimizer": kept}
 
 
 def tokens(graph: Graph, recipe: Recipe, root: Path, curated: Curated, tokenizer: Step, name: str) -> Step:
@@ -322,7 +331,7 @@ def hold(graph: Graph, recipe: Recipe, name: str, training: Stage | Tune, shards
     if not (training.anchor and training.anchor.mixture):
         return {}
     old, mine = _mixed(graph, recipe, f"{name}.anchor", training.anchor.mixture, training.row_tokens, shards)
-    return {"old_mixture": old, "old_shards": mine}
+    return {"anchor_mixture": old, "anchor_shards": mine}
 
 
 def _mixed(graph: Graph, recipe: Recipe, name: str, which: str, row_tokens: int, shards: Steps) -> tuple[Step, Steps]:

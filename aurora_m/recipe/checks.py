@@ -39,10 +39,10 @@ def _check_stages(recipe: Recipe) -> None:
         _check_training(stage, at, recipe)
         tokens = recipe.mixture[stage.mixture].tokens
         hint = "warm up for a small share of the mixture's tokens"
-        warms = stage.warmup < (stage.horizon or tokens)
-        need(warms, "the warm-up is as long as the stage", f"{at}.warmup", hint)
-        hint = "make `batch` smaller or the mixture's `tokens` larger"
-        need(stage.batch <= tokens, "the mixture does not fill one batch", f"{at}.batch", hint)
+        warms = stage.warmup_tokens < (stage.horizon_tokens or tokens)
+        need(warms, "the warm-up is as long as the stage", f"{at}.warmup_tokens", hint)
+        hint = "make `batch_tokens` smaller or the mixture's `tokens` larger"
+        need(stage.batch_tokens <= tokens, "the mixture does not fill one batch", f"{at}.batch_tokens", hint)
         made.append(stage.name)
     hint = 'the first [[stage]] is named "base" with start = "scratch"'
     need(made[:1] == ["base"], "no stage makes the base", "stage", hint)
@@ -83,9 +83,9 @@ def _check_merge(merge: Merge, at: str, made: Iterable[str]) -> None:
 
 
 def _check_training(stage: Training, at: str, recipe: Recipe) -> None:
-    whole = stage.row_tokens >= 2 and stage.batch >= 1 and stage.batch % stage.row_tokens == 0
-    what = f"a batch of {stage.batch} tokens is no whole number of rows of {stage.row_tokens}"
-    need(whole, what, f"{at}.batch", "make `batch` a multiple of `row_tokens`")
+    whole = stage.row_tokens >= 2 and stage.batch_tokens >= 1 and stage.batch_tokens % stage.row_tokens == 0
+    what = f"a batch of {stage.batch_tokens} tokens is no whole number of rows of {stage.row_tokens}"
+    need(whole, what, f"{at}.batch_tokens", "make `batch_tokens` a multiple of `row_tokens`")
     shape = recipe.base.scratch or recipe.base.shape
     positions = shape.positions if shape else stage.row_tokens
     what = f"rows of {stage.row_tokens} tokens do not fit {positions} positions"
@@ -135,13 +135,13 @@ def _check_curve(stage: Training, at: str, recipe: Recipe) -> None:
     if not stage.continues:
         return
     before = others[stage.start]
-    shape = ("schedule", "peak_lr", "end_lr", "warmup", "constant_lr", "cooldown", "horizon")
-    for key in (*shape, *(["decay_share"] if stage.horizon else [])):
+    shape = ("schedule", "peak_lr", "end_lr", "warmup_tokens", "constant_lr", "cooldown_tokens", "horizon_tokens")
+    for key in (*shape, *(["decay_share"] if stage.horizon_tokens else [])):
         what = f"the curve goes on from `{stage.start}`, whose `{key}` is {getattr(before, key)}"
         need(getattr(stage, key) == getattr(before, key), what, f"{at}.{key}", "write the same in both")
-    if stage.schedule != "constant" and not stage.horizon:
+    if stage.schedule != "constant" and not stage.horizon_tokens:
         ended = stage.schedule == "cosine" or before.decay_share > 0
-        hint = "set `horizon`, the tokens of the whole curve, in both" + (
+        hint = "set `horizon_tokens`, the tokens of the whole curve, in both" + (
             "" if stage.schedule == "cosine" else f", or decay_share = 0 in `{stage.start}`"
         )
         need(not ended, f"the curve ended with `{stage.start}`", f"{at}.continues", hint)
@@ -169,16 +169,16 @@ def _check_anchor(stage: Training, anchor: Anchor, at: str, recipe: Recipe) -> N
     hint = "leave `l2` out: adapters start from nothing"
     need(not (stage.lora and anchor.l2), "`l2` holds weights that `lora` does not move", f"{at}.l2", hint)
     if not anchor.kl:
-        none = not anchor.mixture and not anchor.batch
-        need(none, "the anchor's text is not read", at, "set `kl` above 0, or leave out `mixture` and `batch`")
+        none = not anchor.mixture and not anchor.batch_tokens
+        need(none, "the anchor's text is not read", at, "set `kl` above 0, or leave out `mixture` and `batch_tokens`")
         return
     known(anchor.mixture, recipe.mixture, f"{at}.mixture", "mixture")
-    whole = anchor.batch >= 1 and anchor.batch % stage.row_tokens == 0
-    what = f"a batch of {anchor.batch} tokens is no whole number of rows of {stage.row_tokens}"
-    need(whole, what, f"{at}.batch", "make `batch` a multiple of `row_tokens`")
-    fills = anchor.batch <= recipe.mixture[anchor.mixture].tokens
-    hint = "make `batch` smaller or the mixture's `tokens` larger"
-    need(fills, "the mixture does not fill one batch", f"{at}.batch", hint)
+    whole = anchor.batch_tokens >= 1 and anchor.batch_tokens % stage.row_tokens == 0
+    what = f"a batch of {anchor.batch_tokens} tokens is no whole number of rows of {stage.row_tokens}"
+    need(whole, what, f"{at}.batch_tokens", "make `batch_tokens` a multiple of `row_tokens`")
+    fills = anchor.batch_tokens <= recipe.mixture[anchor.mixture].tokens
+    hint = "make `batch_tokens` smaller or the mixture's `tokens` larger"
+    need(fills, "the mixture does not fill one batch", f"{at}.batch_tokens", hint)
 
 
 def _check_evals(recipe: Recipe) -> None:

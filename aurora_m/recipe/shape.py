@@ -1,10 +1,9 @@
 """The shapes of a recipe: frozen dataclasses, one for each table. The comment of a field is its documentation."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
-from aurora_m.core.canon import JSON
 from aurora_m.core.typed import Count
 
 
@@ -168,7 +167,7 @@ class Anchor:
 
     kl: float = 0.0  # weight of KL(start ‖ model), in nats a token, on rows of `mixture`
     mixture: str = ""  # of text like that which the start learned from; read again when it ends
-    batch: Count = Count(0)  # tokens of it an optimizer step, besides the stage's own: whole rows
+    batch_tokens: Count = Count(0)  # tokens of it an optimizer step, besides the stage's own: whole rows
     l2: float = 0.0  # weight of half the squared distance of the weights that learn from where they started
 
 
@@ -186,16 +185,16 @@ class Training:
 
     start: str  # `base`, an earlier model, or `scratch`
     row_tokens: Count  # length of a row
-    batch: Count  # tokens an optimizer step
+    batch_tokens: Count  # tokens an optimizer step
     peak_lr: float  # learning rate after warm-up
     end_lr: float  # learning rate at the end
-    warmup: Count  # in which the learning rate rises
+    warmup_tokens: Count  # in which the learning rate rises
     schedule: Literal["cosine", "wsd", "infinite", "constant"] = "cosine"  # shape of the learning rate
     # last share of a wsd or infinite schedule, in which it goes down to `end_lr`; 0: it does not
     decay_share: float = 0.2
-    cooldown: Count = Count(0)  # in which an infinite schedule goes from `peak_lr` to `constant_lr`
+    cooldown_tokens: Count = Count(0)  # in which an infinite schedule goes from `peak_lr` to `constant_lr`
     constant_lr: float = 0.0  # that an infinite schedule holds
-    horizon: Count = Count(0)  # of the whole curve, which may end after this step; 0: it ends with it
+    horizon_tokens: Count = Count(0)  # of the whole curve, which may end after this step; 0: it ends with it
     continues: bool = False  # go on along the curve of `start`, which has the same keys, from where it ended
     optimizer_state: Literal["fresh", "reuse"] = "fresh"  # `reuse`: as `start`, a step of this recipe, left it
     optimizer: Literal["adamw", "muon"] = "adamw"  # `muon`: for the matrices between the embeddings, AdamW for the rest
@@ -213,10 +212,14 @@ class Training:
     wsm: float = 0.0
     guard: Literal["stop", "skip", "rewind"] = "stop"  # what follows a loss or gradient that is not finite, or a spike
     spike: float = 8.0  # robust standard deviations above the last 128 steps; `stop` knows none
-    marks: int = 4  # even distances at which held-out text is measured
+    eval_points: int = 4  # even distances at which held-out text is measured
     # the most that bits per byte of an `evals.old` language may rise over the base, relatively; 0: no budget
     max_old_rise: float = 0.0
     over_budget: Literal["warn", "pause", "raise"] = "warn"  # `pause`: for people; `raise`: more replay for the rest
+
+    def settings(self) -> "Training":
+        """What a stage or a tuning says of training, alone."""
+        return Training(**{f.name: getattr(self, f.name) for f in fields(Training)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -332,16 +335,3 @@ class Recipe:
         """The mixtures that a training step reads: its own, and its anchor's."""
         found = [training.mixture, training.anchor.mixture if training.anchor else ""]
         return [name for name in found if name]
-
-    def settings(self, name: str, training: Stage | Tune) -> dict[str, JSON]:
-        """How a training step learns: what `Training` says, without what makes inputs of their own.
-
-        Beside it the seed, the old languages if there is a budget for them, and whether another step takes its
-        optimizer state.
-        """
-        own = {f.name for f in fields(Training)} - {"start", "row_tokens"}
-        said = {**{key: value for key, value in asdict(training).items() if key in own}, "seed": self.seed}
-        others = [*self.stage, *self.tune.values()]
-        kept = any(other.start == name and other.optimizer_state == "reuse" for other in others)
-        old = {"old": [*self.evals.old]} if training.max_old_rise else {}
-        return {**said, **old, **({"keep_optimizer": True} if kept else {})}

@@ -18,7 +18,7 @@ RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
     "clip": (lambda n: n > 0, "write a number above 0"),
     **dict.fromkeys(("ema", "wsm"), (lambda n: 0 <= n < 1, "write a number from 0 and below 1")),
     "spike": (lambda n: n >= 3, "write 3 standard deviations or more"),
-    "marks": (lambda n: n >= 1, "write 1 or more"),
+    "eval_points": (lambda n: n >= 1, "write 1 or more"),
     "max_old_rise": (lambda n: n >= 0, "write 0 or more"),
     "boilerplate_pages": (lambda n: n == 0 or n >= 2, "write 2 pages or more, or 0 for none"),
     "max_docs": (lambda n: n >= 10, "write 10 or more"),

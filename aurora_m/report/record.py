@@ -21,6 +21,7 @@ from aurora_m.report.forgetting import FILE as CHANGES
 from aurora_m.report.masks import masked, pieces
 from aurora_m.report.words import MIXED, Estimate, Pooled
 from aurora_m.tokens.fertility import FILE as FERTILITY
+from aurora_m.train.curve import FILE, Curve
 
 COLOURS = 8  # of languages in page.css; a ninth begins again
 REVIEWED = "reviewed"  # the source of tuning rows in a curve
@@ -47,17 +48,6 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """An entry of a training's curve: an optimizer step, a measurement, or one of each."""
-
-    tokens: int
-    loss: float | None
-    lr: float
-    by_source: Mapping[str, Sequence[float]]  # (loss summed, tokens learnt from)
-    measure: Mapping[str, float]  # bits per byte of each language
-
-
-@dataclass(frozen=True)
 class Model:
     """A model; of one that was not trained all but the size and the digest is empty."""
 
@@ -67,7 +57,7 @@ class Model:
     opt_steps: int
     loss: float
     flop: float
-    curve: list[Entry]
+    curve: Curve | None
 
 
 @dataclass(frozen=True)
@@ -149,11 +139,11 @@ class Record:
         return self.recipe.source[source].lang if source in self.recipe.source else MIXED
 
     @cached_property
-    def stages(self) -> list[tuple[str, int, Model]]:
-        """The trained models of the chain, end to end: name, tokens read before it, model."""
-        trained = [(name, self.models[name]) for name in self.chain if self.models[name].tokens]
-        starts = np.cumsum([0, *(model.tokens for _, model in trained)]).tolist()
-        return [(name, start, model) for (name, model), start in zip(trained, starts, strict=False)]
+    def stages(self) -> list[tuple[str, int, Curve]]:
+        """The trained models of the chain, end to end: name, tokens read before it, curve."""
+        trained = [(name, curve) for name in self.chain if (curve := self.models[name].curve)]
+        starts = np.cumsum([0, *(curve.tokens for _, curve in trained)]).tolist()
+        return [(name, start, curve) for (name, curve), start in zip(trained, starts, strict=False)]
 
     def bits(self, model: str) -> list[Change]:
         """How a model's bits per byte changed against the base, language by language."""
@@ -201,12 +191,7 @@ def read_model(model: Artifact) -> Model:
     """A model's facts and its curve."""
     facts: Any = model.facts
     tokens, opt_steps, loss, flop = (facts.get(name, 0) for name in ("tokens", "opt_steps", "loss", "flop"))
-    path = model.path / "curve.jsonl"
-    rows = read_jsonl(path) if path.exists() else []
-    curve = [
-        Entry(row["tokens"], row.get("loss"), row.get("lr", 0.0), row.get("by_source", {}), row.get("measure", {}))
-        for row in rows
-    ]
+    curve = Curve.read(model.path) if (model.path / FILE).exists() else None
     return Model(model.digest, facts["parameters"], tokens, opt_steps, loss, flop, curve)
 
 
@@ -224,10 +209,7 @@ def readings(recipe: Recipe, name: str, model: Model, mixture: Artifact | None) 
     """
     tune = recipe.tune.get(name)
     plan: Any = read_json(mixture.path / "mixture.json") if mixture else {"sources": {}}
-    targets: dict[str, float] = {}
-    for entry in model.curve:
-        for source, (_, count) in entry.by_source.items():
-            targets[source] = targets.get(source, 0.0) + count
+    targets = model.curve.targets() if model.curve else {}
     total = sum(targets.values()) or 1.0
     made = []
     if tune:

@@ -32,7 +32,7 @@ Infill = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]] 
 Laid = tuple[np.ndarray, np.ndarray, np.ndarray]  # tokens [row_tokens + 1], starts of documents, weights [row_tokens]
 
 
-class Rows(Protocol):
+class SourceRows(Protocol):
     """The rows of a source."""
 
     def row(self, number: int, infill: Infill | None) -> Laid:

@@ -19,23 +19,14 @@ from aurora_m.core.files import read_json
 from aurora_m.core.step import Artifact
 from aurora_m.tokens.fim import infill
 from aurora_m.tokens.mixture import FILE, PACKS
-from aurora_m.tokens.packing import Concatenated, Packed, Rows
+from aurora_m.tokens.packing import Concatenated, Packed, SourceRows
+from aurora_m.tokens.rows import Row
 from aurora_m.tokens.shards import Shards
 from aurora_m.tokens.tokenizer import fim_ids, open_tokenizer
 
 BLOCK = 256  # rows within which the shares are exact to one row a source
 TOGETHER = 16  # blocks whose places are found at once: to permute few numbers costs as much as to permute many
 STRIDE, WORD = 0x9E3779B97F4A7C15, 2**64 - 1  # splitmix64's
-
-
-class Row(NamedTuple):
-    """One training row: inputs are `tokens[:-1]`, targets `tokens[1:]`."""
-
-    tokens: np.ndarray  # int64[row_tokens + 1]
-    positions: np.ndarray  # int64[row_tokens]: 0 where a document begins, so that documents do not see each other
-    weights: np.ndarray  # float32[row_tokens]: 1 where the target counts in the loss
-    source: str
-    epoch: int
 
 
 class Place(NamedTuple):
@@ -77,7 +68,7 @@ class Stream:
         self.cumulative = [Fraction(0), *accumulate(shares)]
         self._places = lru_cache(maxsize=2)(self._make_places)
 
-    def _open(self, packs: Path, name: str) -> tuple[Rows, float]:
+    def _open(self, packs: Path, name: str) -> tuple[SourceRows, float]:
         """The rows of a source, and what share of its documents is filled in."""
         shards, packed = self.shards[name], self.plan["packing"] == "best_fit"
         rows = Packed.open(shards, self.row_tokens, packs / name) if packed else Concatenated(shards, self.row_tokens)

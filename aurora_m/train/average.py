@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from aurora_m.recipe import Training
+
 Share = Callable[[int], float]  # of the new weights in the average, by the number of updates before
 
 
@@ -15,7 +17,7 @@ def moving(decay: float) -> Share:
     return lambda before: 1 - decay
 
 
-def merged(first: int) -> Share:
+def wsm_weight(first: int) -> Share:
     """The merge that stands for a decay of the learning rate by 1 - sqrt, from the weights after `first` updates on.
 
     WSM (Tian et al. 2025, arXiv 2507.17634): with shares c_0, c_1, ... of these weights in the mean, update k is taken
@@ -58,6 +60,13 @@ class Average(torch.optim.Optimizer):
                 self.state[p]["average"].copy_(weights)
 
 
+def share_of(training: Training, opt_steps: int) -> Share | None:
+    """How the weights of a training step are averaged, if they are."""
+    if training.wsm:
+        return wsm_weight(round(opt_steps * (1 - training.wsm)))
+    return moving(training.ema) if training.ema else None
+
+
 def averages(params: Iterable[torch.Tensor], share: Share | None) -> list[Average]:
     """The average of a stage, if it has one."""
     return [Average([p for p in params if p.requires_grad], share)] if share else []
@@ -66,14 +75,14 @@ def averages(params: Iterable[torch.Tensor], share: Share | None) -> list[Averag
 @contextmanager
 def averaged(updates: Sequence[torch.optim.Optimizer]) -> Iterator[None]:
     """The model as it would be released: with its averages, if it has some, as its weights."""
-    settle(updates)
+    swap_averages(updates)
     try:
         yield
     finally:
-        settle(updates)
+        swap_averages(updates)
 
 
-def settle(updates: Sequence[torch.optim.Optimizer]) -> None:
+def swap_averages(updates: Sequence[torch.optim.Optimizer]) -> None:
     """Let weights and averages change places."""
     for average in updates:
         if isinstance(average, Average):

@@ -1,27 +1,25 @@
 """The forgetting budget: how far bits per byte of an old language may rise over the base, and what follows if it does.
 
-What was found stands in the curve, at its marks; whatever follows from it is a function of the curve.
+What was found stands in the curve, at its evaluation points; whatever follows from it is a function of the curve.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from aurora_m.core.canon import JSON
 from aurora_m.core.errors import Waiting
-from aurora_m.core.step import Facts, Work
+from aurora_m.core.step import Work
+from aurora_m.tokens.rows import Interleaved, Rows, taken
+from aurora_m.train.curve import Curve, EvalPoint
+from aurora_m.train.facts import BudgetFacts, Raised
 
-if TYPE_CHECKING:
-    from aurora_m.tokens.stream import Row
-    from aurora_m.train.loop import Rows
-
-STEP, MOST = 0.1, 0.3  # of all rows: what one mark over the budget adds to the replay, and what all may
+STEP, MOST = 0.1, 0.3  # of all rows: what one point over the budget adds to the replay, and what all may
 
 
 @dataclass(frozen=True)
 class Budget:
-    """A budget and what follows at a mark over it; without old languages, none.
+    """A budget and what follows at an evaluation point over it; without old languages, none.
 
     warn   say so
     pause  stop with the checkpoint kept, until people let the run go on
@@ -31,84 +29,60 @@ class Budget:
     max_rise: float = 0.0  # relative
     action: str = "warn"
     base: Mapping[str, float] = field(default_factory=dict)  # bits per byte of old languages
-    replay: "Rows | None" = None
+    replay: Rows[Any] | None = None
 
-    def found(self, entry: Mapping[str, Any], curve: Sequence[Any]) -> dict[str, Any]:
-        """What a mark adds to its entry: the rise of each old language, and what is over the budget."""
+    def evaluate(self, measure: Mapping[str, float], curve: Curve) -> EvalPoint:
+        """The next evaluation point of a curve: the rise of each old language, and what is over the budget."""
         if not self.base:
-            return {}
-        rise = {lang: round(entry["measure"][lang] / bits - 1, 6) for lang, bits in self.base.items()}
-        over = [lang for lang in rise if rise[lang] > self.max_rise]
-        raised = {"raised": round(min(MOST, self.raised(curve) + STEP), 6)} if over and self.action == "raise" else {}
-        return {"old_rise": rise, **({"over_budget": over} if over else {}), **raised}
+            return EvalPoint(measure)
+        rise = {lang: round(measure[lang] / bits - 1, 6) for lang, bits in self.base.items()}
+        over = tuple(lang for lang in rise if rise[lang] > self.max_rise)
+        before = next((share for _, share in reversed(curve.raises(1))), 0.0)
+        raised = round(min(MOST, before + STEP), 6) if over and self.action == "raise" else None
+        return EvalPoint(measure, rise, over, raised)
 
-    def told(self) -> Facts:
+    def metadata(self) -> dict[str, JSON]:
         """What watchers compare with."""
         return {"max_old_rise": self.max_rise, "then": self.action, "base": dict(self.base)} if self.base else {}
 
-    @staticmethod
-    def raised(curve: Sequence[Any]) -> float:
-        """The share of rows that is now read from `replay`."""
-        return float(next((entry["raised"] for entry in reversed(curve) if "raised" in entry), 0.0))
+    def rows(self, rows: Rows[Any], curve: Curve, rows_a_step: int) -> Rows[Any]:
+        """The rows to read, given what the curve says so far."""
+        if self.replay is None or not (raises := curve.raises(rows_a_step)):
+            return rows
+        return Interleaved(rows, self.replay, raises)
 
-    def reading(self, rows: "Rows", curve: Sequence[Any], rows_a_step: int) -> "Rows":
-        """The rows to read, given what the curve says so far; entry n is of step n."""
-        raises = [(n * rows_a_step, entry["raised"]) for n, entry in enumerate(curve) if "raised" in entry]
-        return Raised(rows, self.replay, raises) if raises and self.replay is not None else rows
+    def warn(self, work: Work, name: str, curve: Curve) -> None:
+        """Say that the curve ends over the budget, if it does."""
+        if curve.last and curve.last.over_budget:
+            work.log.say(f"  {name}: {self._words(curve.last)}")
+            rise: JSON = dict(curve.last.old_rise or {})
+            work.log.event("over_budget", step=name, tokens=curve.tokens, rise=rise)
 
-    def tell(self, work: Work, name: str, entry: Mapping[str, Any]) -> None:
-        """Say that a mark is over the budget, if it is."""
-        if "over_budget" in entry:
-            work.log.say(f"  {name}: {self._words(entry)}")
-            work.log.event("over_budget", step=name, tokens=entry["tokens"], rise=entry["old_rise"])
+    def pauses(self, curve: Curve) -> bool:
+        """Whether a stage stops where the curve ends until people decide."""
+        return self.action == "pause" and curve.last is not None and bool(curve.last.over_budget)
 
-    def waits(self, entry: Mapping[str, Any]) -> bool:
-        """Whether a stage stops at this entry until people decide."""
-        return self.action == "pause" and "over_budget" in entry
-
-    def hold(self, name: str, entry: Mapping[str, Any]) -> None:
+    def raise_if_paused(self, name: str, curve: Curve) -> None:
         """Waiting, where a stage stops here."""
-        if self.waits(entry):
+        if curve.last and self.pauses(curve):
             hint = (
                 "`aurora watch` shows the way here; the same run with --go-on goes on from the checkpoint; a recipe "
                 "with more `replay` or another `max_old_rise` trains the stage anew"
             )
-            raise Waiting(self._words(entry), at=f"{name}, after {entry['tokens']} tokens", hint=hint)
+            raise Waiting(self._words(curve.last), at=f"{name}, after {curve.tokens} tokens", hint=hint)
 
-    def _words(self, entry: Mapping[str, Any]) -> str:
-        rises = ", ".join(f"`{lang}` {entry['old_rise'][lang]:+.1%}" for lang in entry["over_budget"])
-        more = f"; {entry['raised']:.0%} of the rows are replay from here on" if "raised" in entry else ""
+    def _words(self, point: EvalPoint) -> str:
+        rises = ", ".join(f"`{lang}` {(point.old_rise or {})[lang]:+.1%}" for lang in point.over_budget)
+        more = f"; {point.raised:.0%} of the rows are replay from here on" if point.raised is not None else ""
         return f"bits per byte rose over the base by more than {100 * self.max_rise:g}%: {rises}{more}"
 
-    def facts(self, curve: Sequence[Any], num_rows: int, rows_a_step: int) -> Facts:
+    def facts(self, curve: Curve, num_rows: int, rows_a_step: int) -> BudgetFacts:
         """What a finished stage says of its budget."""
         if not self.base:
-            return {}
-        marks = [entry for entry in curve if "old_rise" in entry]
-        found: Facts = {"old_rise": marks[-1]["old_rise"], "marks_over": sum("over_budget" in mark for mark in marks)}
+            return BudgetFacts()
+        points = [point for _, point in curve.eval_points() if point.old_rise is not None]
+        raised = None
         if self.replay is not None:
-            raises = [(n * rows_a_step, entry["raised"]) for n, entry in enumerate(curve) if "raised" in entry]
-            more = taken(raises, num_rows)
-            found["raised"] = {"rows": more, "share": round(more / num_rows, 6)}
-        return found
-
-
-@dataclass(frozen=True)
-class Raised:
-    """Rows of which shares, each from an index on, are taken from `replay`, spread evenly: a pure function, too."""
-
-    rows: "Rows"
-    replay: "Rows"
-    raises: Sequence[tuple[int, float]]  # from this row on, this share
-
-    def __getitem__(self, index: int) -> "Row":
-        before, after = taken(self.raises, index), taken(self.raises, index + 1)
-        return self.replay[before] if after > before else self.rows[index]
-
-
-def taken(raises: Sequence[tuple[int, float]], index: int) -> int:
-    """How many of the first `index` rows are from the replay."""
-    count = Fraction(0)
-    for (first, share), (last, _) in pairwise([*raises, (index, 0.0)]):
-        count += max(0, min(index, last) - first) * Fraction(share).limit_denominator(1000)
-    return int(count)
+            more = taken(curve.raises(rows_a_step), num_rows)
+            raised = Raised(more, round(more / num_rows, 6))
+        return BudgetFacts(points[-1].old_rise, sum(bool(point.over_budget) for point in points), raised)

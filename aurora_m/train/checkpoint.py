@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -27,45 +28,109 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 from torch.distributed.checkpoint.state_dict_saver import save as save_parts
+from transformers import PreTrainedModel
 
+from aurora_m.core.errors import StoreError
 from aurora_m.core.files import read_json, replacing, sync_folder
 from aurora_m.model.shard import part_of
+from aurora_m.train.curve import Curve, Rewind
 from aurora_m.train.world import ALONE, ParallelLayout
 
 FOLDER, STATE, WHOLE = "checkpoint", "state.json", "whole.pt"
+
+FORMAT = 2
+SAVING_SHARE = 0.02  # of the time, at most, goes into checkpoints
 
 Updates = Sequence[torch.optim.Optimizer]
 
 _writing: dict[Path, Future[None]] = {}  # in the background, by where it will be
 
 
-def save(
-    folder: Path, opt_step: int, model: nn.Module, updates: Updates, curve: list[Any], world: ParallelLayout = ALONE
-) -> float:
-    """Write a checkpoint, which takes the place of the last one when it is whole; returns the seconds it took.
+@dataclass
+class Checkpoints:
+    """The checkpoints of a training step: when one is due, and the way back to the last."""
 
-    One process writes at once. Several copy their parts of the states and write them while they train on.
-    """
-    started_s = time.monotonic()
-    settle(folder)
-    there = folder / FOLDER / world.broadcast(f"{int(getattr(_last(folder), 'name', 0)) + 1:08}")
-    temporary = there.with_suffix(".tmp")
-    tensors, parts = _weights(model), []
-    for number, optimizer in enumerate(updates):
-        parts.append([*next(iter(optimizer.state.values()), {})])
-        for name, p in _learning(model, optimizer):
-            tensors |= {f"{number}.{name}.{part}": value for part, value in optimizer.state.get(p, {}).items()}
-    if world.rank == 0:
-        shutil.rmtree(temporary, ignore_errors=True)
-        with replacing(temporary / STATE) as file:
-            file.write(json.dumps({"opt_step": opt_step, "parts": parts, "curve": curve}).encode())
-    if world.mesh is None:
-        with replacing(temporary / WHOLE) as file:
-            torch.save(tensors, file)
-        _land(there)
-    else:
-        _write_parts(tensors, there, world)
-    return time.monotonic() - started_s
+    folder: Path
+    model: PreTrainedModel
+    updates: Updates
+    world: ParallelLayout = ALONE
+    every_s: float = 0.0  # at least
+    pause_s: float = 0.0  # before the next one, beside that
+    saved_s: float = field(default_factory=time.monotonic)
+
+    def due(self) -> bool:
+        """Whether it is time for the next one; in the first process, whose clock decides."""
+        return time.monotonic() - self.saved_s > max(self.every_s, self.pause_s)
+
+    def save(self, curve: Curve) -> None:
+        """Write a checkpoint, which takes the place of the last one when it is whole.
+
+        One process writes at once. Several copy their parts of the states and write them while they train on.
+        """
+        started_s = time.monotonic()
+        self.write(curve)
+        self.saved_s = time.monotonic()
+        self.pause_s = (self.saved_s - started_s) / SAVING_SHARE
+
+    def write(self, curve: Curve) -> None:
+        """Write one, whatever it costs."""
+        wait_for_write(self.folder)
+        last = getattr(_last(self.folder), "name", 0)
+        there = self.folder / FOLDER / self.world.broadcast(f"{int(last) + 1:08}")
+        temporary = there.with_suffix(".tmp")
+        tensors, parts = _weights(self.model), []
+        for number, optimizer in enumerate(self.updates):
+            parts.append([*next(iter(optimizer.state.values()), {})])
+            for name, p in _learning(self.model, optimizer):
+                tensors |= {f"{number}.{name}.{part}": value for part, value in optimizer.state.get(p, {}).items()}
+        if self.world.rank == 0:
+            shutil.rmtree(temporary, ignore_errors=True)
+            with replacing(temporary / STATE) as file:
+                file.write(json.dumps({"format": FORMAT, "parts": parts, "curve": curve.to_json()}).encode())
+        if self.world.mesh is None:
+            with replacing(temporary / WHOLE) as file:
+                torch.save(tensors, file)
+            _land(there)
+        else:
+            _write_parts(tensors, there, self.world)
+
+    def resume(self) -> Curve | None:
+        """Load the last checkpoint, if there is one, and return its curve. StoreError if it has another format."""
+        wait_for_write(self.folder)
+        last = self.world.broadcast(_last(self.folder))
+        if last is None:
+            return None
+        state = read_json(last / STATE)
+        if state.get("format") != FORMAT:
+            what = (
+                f"this checkpoint has format {state.get('format', 1)}, and this version of Aurora goes on from {FORMAT}"
+            )
+            hint = f"delete the folder {self.folder.parent}; the stage then starts anew"
+            raise StoreError(what, at=str(last), hint=hint)
+        sizes, tensors = _sizes(last), _weights(self.model)
+        for number, (optimizer, parts) in enumerate(zip(self.updates, state["parts"], strict=True)):
+            optimizer.state.clear()
+            for name, p in _learning(self.model, optimizer):
+                for part in (part for part in parts if f"{number}.{name}.{part}" in sizes):
+                    size = sizes[f"{number}.{name}.{part}"]
+                    value = torch.zeros_like(p.detach()) if size == p.shape else torch.zeros(size, device=p.device)
+                    tensors[f"{number}.{name}.{part}"] = optimizer.state[p][part] = value
+        _read(tensors, last, self.world)
+        return Curve.from_json(state["curve"], str(last))
+
+    def rewind(self, curve: Curve, rewind: Rewind) -> None:
+        """Go back to the last checkpoint, which from now on says what to pass over."""
+        before = self.resume()
+        assert before is not None, "a guard that rewinds has one from the start"
+        curve.go_back(before, rewind)
+        self.write(curve)
+
+
+def wait_for_write(folder: Path) -> None:
+    """Wait until the checkpoint that is being written in the background, if there is one, has landed."""
+    for there in [there for there in _writing if there.is_relative_to(folder)]:
+        with _plain_errors():
+            _writing.pop(there).result()
 
 
 def _write_parts(tensors: dict[str, Tensor], there: Path, world: ParallelLayout) -> None:
@@ -80,33 +145,6 @@ def _write_parts(tensors: dict[str, Tensor], there: Path, world: ParallelLayout)
         assert isinstance(saving, Future)
         _writing[there] = Future()
         saving.add_done_callback(partial(_end, there, _writing[there], world))
-
-
-def settle(folder: Path) -> None:
-    """Wait until the checkpoint that is being written in the background, if there is one, has landed."""
-    for there in [there for there in _writing if there.is_relative_to(folder)]:
-        with _plain_errors():
-            _writing.pop(there).result()
-
-
-def resume(folder: Path, model: nn.Module, updates: Updates, curve: list[Any], world: ParallelLayout = ALONE) -> int:
-    """Load the last checkpoint, if there is one; returns how many optimizer steps are done."""
-    settle(folder)
-    last = world.broadcast(_last(folder))
-    if last is None:
-        return 0
-    state, sizes = read_json(last / STATE), _sizes(last)
-    tensors = _weights(model)
-    for number, (optimizer, parts) in enumerate(zip(updates, state["parts"], strict=True)):
-        optimizer.state.clear()
-        for name, p in _learning(model, optimizer):
-            for part in (part for part in parts if f"{number}.{name}.{part}" in sizes):
-                size = sizes[f"{number}.{name}.{part}"]
-                value = torch.zeros_like(p.detach()) if size == p.shape else torch.zeros(size, device=p.device)
-                tensors[f"{number}.{name}.{part}"] = optimizer.state[p][part] = value
-    _read(tensors, last, world)
-    curve[:] = state["curve"]
-    return int(state["opt_step"])
 
 
 def _sizes(last: Path) -> dict[str, torch.Size]:

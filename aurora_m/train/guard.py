@@ -6,12 +6,13 @@ All decisions follow from the curve, whose numbers are the same on every rank, s
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
 
 from aurora_m.core.errors import TrainError
-from aurora_m.core.step import Facts
+from aurora_m.train.curve import Curve, Entry, Rewind, Skip
+from aurora_m.train.facts import GuardFacts
+from aurora_m.train.schedule import OptStep
 
 WINDOW, LEAST = 128, 16  # good steps that a spike is measured against: at most, at least
 WARMING = 5.0  # times as far must a spike stand out while the learning rate rises, and the loss may with it
@@ -20,6 +21,14 @@ NEAR, MANY = 16, 3  # so many bad steps within so many lead to a rewind
 MOST_SKIPPED = 8  # of `NEAR`; more is no spike but another loss
 REWINDS = 10  # of one stage, at most
 PASSED = "passed over"  # why a step has no update that a rewind found bad
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a guard says of a step: whether it has its update, and what stands in the curve."""
+
+    update: bool
+    step: Entry | Skip
 
 
 @dataclass(frozen=True)
@@ -37,58 +46,53 @@ class Guard:
     action: str = "stop"
     spike: float = 8.0  # robust standard deviations above the median
 
-    def judge(self, curve: Sequence[Any], loss: float, norm: float, warming: bool, at: str) -> str:
-        """What is wrong with the next step of a curve: `not finite`, `loss`, `norm` or nothing.
+    def judge(self, curve: Curve, entry: Entry, step: OptStep, name: str) -> Verdict:
+        """Whether what was found in the next step of a curve is bad, and what follows.
 
         TrainError where it stops the stage; the last checkpoint stays good.
         """
-        wrong = self._wrong(curve, loss, norm, warming)
-        if wrong and self.action == "stop":
-            hint = "lower `peak_lr` or lengthen `warmup`; the weights were not updated with this batch"
-            raise TrainError(f"the loss is {loss:g} and the gradient norm {norm:g}", at=at, hint=hint)
-        if wrong and self.action == "skip" and len(bad_steps(curve)) >= MOST_SKIPPED:
+        wrong = self._wrong(curve, entry, step.warming)
+        if not wrong:
+            return Verdict(True, entry)
+        if self.action == "stop":
+            hint = "lower `peak_lr` or lengthen `warmup_tokens`; the weights were not updated with this batch"
+            raise TrainError(
+                f"the loss is {entry.loss:g} and the gradient norm {entry.norm:g}", at=step.at(name), hint=hint
+            )
+        if self.action == "skip" and len(bad_steps(curve)) >= MOST_SKIPPED:
             what = f"the last {NEAR} steps were bad more than {MOST_SKIPPED} times"
             hint = "this is no spike: lower `peak_lr`, look at the rows that the curve names, or raise `spike`"
-            raise TrainError(what, at=at, hint=hint)
-        return wrong
+            raise TrainError(what, at=step.at(name), hint=hint)
+        if self.action == "rewind" and wrong != "not finite":
+            return Verdict(True, replace(entry, spike=wrong, rows=step.ends))
+        found = f"loss {entry.loss:g}, gradient norm {entry.norm:g}"
+        return Verdict(False, Skip(entry.tokens, entry.lr, wrong, step.ends, found))
 
-    def _wrong(self, curve: Sequence[Any], loss: float, norm: float, warming: bool) -> str:
-        if not (math.isfinite(loss) and math.isfinite(norm)):
+    def _wrong(self, curve: Curve, entry: Entry, warming: bool) -> str:
+        if not (math.isfinite(entry.loss) and math.isfinite(entry.norm)):
             return "not finite"
         if self.action == "stop":
             return ""
-        good = [*islice((entry for entry in reversed(curve) if "loss" in entry and "spike" not in entry), WINDOW)]
+        learnt = (step for step in reversed(curve.steps) if isinstance(step, Entry) and not step.spike)
+        good = [*islice(learnt, WINDOW)]
         limit = self.spike * (WARMING if warming else 1.0)
-        for key, value in (("loss", loss), ("norm", norm)):
-            if len(good) >= LEAST and deviations(value, [entry[key] for entry in good]) > limit:
-                return key
-        return ""
+        if len(good) < LEAST:
+            return ""
+        if deviations(entry.loss, [step.loss for step in good]) > limit:
+            return "loss"
+        return "norm" if deviations(entry.norm, [step.norm for step in good]) > limit else ""
 
-    def updates(self, wrong: str) -> bool:
-        """Whether a step with this fault has its update all the same."""
-        return not wrong or (self.action == "rewind" and wrong != "not finite")
-
-    def noted(self, entry: dict[str, Any], wrong: str, rows: range) -> dict[str, Any]:
-        """What the curve says of a step: a spike's rows, too; of a step without an update, no loss learnt from."""
-        if not wrong:
-            return entry
-        if self.updates(wrong):
-            return {**entry, "spike": wrong, "rows": [rows.start, rows.stop - 1]}
-        found = f"loss {entry['loss']:g}, gradient norm {entry['norm']:g}"
-        return {**skipped(entry["tokens"], entry["lr"], wrong, rows), "found": found}
-
-    def rewinds(self, curve: Sequence[Any]) -> bool:
+    def rewinds(self, curve: Curve) -> bool:
         """Whether the last steps of a curve are to be undone."""
         return self.action == "rewind" and len(bad_steps(curve)) >= MANY
 
-    def facts(self, curve: Sequence[Any]) -> Facts:
+    def facts(self, curve: Curve) -> GuardFacts:
         """What a finished stage says: the optimizer steps that had no update, and how often it was rewound."""
         if self.action == "stop":
-            return {}
-        without = [n for n, entry in enumerate(curve) if "skipped" in entry]
-        return {"skipped": without, **({"rewinds": curve[0].get("rewinds", 0)} if self.action == "rewind" else {})}
+            return GuardFacts()
+        return GuardFacts(tuple(curve.skipped), curve.rewind.count if self.action == "rewind" else None)
 
-    def saves(self, curve: Sequence[Any]) -> bool:
+    def saves(self, curve: Curve) -> bool:
         """Whether a checkpoint may be written: never after a bad step that may yet be undone."""
         return self.action != "rewind" or not bad_steps(curve)
 
@@ -100,21 +104,25 @@ def deviations(value: float, others: Sequence[float]) -> float:
     return (value - middle) / max(spread, FLOOR * abs(middle), 1e-12)
 
 
-def bad_steps(curve: Sequence[Any]) -> list[int]:
-    """The bad ones of the last `NEAR` steps, those aside that are passed over. Entry n of a curve is step n."""
-    steps = range(max(1, len(curve) - NEAR), len(curve))
-    return [n for n in steps if "spike" in curve[n] or curve[n].get("skipped", PASSED) != PASSED]
+def bad_steps(curve: Curve) -> list[int]:
+    """The bad ones of the last `NEAR` optimizer steps, those aside that are passed over."""
+    first = max(0, curve.done - NEAR)
+    return [number for number, step in enumerate(curve.steps[first:], first + 1) if _bad(step)]
 
 
-def skipped(tokens: int, lr: float, why: str, rows: range) -> dict[str, Any]:
-    """What the curve says of a step without an update."""
-    return {"tokens": tokens, "lr": lr, "skipped": why, "rows": [rows.start, rows.stop - 1]}
+def _bad(step: Entry | Skip) -> bool:
+    return bool(step.spike) if isinstance(step, Entry) else step.why != PASSED
 
 
-def undone(curve: Sequence[Any], at: str) -> dict[str, Any]:
-    """What the first entry says after a rewind. TrainError after too many."""
-    rewinds = curve[0].get("rewinds", 0) + 1
-    if rewinds > REWINDS:
+def passed_over(step: OptStep) -> Skip:
+    """What the curve says of a step that a rewind found bad."""
+    return Skip(step.tokens, step.lr, PASSED, step.ends)
+
+
+def undone(curve: Curve, at: str) -> Rewind:
+    """What a rewind leads over. TrainError after too many."""
+    count = curve.rewind.count + 1
+    if count > REWINDS:
         hint = "the loss does not come back: lower `peak_lr`, look at the rows that the curve names, or raise `spike`"
         raise TrainError(f"the stage was rewound {REWINDS} times and would be again", at=at, hint=hint)
-    return {"passed_over": sorted({*curve[0].get("passed_over", []), *bad_steps(curve)}), "rewinds": rewinds}
+    return Rewind(tuple(sorted({*curve.rewind.passed_over, *bad_steps(curve)})), count)

@@ -8,17 +8,39 @@ import pyarrow.compute as pc
 import torch
 from transformers import PreTrainedModel
 
-from aurora_m.core.canon import JSON, digest
+from aurora_m.core.canon import digest
 from aurora_m.core.step import Artifact
 from aurora_m.core.table import read_all
 from aurora_m.model.likelihood import document_bits
 from aurora_m.model.load import positions
 from aurora_m.tokens.tokenizer import end_id, open_tokenizer
+from aurora_m.train.average import averaged
+from aurora_m.train.budget import Budget
+from aurora_m.train.curve import Curve, EvalPoint
 
-MARK_BYTES = 3_000  # of held-out text a language and source: a glance, not a verdict
+GLANCE_BYTES = 3_000  # of held-out text a language and source: a glance, not a verdict
 KL_TOKENS = 256  # a language: the base's probabilities of all tokens are kept for each
 
+Measure = Callable[[PreTrainedModel], dict[str, float]]
+
 # T targets of one row, V vocabulary
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """What is measured of a model while it trains, and the budget that it is held to."""
+
+    measure: Measure
+    budget: Budget = Budget()  # noqa: RUF009
+
+    def start(self, model: PreTrainedModel) -> Curve:
+        """The curve of a model that has not trained yet."""
+        return Curve(EvalPoint(self.measure(model)))
+
+    def evaluate(self, model: PreTrainedModel, updates: Sequence[torch.optim.Optimizer], curve: Curve) -> EvalPoint:
+        """The next evaluation point of a curve, of the averages of the weights, if there are some."""
+        with averaged(updates):
+            return self.budget.evaluate(self.measure(model), curve)
 
 
 @dataclass(frozen=True)
@@ -31,11 +53,11 @@ class Glance:
     docs: Sequence[list[int]]
 
 
-def glances(held: Mapping[str, Artifact], tokenizer: Artifact) -> list[Glance]:
+def glances(held_out: Mapping[str, Artifact], tokenizer: Artifact) -> list[Glance]:
     """Glances at all languages and sources, documents in the order of a hash."""
     encoder, found = open_tokenizer(tokenizer.path), []
-    for source in sorted(held):
-        table = read_all(held[source].path, "held")
+    for source in sorted(held_out):
+        table = read_all(held_out[source].path, "held")
         for lang in sorted(set(table["lang"].to_pylist())):
             of_lang = table.filter(pc.equal(table["lang"], lang)).sort_by("id")
             docs = zip(of_lang["id"].to_pylist(), of_lang["text"].to_pylist(), strict=True)
@@ -45,18 +67,18 @@ def glances(held: Mapping[str, Artifact], tokenizer: Artifact) -> list[Glance]:
     return found
 
 
-def bits_per_byte(held: Mapping[str, Artifact], tokenizer: Artifact) -> Callable[[PreTrainedModel], dict[str, JSON]]:
+def bits_per_byte(held_out: Mapping[str, Artifact], tokenizer: Artifact) -> Measure:
     """Make the function that measures a model: bits per byte by language, and by `language/source` of two or more."""
-    seen, end = glances(held, tokenizer), end_id(open_tokenizer(tokenizer.path))
+    looks, end = glances(held_out, tokenizer), end_id(open_tokenizer(tokenizer.path))
     by_lang: dict[str, list[Glance]] = defaultdict(list)
-    for glance in seen:
+    for glance in looks:
         by_lang[glance.lang].append(glance)
 
-    def measure(model: PreTrainedModel) -> dict[str, JSON]:
+    def measure(model: PreTrainedModel) -> dict[str, float]:
         model.eval()
-        bits = {id(glance): sum(document_bits(model, glance.docs, end, positions(model))) for glance in seen}
+        bits = {id(glance): sum(document_bits(model, glance.docs, end, positions(model))) for glance in looks}
         model.train()
-        found: dict[str, JSON] = {}
+        found: dict[str, float] = {}
         for lang, parts in by_lang.items():
             found[lang] = round(sum(bits[id(g)] for g in parts) / sum(g.num_bytes for g in parts), 5)
             several = parts if len(parts) > 1 else []
@@ -67,8 +89,8 @@ def bits_per_byte(held: Mapping[str, Artifact], tokenizer: Artifact) -> Callable
 
 
 def divergence(
-    base: PreTrainedModel, held: Mapping[str, Artifact], tokenizer: Artifact, langs: Sequence[str]
-) -> Callable[[PreTrainedModel], dict[str, JSON]]:
+    base: PreTrainedModel, held_out: Mapping[str, Artifact], tokenizer: Artifact, langs: Sequence[str]
+) -> Measure:
     """Make the function that measures KL(base || model) of the next token on held-out text, in nats a token.
 
     Exact over the vocabulary, on the first `KL_TOKENS` tokens of each language; keys are `kl/language`. What the base
@@ -77,15 +99,15 @@ def divergence(
     end = end_id(open_tokenizer(tokenizer.path))
     rows: dict[str, list[list[int]]] = {lang: [] for lang in langs}
     room = dict.fromkeys(langs, KL_TOKENS)
-    for glance in (glance for glance in glances(held, tokenizer) if glance.lang in rows):
+    for glance in (glance for glance in glances(held_out, tokenizer) if glance.lang in rows):
         for doc in glance.docs:
             part = doc[: min(room[glance.lang], positions(base))]
             rows[glance.lang] += [[end, *part][: positions(base)]] if part else []
             room[glance.lang] -= len(part)
     wanted = {lang: [_log_probs(base, row).cpu() for row in found] for lang, found in rows.items()}
 
-    def measure(model: PreTrainedModel) -> dict[str, JSON]:
-        found: dict[str, JSON] = {}
+    def measure(model: PreTrainedModel) -> dict[str, float]:
+        found: dict[str, float] = {}
         for lang, of_base in wanted.items():
             total, count = 0.0, 0
             for row, base_TV in zip(rows[lang], of_base, strict=True):
@@ -110,10 +132,10 @@ def _log_probs(model: PreTrainedModel, row: list[int]) -> torch.Tensor:
 
 
 def _first_bytes(texts: list[str]) -> list[str]:
-    """Whole documents until `MARK_BYTES` is reached, at least one."""
+    """Whole documents until `GLANCE_BYTES` is reached, at least one."""
     found, size = [], 0
     for text in texts:
-        if size >= MARK_BYTES:
+        if size >= GLANCE_BYTES:
             break
         found.append(text)
         size += len(text.encode())

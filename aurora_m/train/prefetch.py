@@ -5,32 +5,28 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Generic, TypeVar
 
-from aurora_m.tokens.stream import Row
+from aurora_m.tokens.rows import Rows
 from aurora_m.train.world import ParallelLayout
 
-
-class Rows(Protocol):
-    """Training rows by index: a pure function."""
-
-    def __getitem__(self, index: int, /) -> Row: ...
+T = TypeVar("T")
 
 
 @dataclass
-class Ahead:
+class Ahead(Generic[T]):
     """A reader of batches, of each the rows that are this process's."""
 
     pool: ThreadPoolExecutor
     world: ParallelLayout
     limit: int  # no row from here on is read
     waited_s: float = 0.0  # for the rows of the last batch
-    coming: tuple[Rows, range, "Future[list[Row]]"] | None = None
+    coming: tuple[Rows[T], range, "Future[list[T]]"] | None = None
 
-    def take(self, rows: Rows, indices: range) -> list[Row]:
+    def take(self, rows: Rows[T], indices: range) -> list[T]:
         """The rows of a batch; those of the batch after it are read from now on."""
         started_s = time.monotonic()
-        if self.coming is None or self.coming[0] is not rows or self.coming[1] != indices:
+        if self.coming is None or self.coming[0] != rows or self.coming[1] != indices:
             self.coming = self._read(rows, indices)
         batch = self.coming[2].result()
         self.waited_s = time.monotonic() - started_s
@@ -38,13 +34,13 @@ class Ahead:
         self.coming = self._read(rows, following) if following.stop <= self.limit else None
         return batch
 
-    def _read(self, rows: Rows, indices: range) -> tuple[Rows, range, "Future[list[Row]]"]:
-        mine = self.world.mine(indices)
-        return rows, indices, self.pool.submit(lambda: [rows[index] for index in mine])
+    def _read(self, rows: Rows[T], indices: range) -> tuple[Rows[T], range, "Future[list[T]]"]:
+        own = self.world.own_rows(indices)
+        return rows, indices, self.pool.submit(lambda: [rows[index] for index in own])
 
 
 @contextmanager
-def reading_ahead(world: ParallelLayout, limit: int) -> Iterator[Ahead]:
+def reading_ahead(world: ParallelLayout, limit: int) -> Iterator[Ahead[Any]]:
     """A reader, whose thread ends with it."""
     with ThreadPoolExecutor(1, "rows") as pool:
         yield Ahead(pool, world, limit)

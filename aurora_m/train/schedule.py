@@ -1,7 +1,29 @@
-"""Learning rates as pure functions of the tokens seen."""
+"""Learning rates as pure functions of the tokens read, and the optimizer steps that have them."""
 
 import math
 from dataclasses import dataclass
+
+from aurora_m.recipe import Training
+
+
+@dataclass(frozen=True)
+class OptStep:
+    """One optimizer step, as it is planned."""
+
+    number: int  # from 1
+    rows: range
+    tokens: int  # read up to its end
+    lr: float
+    warming: bool  # whether the learning rate still rises
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Its first row and its last."""
+        return self.rows.start, self.rows.stop - 1
+
+    def at(self, name: str) -> str:
+        """Its place, for people."""
+        return f"{name}, optimizer step {self.number}, rows {self.ends[0]} to {self.ends[1]}"
 
 
 @dataclass(frozen=True)
@@ -25,6 +47,13 @@ class Schedule:
     cooldown: int = 0  # tokens in which an infinite curve goes from the peak to it
     offset: int = 0  # tokens of the curve that earlier stages took
 
+    @classmethod
+    def of(cls, training: Training, total: int, offset: int) -> "Schedule":
+        """What a training step asks for, on a curve of so many tokens, of which earlier stages took `offset`."""
+        ends = (training.peak_lr, training.end_lr, training.warmup_tokens, total)
+        rest = (training.decay_share, training.constant_lr, training.cooldown_tokens, offset)
+        return cls(training.schedule, *ends, *rest)
+
     def lr(self, tokens: int) -> float:
         """The learning rate of the update that ends at `tokens` seen in this stage."""
         at = tokens + self.offset
@@ -37,9 +66,9 @@ class Schedule:
             return self.peak_lr + (self.end_lr - self.peak_lr) * self._share(at, decay, self.total)
         if self.kind == "cosine":
             return _wave(self.peak_lr, self.end_lr, self._share(at, self.warmup, self.total))
-        held = _wave(self.peak_lr, self.constant_lr, self._share(at, self.warmup, self.warmup + self.cooldown))
+        rate = _wave(self.peak_lr, self.constant_lr, self._share(at, self.warmup, self.warmup + self.cooldown))
         down = self._share(at, decay, self.total) if self.decay_share else 0.0
-        return held if down == 0 else held * (self.end_lr / held) ** down
+        return rate if down == 0 else rate * (self.end_lr / rate) ** down
 
     def warming(self, tokens: int) -> bool:
         """Whether the rate still rises at `tokens`, so that the loss may rise with it."""

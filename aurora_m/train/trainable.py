@@ -1,42 +1,50 @@
 """What of a model trains: all of it, the weights that are named, blocks that are new, or adapters beside them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from transformers import PreTrainedModel
 
 from aurora_m.core.errors import RecipeError, did_you_mean
 from aurora_m.core.step import Work
+from aurora_m.core.tasks import shutdown_workers
 from aurora_m.core.units import format_count
 from aurora_m.model.adapt import adapt, merge
 from aurora_m.model.expand import expand
-from aurora_m.model.load import load_model, save_model
+from aurora_m.model.load import device_of, load_model, parameters, save_model
+from aurora_m.recipe import Training
 from aurora_m.tokens.stream import combine_keys, key_of
-from aurora_m.train.loop import start_model
+from aurora_m.train.world import layout
 
 
-def ready(work: Work, folder: Path, name: str, how: Mapping[str, Any]) -> PreTrainedModel:
-    """Load the model that a training step starts from, on the run's device, with only that open which it trains.
-
-    how  the settings of `recipe.Training`, and a seed
-    """
+def load_trainable(work: Work, folder: Path, name: str, training: Training, seed: int) -> PreTrainedModel:
+    """Load the model that a training step starts from, on the run's device, with only that open which it trains."""
     model = load_model(folder)
-    new = expand(model, how["expand"]) if how.get("expand") else ()
-    if lora := how.get("lora"):
-        adapt(model, lora["rank"], lora["alpha"], combine_keys(how["seed"], key_of(name), key_of("lora")))
-    elif patterns := how.get("train") or new:
+    new = expand(model, training.expand) if training.expand else ()
+    if lora := training.lora:
+        adapt(model, lora.rank, lora.alpha, combine_keys(seed, key_of(name), key_of("lora")))
+    elif patterns := training.train or new:
         open_only(model, patterns)
     start_model(work, model, name)
-    if new or lora or how.get("train"):
+    if new or lora or training.train:
         work.log.say(f"  {name}: {format_count(learning(model))} of them learn")
     return model
 
 
-def finish(work: Work, folder: Path, model: PreTrainedModel, how: Mapping[str, Any]) -> None:
+def start_model(work: Work, model: PreTrainedModel, name: str) -> PreTrainedModel:
+    """Say what is trained, and put it on the run's device; but a model that will be divided may not fit there whole."""
+    shutdown_workers()
+    device = device_of(work.runtime)
+    work.log.say(f"  {name}: {format_count(parameters(model))} parameters on {device}")
+    if layout(work.runtime).size == 1:
+        model.to(device)  # type: ignore[arg-type]  # its own annotation names the wrong argument
+    return model
+
+
+def save_trained(work: Work, folder: Path, model: PreTrainedModel, training: Training) -> None:
     """Write the trained model, adapters merged, with the tokenizer of the folder that it was loaded from."""
-    if how.get("lora"):
+    if training.lora:
         merge(model)
     save_model(model, work.out, folder)
 

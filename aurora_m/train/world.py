@@ -1,6 +1,7 @@
 """The processes of a training step: one, or all that torchrun started, of which the first alone runs the recipe."""
 
 import gc
+import math
 import os
 import pickle
 import sys
@@ -22,7 +23,7 @@ from torch.distributed.tensor import DTensor
 
 from aurora_m.core.errors import AuroraError, RecipeError, TrainError
 from aurora_m.core.log import Log
-from aurora_m.core.step import PACKAGE, Facts, Runtime, Step, Work
+from aurora_m.core.step import PACKAGE, Runtime, Step, Work
 from aurora_m.model.load import device_of
 
 P = ParamSpec("P")
@@ -156,12 +157,12 @@ class RankCoordinator:
                 continue
 
 
-def run_on_all_ranks(step: Callable[P, Facts]) -> Callable[P, Facts]:
+def run_on_all_ranks(step: Callable[P, T]) -> Callable[P, T]:
     """Let a training step run in every process of a team, with the same inputs; all but the first leave it in `fit`."""
     name = f"{step.__module__.removeprefix(f'{PACKAGE}.')}:{step.__name__}"
 
     @wraps(step)
-    def run(*args: P.args, **given: P.kwargs) -> Facts:
+    def run(*args: P.args, **given: P.kwargs) -> T:
         (work,) = args
         assert isinstance(work, Work)
         team = work.runtime.team
@@ -196,20 +197,25 @@ class ParallelLayout:
         """RecipeError unless the rows of an optimizer step can be dealt out evenly."""
         if rows_a_step % self.data:
             what = f"{rows_a_step} rows an optimizer step cannot be divided over {self.data} processes"
-            raise RecipeError(what, at=at, hint="choose another number of processes, or another `batch`")
+            raise RecipeError(what, at=at, hint="choose another number of processes, or another `batch_tokens`")
 
-    def mine(self, indices: range) -> range:
+    def own_rows(self, indices: range) -> range:
         """The rows of a batch that this process reads."""
         return indices[self.rank // self.tensor :: self.data]
 
-    def all_gather(self, own: Sequence[T]) -> list[T]:
-        """What all processes found of their rows, in the order of the batch, the same in each."""
+    @property
+    def counted(self) -> int:
+        """1 where sums over all processes count this one's rows: of those that read the same rows, the first."""
+        return int(self.rank % self.tensor == 0)
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Values summed over all processes: one small all-reduce, by way of the CPU."""
         if self.size == 1:
-            return list(own)
-        parts: list[Any] = [None] * self.size
-        dist.all_gather_object(parts, list(own))
-        groups = parts[:: self.tensor]
-        return [groups[number % self.data][number // self.data] for number in range(self.data * len(own))]
+            return list(values)
+        total = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(total)
+        found: list[float] = total.tolist()
+        return found
 
     def broadcast(self, what: T) -> T:
         """What the first process found, in each: for what may differ, such as clocks and folders."""
@@ -220,26 +226,37 @@ class ParallelLayout:
         found: T = said[0]
         return found
 
-    def clip(self, params: Sequence[torch.Tensor], limit: float) -> float:
-        """Scale all gradients so that their norm is at most `limit`; returns the norm, the same in each process."""
+    def clip(
+        self, params: Sequence[torch.Tensor], limit: float, values: Sequence[float] = ()
+    ) -> tuple[float, list[float]]:
+        """Scale all gradients so that their norm is at most `limit`.
+
+        values   are summed over all processes in the same small all-reduce
+        returns  the norm and these sums, the same in each process
+        """
         if self.mesh is None:
-            return float(torch.nn.utils.clip_grad_norm_(params, limit))
+            return float(torch.nn.utils.clip_grad_norm_(params, limit)), list(values)
         grads = [p.grad for p in params if p.grad is not None]
         local = [grad.to_local() if isinstance(grad, DTensor) else grad for grad in grads]
         squares = torch.stack(torch._foreach_norm(local)).double().square()
-        parts = torch.tensor([self._parts(grad) for grad in grads], dtype=torch.float64, device=squares.device)
-        total = (squares * parts / self.size).sum()
+        shares = torch.tensor([self.share(grad) for grad in grads], dtype=torch.float64, device=squares.device)
+        square = (squares * shares).sum()
+        total = torch.cat([square[None], torch.tensor(values, dtype=torch.float64).to(square.device)])
         dist.all_reduce(total)
-        norm = float(total.sqrt())
+        square, *sums = total.tolist()
+        norm = math.sqrt(square)
         torch._foreach_mul_(local, min(1.0, limit / (norm + 1e-6)))
-        return norm
+        return norm, sums
 
-    def _parts(self, grad: torch.Tensor) -> int:
-        """Into how many parts the processes have cut a tensor; each part is held by size / parts of them."""
-        if not isinstance(grad, DTensor):
-            return 1
-        cut = [not placement.is_replicate() for placement in grad.placements]
-        return int(torch.tensor(grad.device_mesh.shape)[torch.tensor(cut)].prod())
+    def share(self, tensor: torch.Tensor) -> float:
+        """What a sum over the part of a tensor that this process has counts in one over all processes.
+
+        A tensor is cut into so many parts, and each of them is held by size / parts processes.
+        """
+        if not isinstance(tensor, DTensor):
+            return 1 / self.size
+        cut = [not placement.is_replicate() for placement in tensor.placements]
+        return int(torch.tensor(tensor.device_mesh.shape)[torch.tensor(cut)].prod()) / self.size
 
 
 ALONE = ParallelLayout()

@@ -57,10 +57,10 @@ name = "cap"
 start = "base"
 mixture = "cap"
 row_tokens = 100
-batch = 100
+batch_tokens = 100
 peak_lr = 1e-3
 end_lr = 1e-4
-warmup = 100
+warmup_tokens = 100
 
 [evals]
 suites = ["en", "fi", "hi", "ja", "vi", "code"]

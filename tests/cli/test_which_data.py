@@ -8,23 +8,26 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import doc, new_work, tiny_base, tiny_tokenizer
+from tiny import as_step, doc, new_work, tiny_base, tiny_tokenizer
 
 from aurora_m.cli import which_data as module
 from aurora_m.cli.main import main
 from aurora_m.cli.which_data import lines, which_data
 from aurora_m.core.errors import RecipeError
-from aurora_m.core.files import read_jsonl, write_jsonl
+from aurora_m.core.files import read_jsonl
 from aurora_m.core.step import Artifact, Step
 from aurora_m.core.store import Store
 from aurora_m.core.table import write_docs
 from aurora_m.core.typed import Count
 from aurora_m.recipe import Recipe, load
 from aurora_m.tokens.mixture import mix
+from aurora_m.tokens.rows import Row
 from aurora_m.tokens.shards import Shards, shard
-from aurora_m.tokens.stream import Row, Stream, positions_of
+from aurora_m.tokens.stream import Stream, positions_of
 from aurora_m.tokens.tokenizer import end_id, open_tokenizer
-from aurora_m.train.stage import CURVE, train
+from aurora_m.train.curve import FILE as CURVE
+from aurora_m.train.curve import Curve, Entry, EvalPoint
+from aurora_m.train.stage import train
 
 TINY = Path(__file__).parents[2] / "recipes" / "tiny.toml"
 T, ROWS, STEPS = 32, 2, 5
@@ -49,7 +52,7 @@ class Made:
         size: dict[str, Any] = {"tokens": ROWS * STEPS * T + T, "row_tokens": T, "packing": packing}
         self.mixture = Artifact(work.out, "", mix(work, shards=self.shards, name="m", **asked, **size))
         tiny = load(TINY)
-        stage = replace(tiny.stage[1], row_tokens=Count(T), batch=Count(ROWS * T))
+        stage = replace(tiny.stage[1], row_tokens=Count(T), batch_tokens=Count(ROWS * T))
         self.recipe: Recipe = replace(tiny, seed=3, stage=(stage,))
         shards = {name: Step(f"shards.{name}", "toy:shard") for name in self.shards}
         read: dict[str, Any] = {"tokenizer": Step("tokenizer", "toy:tokenizer"), "shards": shards}
@@ -114,12 +117,11 @@ def losses(made: Made, folder: Path, change: Callable[[int, Row], Row], monkeypa
     read = Stream.__getitem__
     with monkeypatch.context() as patch:
         patch.setattr(Stream, "__getitem__", lambda stream, index: change(index, read(stream, index)))
-        how: dict[str, Any] = {"batch": ROWS * T, "schedule": "cosine", "peak_lr": 1e-2, "end_lr": 1e-3, "warmup": T}
-        how |= {"decay_share": 0.2, "optimizer": "muon", "weight_decay": 0.1, "beta2": 0.95, "clip": 1.0, "seed": 3}
+        how = {"row_tokens": T, "rows": ROWS, "warmup_tokens": T, "optimizer": "muon"}
         base = tiny_base(folder, made.tokenizer, "llama")
         given: dict[str, Any] = {"mixture": made.mixture, "shards": made.shards, "tokenizer": made.tokenizer}
         work = new_work(folder / "work")
-        train(work, start=base, held={}, name="cap", how=how, **given)
+        train(work, **as_step({"start": base, "held_out": {}, "name": "cap", "how": how, **given}))
     return [entry["loss"] for entry in read_jsonl(work.out / CURVE) if "loss" in entry]
 
 
@@ -165,7 +167,8 @@ def test_a_raised_replay_is_told(made: Made, tmp_path: Path, monkeypatch: pytest
     with pytest.raises(RecipeError, match="`cap` is not made yet"):
         made.which(2)
     (tmp_path / "model").mkdir()
-    write_jsonl(tmp_path / "model" / "curve.jsonl", [{"tokens": 0}, {"tokens": ROWS * T, "raised": 0.5}])
+    raised = Entry(ROWS * T, 1.0, 0.1, 1.0, {}, eval_point=EvalPoint({}, raised=0.5))
+    Curve(EvalPoint({}), [raised]).write(tmp_path / "model")
     made.commit(made.steps["cap"], Artifact(tmp_path / "model", "", {}))
     more = module.stage_stream(made.mixture, made.shards, made.tokenizer, 3, "cap.more")
     rows = {n: made.which(n)["rows"] for n in range(1, STEPS + 1)}

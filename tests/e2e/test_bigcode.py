@@ -17,7 +17,7 @@ SHORT = Count(16 * 1024)  # tokens a stage: enough to see a loss fall, not to le
 def shortened(recipe: Recipe, name: str) -> Recipe:
     """The tiny recipe with stages of sixteen optimizer steps and one epoch of tuning."""
     mixtures = {key: replace(mixture, tokens=SHORT) for key, mixture in recipe.mixture.items()}
-    stages = tuple(replace(stage, warmup=Count(2048)) for stage in recipe.stage)
+    stages = tuple(replace(stage, warmup_tokens=Count(2048)) for stage in recipe.stage)
     tunes = {key: replace(tune, epochs=1, replay=0.0) for key, tune in recipe.tune.items()}
     evals = replace(recipe.evals, suites=("fi", "code"), max_new_tokens=8, max_held_bytes=Count(4000))
     return replace(recipe, name=name, mixture=mixtures, stage=stages, tune=tunes, evals=evals)

@@ -84,7 +84,7 @@ def small() -> Recipe:
         source={name: replace(source, uri=f"file:in/{name}/*") for name in ("good", "bad")},
         curate={"text": Curate("chars >= 20")},
         mixture={"base": Mixture(Count(4096), {"good": 0.5, "bad": 0.5})},
-        stage=(replace(tiny.stage[0], batch=Count(1024), warmup=Count(512)),),
+        stage=(replace(tiny.stage[0], batch_tokens=Count(1024), warmup_tokens=Count(512)),),
         evals=Evals(("en",), ("en",), {"en": 0.05}),
         release=Release("base", "CC0-1.0"),
         redteam=None,

@@ -29,10 +29,10 @@ name = "cap"
 start = "base"
 mixture = "cap"
 row_tokens = 64
-batch = 512
+batch_tokens = 512
 peak_lr = 1e-2
 end_lr = 1e-3
-warmup = 512
+warmup_tokens = 512
 [merge.back]
 models = { cap = 1.0 }
 origin = "base"

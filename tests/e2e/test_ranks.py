@@ -23,7 +23,7 @@ def small(folder: Path) -> Path:
     tiny = load(TINY)
     assert tiny.base.scratch is not None
     (base, *_) = tiny.stage
-    slow = {"batch": Count(4096), "peak_lr": 1e-3, "end_lr": 1e-4}  # so that rounding does not grow
+    slow = {"batch_tokens": Count(4096), "peak_lr": 1e-3, "end_lr": 1e-4}  # so that rounding does not grow
     safe = replace(tiny.tune["safe"], start="base", epochs=1, replay=0.0, mixture="", optimizer="adamw", **slow)
     recipe = replace(
         tiny,
@@ -32,7 +32,7 @@ def small(folder: Path) -> Path:
         source={"en": tiny.source["en"]},
         curate={"text": tiny.curate["text"]},
         mixture={"base": replace(tiny.mixture["base"], tokens=Count(16 * 1024), weights={"en": 1.0}, fim={})},
-        stage=(replace(base, warmup=Count(2048)),),
+        stage=(replace(base, warmup_tokens=Count(2048)),),
         tune={"safe": safe},
         evals=replace(
             tiny.evals, suites=("en",), old=("en",), margins={"en": 0.05}, max_new_tokens=4, max_held_bytes=Count(2000)

@@ -33,10 +33,10 @@ name = "cap"
 start = "base"
 mixture = "cap"
 row_tokens = 64
-batch = 512
+batch_tokens = 512
 peak_lr = 1e-3
 end_lr = 1e-4
-warmup = 512
+warmup_tokens = 512
 [evals]
 suites = ["fi"]
 old = []

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny import training
 from torch.distributed._tools.mem_tracker import MemTracker
 from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM, LlamaConfig, LlamaForCausalLM
 
@@ -20,14 +21,14 @@ from aurora_m.foresight.devices import KINDS, Machines
 from aurora_m.foresight.estimate import Estimate, estimates, memory, trained
 from aurora_m.graph.build import GOALS, build
 from aurora_m.model.shape import Shape, shape_of
-from aurora_m.recipe import Anchor, Base, Extend, Recipe, load
+from aurora_m.recipe import Anchor, Base, Extend, Lora, Recipe, load
 from aurora_m.recipe import Shape as Said
 from aurora_m.train.loss import head_loss
 from aurora_m.train.optim import optimizers
+from aurora_m.train.plan import Plan
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 LUMI = Machines("mi250x", 128, recompute="blocks")
-HOW = {"optimizer": "adamw", "batch": 2048}
 
 
 def rows_of(recipe: Recipe, folder: Path) -> list[PlanEntry]:
@@ -65,17 +66,16 @@ def test_the_run_of_aurora_m_costs_what_is_known_of_it(tmp_path: Path) -> None:
 
 
 def test_its_learning_rate_is_one_cosine_through_both_stages() -> None:
-    from aurora_m.train.loop import planned
-
     recipe = load(RECIPES / "aurora_m.toml")
     step = 2048 * 2048
-    first = planned({**vars(recipe.stage[0]), "seed": 1}, 2048, 90_000 * 2048).schedule
+    first = Plan.of(recipe.stage[0].settings(), 1, 90_000 * 2048).schedule
     assert first.lr(2_000 * step) == pytest.approx(1e-4)
     assert first.lr(1_000 * step) == pytest.approx(5e-5)
     assert first.lr(90_000 * step) == pytest.approx(2.36e-5, rel=0.01)
     assert first.lr(120_000 * step) == pytest.approx(1e-5)
-    done = Artifact(Path(), "", {"tokens": 90_000 * step})
-    second = planned({**vars(recipe.stage[1]), "seed": 1}, 2048, 13_900 * 2048, done).schedule
+    size = {"opt_steps": 90_000, "tokens": 90_000 * step, "parameters": 1, "flop": 1}
+    done = Artifact(Path(), "", {**size, "optimizer_state": "fresh"})
+    second = Plan.of(recipe.stage[1].settings(), 1, 13_900 * 2048, done).schedule
     assert second.lr(0) == pytest.approx(first.lr(90_000 * step))
     assert second.lr(13_900 * step) == pytest.approx(1.41e-5, rel=0.01)
 
@@ -147,10 +147,10 @@ SHAPE = Shape("llama", 4, 64, 4, 2, 128, 100, 192)
 
 
 def test_what_learns() -> None:
-    assert trained(SHAPE, {}) == SHAPE.parameters
-    assert trained(SHAPE, {"lora": {"rank": 8}}) == 8 * 4 * SHAPE.block_edges
-    assert trained(SHAPE, {"expand": 2}) == 2 * SHAPE.block_parameters
-    assert trained(SHAPE, {"expand": 2, "train": ["*"]}) == SHAPE.parameters
+    assert trained(SHAPE, training(64, 1)) == SHAPE.parameters
+    assert trained(SHAPE, training(64, 1, lora=Lora(8))) == 8 * 4 * SHAPE.block_edges
+    assert trained(SHAPE, training(64, 1, expand=2)) == 2 * SHAPE.block_parameters
+    assert trained(SHAPE, training(64, 1, expand=2, train=("*",))) == SHAPE.parameters
 
 
 def test_grown_blocks_stay_and_only_they_learn(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_grown_blocks_stay_and_only_they_learn(tmp_path: Path) -> None:
 def test_an_anchor_reads_rows_of_its_own_with_a_second_model(tmp_path: Path) -> None:
     tiny = load(RECIPES / "tiny.toml")
     before = costs(tiny, tmp_path)["cap"]
-    held = Anchor(kl=0.1, mixture="base", batch=Count(512))
+    held = Anchor(kl=0.1, mixture="base", batch_tokens=Count(512))
     stages = tuple(replace(stage, anchor=held) if stage.name == "cap" else stage for stage in tiny.stage)
     after = costs(replace(tiny, stage=stages), tmp_path)["cap"]
     assert after.flop == before.flop + 8 * before.parameters * 512 * before.opt_steps
@@ -221,7 +221,7 @@ def test_weights_and_optimizer_states_are_counted_to_the_byte(arch: str, kind: s
     model = model_of(shape)
     updates = optimizers(model, kind, 0.1, 0.95)
     steps(model, updates, 1, 64, 1)
-    _, parts = memory(shape, {**HOW, "optimizer": kind}, 64, 1, Machines())
+    _, parts = memory(shape, training(64, 1, optimizer=kind), Machines())
     assert parts["weights"] == sum(p.numel() * p.element_size() for p in model.parameters()) == parts["gradients"]
     states = [value for update in updates for state in update.state.values() for value in state.values()]
     assert parts["optimizer"] == sum(value.numel() * value.element_size() for value in states if value.ndim)
@@ -242,7 +242,7 @@ def test_the_fullest_moment_is_what_is_measured(arch: str, recompute: str) -> No
     with tracker:
         steps(model, updates, rows, row_tokens, 1)
     peak = tracker.get_tracker_snapshot("peak")[torch.device("cpu")]["Total"]
-    estimated, _ = memory(shape, HOW, row_tokens, rows, Machines(recompute=recompute))
+    estimated, _ = memory(shape, training(row_tokens, rows), Machines(recompute=recompute))
     assert estimated == pytest.approx(peak, rel=0.1)
 
 
@@ -250,15 +250,15 @@ def test_more_devices_and_smaller_passes_need_less() -> None:
     shape = Shape("llama", 16, 2048, 16, 8, 4096, 49_152, 8192, False)
 
     def peak(**changes: Any) -> int:
-        return memory(shape, HOW, 4096, 64, Machines(**{"kind": "h200", "devices": 8, **changes}))[0]
+        return memory(shape, training(4096, 64), Machines(**{"kind": "h200", "devices": 8, **changes}))[0]
 
     assert peak(micro_batch=1) < peak() < peak(devices=4) < peak(devices=1)
     assert peak(recompute="blocks") < peak()
     assert peak(replicas=8) > peak(replicas=2) > peak()
     assert peak(precision="fp32") > peak() == peak(precision="bf16")
-    assert memory(shape, {**HOW, "ema": 0.99}, 4096, 64, Machines("h200"))[1]["average"] == 4 * shape.parameters
-    assert memory(shape, {**HOW, "lora": {"rank": 8}}, 4096, 64, Machines("h200"))[1]["gradients"] < 2**28
-    alone = memory(shape, HOW, 4096, 64, Machines("h200", precision="fp32"))[1]
+    assert memory(shape, training(4096, 64, ema=0.99), Machines("h200"))[1]["average"] == 4 * shape.parameters
+    assert memory(shape, training(4096, 64, lora=Lora(8)), Machines("h200"))[1]["gradients"] < 2**28
+    alone = memory(shape, training(4096, 64), Machines("h200", precision="fp32"))[1]
     assert (alone["gathered"], alone["weights"]) == (0, 4 * shape.parameters)
 
 

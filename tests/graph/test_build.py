@@ -232,24 +232,24 @@ def test_the_shape_of_a_base_is_checked_where_it_is_fetched(tiny: Recipe, tmp_pa
 
 
 def test_an_anchor_reads_a_mixture_of_its_own(tiny: Recipe, steps: dict[str, Step]) -> None:
-    anchor = Anchor(kl=0.1, mixture="base", batch=Count(1024))
+    anchor = Anchor(kl=0.1, mixture="base", batch_tokens=Count(1024))
     held = build(with_stage(tiny, "cap", anchor=anchor), Path())
     reached = changed({n: own(s) for n, s in steps.items()}, {n: own(s) for n, s in held.items()})
     assert reached == {"cap", "mixture.cap.anchor"}
     inputs = dict(held["cap"].parents())
-    assert inputs["old_mixture"] is held["mixture.cap.anchor"]
-    assert {name for name in inputs if name.startswith("old_shards.")} == {"old_shards.en", "old_shards.code"}
+    assert inputs["anchor_mixture"] is held["mixture.cap.anchor"]
+    assert {name for name in inputs if name.startswith("anchor_shards.")} == {"anchor_shards.en", "anchor_shards.code"}
     held["cap"].check()
     tune = replace(tiny.tune["safe"], replay=0.0, mixture="", anchor=anchor)
     held = build(replace(tiny, tune={"safe": tune}), Path())
-    assert {"old_mixture", "old_shards.en"} <= {name for name, _ in held["safe"].parents()}
+    assert {"anchor_mixture", "anchor_shards.en"} <= {name for name, _ in held["safe"].parents()}
     assert "mixture.safe" not in held
     held["safe"].check()
 
 
 def test_a_state_is_kept_only_by_the_step_whose_state_is_reused(tiny: Recipe, steps: dict[str, Step]) -> None:
     def keeps(made: dict[str, Step]) -> set[str]:
-        return {name for name in tiny.models() if made[name].params["how"].get("keep_optimizer")}  # type: ignore[union-attr]
+        return {name for name in tiny.models() if made[name].params["keep_optimizer"]}
 
     assert keeps(steps) == set()
     reusing = with_stage(tiny, "cat", optimizer_state="reuse")
@@ -267,8 +267,8 @@ def test_a_budget_reads_the_base_and_may_read_more_replay(tiny: Recipe, steps: d
     made = build(limited, Path())
     made["cat"].check()
     assert made["cat"].inputs["base"] is made["base"]
-    assert made["cat"].params["how"]["old"] == ["en", "code"]  # type: ignore[index,call-overload]
-    assert "old" not in made["cap"].params["how"]  # type: ignore[operator]
+    assert made["cat"].params["old_langs"] == ("en", "code")
+    assert made["cap"].params["old_langs"] == ()
     more = {"mixture.cat.more"} if action == "raise" else set()
     assert set(made) - set(steps) == more
     for name in more:
@@ -373,7 +373,7 @@ REACH: dict[str, tuple[Callable[[Recipe], Recipe], set[str]]] = {
     "replay": (lambda r: with_mixture(r, "cat", replay=0.123), {"mixture.cat"}),
     "a unit": (lambda r: with_mixture(r, "base", unit="tokens"), {"mixture.base"}),
     "a learning rate": (lambda r: with_stage(r, "cap", peak_lr=0.123), {"cap"}),
-    "a batch": (lambda r: with_stage(r, "cat", batch=8192), {"cat"}),
+    "a batch": (lambda r: with_stage(r, "cat", batch_tokens=8192), {"cat"}),
     "a row": (lambda r: with_stage(r, "base", row_tokens=128), {"mixture.base"}),
     "epochs of tuning": (lambda r: replace(r, tune={"safe": replace(r.tune["safe"], epochs=99)}), {"safe"}),
     "reviewers": (lambda r: replace(r, review=replace(r.review, reviewers=99)), {"reviewed"}),  # type: ignore[type-var]

@@ -12,6 +12,7 @@ from aurora_m.core.log import Log
 from aurora_m.core.step import Artifact, Runtime, Work
 from aurora_m.core.table import write_docs
 from aurora_m.model.init import init
+from aurora_m.recipe import Training
 from aurora_m.tokens.tokenizer import train_tokenizer
 
 VOCAB, POSITIONS = 50, 64
@@ -65,6 +66,20 @@ def new_work(folder: Path, **runtime: Any) -> Work:
     return Work(
         folder / "out", folder / "scratch", Runtime(folder, threads=1, device="cpu", **runtime), Log(quiet=True)
     )
+
+
+def training(row_tokens: int, rows: int, **settings: Any) -> Training:
+    """The settings of a training step of so many rows an optimizer step."""
+    size: Any = {"row_tokens": row_tokens, "batch_tokens": rows * row_tokens}
+    rates: Any = {"peak_lr": 1e-2, "end_lr": 1e-3, "warmup_tokens": 2 * rows * row_tokens}
+    return Training(**{"start": "base", **size, **rates, **settings})
+
+
+def as_step(given: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """What a training step takes; `how` has its settings, and what else a recipe says of it."""
+    how = {"seed": 3, "old_langs": (), "keep_optimizer": False, **given["how"], **changes}
+    more = {key: how.pop(key) for key in ("seed", "old_langs", "keep_optimizer")}
+    return {**{key: value for key, value in given.items() if key != "how"}, **more, "training": training(**how)}
 
 
 def tiny_shards(folder: Path, files: list[list[list[int]]], dtype: str = "uint16") -> Artifact:

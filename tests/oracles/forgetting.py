@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from aurora_m.model.forward import forward_hidden
 from aurora_m.model.generate import generate
 from aurora_m.model.load import load_model
 from aurora_m.model.merge import merge
-from aurora_m.train.loop import read
 from aurora_m.train.objectives.anchors import head_kl
 from tests.oracles.lab import Arm, Lab
 from tests.oracles.oracle import Bound, Figures, Oracle, least_fall
@@ -139,7 +139,7 @@ def divergence(lab: Lab, model: Any, sources: tuple[str, ...]) -> float:
     rows = [stream[index] for index in range(KL_ROWS)]
     base = lab.run(lab.base).model
     with torch.no_grad():
-        (ours_ND, _, weights_N), (theirs_ND, _, _) = read(model, rows), read(base, rows)
+        (ours_ND, _, weights_N), (theirs_ND, _, _) = forward_hidden(model, rows), forward_hidden(base, rows)
         heads = [each.get_output_embeddings().weight for each in (model, base)]
         return float(head_kl(ours_ND, heads[0], theirs_ND, heads[1], weights_N)) / len(weights_N)
 

@@ -27,10 +27,13 @@ from aurora_m.model.load import load_model, save_model
 from aurora_m.tokens.encoder import Encoder
 from aurora_m.tokens.mixture import mix
 from aurora_m.tokens.stream import Stream, stage_stream
-from aurora_m.train.loop import Plan, fit
-from aurora_m.train.objectives.anchors import Divergence
+from aurora_m.train.loop import fit
+from aurora_m.train.monitor import Monitor
+from aurora_m.train.objectives.anchors import Anchored, Divergence
+from aurora_m.train.objectives.next_token import NextToken
+from aurora_m.train.plan import Plan
 from aurora_m.train.schedule import Schedule
-from tests.model.tiny import new_work, tiny_shards, tiny_tokenizer
+from tests.model.tiny import new_work, tiny_shards, tiny_tokenizer, training
 
 ROW_TOKENS, ROWS = 64, 16  # of an optimizer step
 BATCH = ROW_TOKENS * ROWS
@@ -163,9 +166,10 @@ class Lab:
     def fit(self, model: Any, arm: Arm, rows: Any = None, work: Work | None = None, **changes: Any) -> list[Any]:
         """Train a model in place as an arm says; returns the curve. `changes` are of the plan."""
         held = {name: self.held[name][:GLANCE] for name in OLD}
-        rest: Any = {"optimizer": arm.optimizer, "weight_decay": 0.1, "beta2": 0.95, "clip": 1.0, "seed": self.seed}
-        plan = Plan(arm.opt_steps, ROWS, ROW_TOKENS, arm.schedule, **rest, num_marks=arm.marks)
-        anchors = [self.anchor(arm)] if arm.kl else []
+        settings = training(ROW_TOKENS, ROWS, optimizer=arm.optimizer, eval_points=arm.marks)
+        plan = Plan(settings, self.seed, arm.opt_steps, arm.schedule)
+        objective: Any = NextToken(sorted({*self.docs, *(source for source, _ in arm.reads)}))
+        objective = Anchored(objective, [self.anchor(arm)]) if arm.kl else objective
 
         def measure(net: Any) -> float:
             found = self.bits(net, held)["old"] if arm.marks > 1 else 0.0
@@ -173,8 +177,8 @@ class Lab:
             return found
 
         rows = self.rows(arm) if rows is None else rows
-        curve: list[Any] = fit(work or self.work(), "arm", model, rows, replace(plan, **changes), measure, anchors)
-        return curve
+        monitor = Monitor(measure)  # type: ignore[arg-type]
+        return fit(work or self.work(), "arm", model, rows, replace(plan, **changes), objective, monitor).to_json()
 
     def anchor(self, arm: Arm) -> Divergence:
         """KL to the model that an arm starts from, on a little text like that which the base learnt from."""

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from aurora_m.model.forward import forward_hidden
 from aurora_m.model.selftest import leak
-from aurora_m.tokens.stream import Row, Stream
-from aurora_m.train.loop import read
+from aurora_m.tokens.rows import Row
+from aurora_m.tokens.stream import Stream
 from tests.oracles.lab import ROW_TOKENS, Arm, Lab
 from tests.oracles.oracle import Bound, Figures, Oracle
 
@@ -64,7 +65,7 @@ def copied(lab: Lab, unmasked: bool = False) -> Figures:
     lab.fit(model, arm, rows)
     judged = [rows[index] for index in range(JUDGED)]  # learnt from once or twice: copying is all there is to gain
     with torch.no_grad():
-        hidden_ND, targets_N, _ = read(model, judged)
+        hidden_ND, targets_N, _ = forward_hidden(model, judged)
         hits_BT = (model.lm_head(hidden_ND).argmax(-1) == targets_N).view(JUDGED, -1)
     return {"copied": float(hits_BT[:, COPIED + 1 : -1].float().mean())}
 

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from aurora_m.model.expand import expand
-from aurora_m.tokens.stream import Row, Stream
+from aurora_m.tokens.rows import Row
+from aurora_m.tokens.stream import Stream
 from aurora_m.train.checkpoint import FOLDER, WHOLE
 from tests.oracles.lab import OLD, ROWS, VOCAB, Arm, Lab
 from tests.oracles.oracle import Bound, Figures, Oracle

@@ -78,20 +78,20 @@ name = "base"
 start = "scratch"
 mixture = "old"
 row_tokens = 256
-batch = 1024
+batch_tokens = 1024
 peak_lr = 3e-3
 end_lr = 3e-4
-warmup = "10K"
+warmup_tokens = "10K"
 
 [[stage]]
 name = "cap"
 start = "base"
 mixture = "cap"
 row_tokens = 256
-batch = 1024
+batch_tokens = 1024
 peak_lr = 1e-3
 end_lr = 0
-warmup = 0
+warmup_tokens = 0
 schedule = "wsd"
 
 [redteam]
@@ -104,10 +104,10 @@ decisions = "sample:reviews/decisions"
 start = "cap"
 epochs = 3
 row_tokens = 512
-batch = 1024
+batch_tokens = 1024
 peak_lr = 1e-3
 end_lr = 1e-4
-warmup = "4K"
+warmup_tokens = "4K"
 
 [evals]
 suites = ["en", "safety"]
@@ -118,7 +118,7 @@ margins = { en = 0.05 }
 model = "safe"
 license = "CC0-1.0"
 """
-SIZES: Any = {"row_tokens": Count(256), "batch": Count(1024)}
+SIZES: Any = {"row_tokens": Count(256), "batch_tokens": Count(1024)}
 BUILT = Recipe(
     "small",
     17,
@@ -133,7 +133,9 @@ BUILT = Recipe(
         "cap": Mixture(Count(300_000), {"fi": 1.0}, "tokens", 0.25, {"en": 1.0}, fim={"en": 0.3}),
     },
     (
-        Stage(name="base", start="scratch", mixture="old", **SIZES, peak_lr=3e-3, end_lr=3e-4, warmup=Count(10_000)),
+        Stage(
+            name="base", start="scratch", mixture="old", **SIZES, peak_lr=3e-3, end_lr=3e-4, warmup_tokens=Count(10_000)
+        ),
         Stage(
             name="cap",
             start="base",
@@ -141,7 +143,7 @@ BUILT = Recipe(
             **SIZES,
             peak_lr=1e-3,
             end_lr=0.0,
-            warmup=Count(0),
+            warmup_tokens=Count(0),
             schedule="wsd",
         ),
     ),
@@ -154,10 +156,10 @@ BUILT = Recipe(
             start="cap",
             epochs=3,
             row_tokens=Count(512),
-            batch=Count(1024),
+            batch_tokens=Count(1024),
             peak_lr=1e-3,
             end_lr=1e-4,
-            warmup=Count(4000),
+            warmup_tokens=Count(4000),
         )
     },
 )
@@ -223,13 +225,13 @@ def variations(draw: st.DrawFn) -> Recipe:
     )
     stage = replace(
         BUILT.stage[1],
-        batch=Count(256 * rows),
+        batch_tokens=Count(256 * rows),
         peak_lr=peak,
         end_lr=peak * draw(st.floats(0, 1)),
         schedule=draw(st.sampled_from(["cosine", "wsd", "constant"])),
         ema=draw(st.floats(0, 0.999)),
         guard=draw(st.sampled_from(["stop", "skip", "rewind"])),
-        marks=draw(st.integers(1, 50)),
+        eval_points=draw(st.integers(1, 50)),
         decay_share=draw(st.floats(0, 1)),
         optimizer=draw(st.sampled_from(["adamw", "muon"])),
     )
@@ -256,8 +258,8 @@ def test_what_is_written_comes_back(recipe: Recipe) -> None:
 LETTERS = "use letters, digits, `-`, `_` and `.`"
 WRONG: dict[str, tuple[str, str, str, str, str]] = {  # replace this, by that: what, at, hint
     "unknown key": (
-        "batch = 1024\npeak_lr = 3e-3", "batchs = 1024\npeak_lr = 3e-3",
-        "unknown key `batchs`", "stage[0]", "did you mean `batch`?"),
+        "batch_tokens = 1024\npeak_lr = 3e-3", "batch_tokenss = 1024\npeak_lr = 3e-3",
+        "unknown key `batch_tokenss`", "stage[0]", "did you mean `batch_tokens`?"),
     "unknown table": (
         "[release]", "[rellease]", "unknown key `rellease`", "the top of the recipe", "did you mean `release`?"),
     "a boolean for an integer": (
@@ -283,7 +285,7 @@ WRONG: dict[str, tuple[str, str, str, str, str]] = {  # replace this, by that: w
         "epochs = 3", 'epochs = 3\noptimizer = "adam"', "`adam` is not a choice here", "tune.safe.optimizer",
         "did you mean `adamw`?"),
     "no number": (
-        "warmup = 0", "warmup = 0\nclip = nan", "`nan` is not finite", "stage[1].clip", "write a number"),
+        "warmup_tokens = 0", "warmup_tokens = 0\nclip = nan", "`nan` is not finite", "stage[1].clip", "write a number"),
     "unknown source": (
         "weights = { fi = 1.0 }", "weights = { fin = 1.0 }", "there is no source `fin`", "mixture.cap.weights",
         "did you mean `fi`?"),
@@ -349,16 +351,16 @@ WRONG: dict[str, tuple[str, str, str, str, str]] = {  # replace this, by that: w
         'mixture = "old"', 'mixture = "odd"', "there is no mixture `odd`", "stage[0] `base`.mixture",
         "did you mean `old`?"),
     "a batch that is no rows": (
-        "batch = 1024\npeak_lr = 3e-3", "batch = 1000\npeak_lr = 3e-3",
-        "a batch of 1000 tokens is no whole number of rows of 256", "stage[0] `base`.batch",
-        "make `batch` a multiple of `row_tokens`"),
+        "batch_tokens = 1024\npeak_lr = 3e-3", "batch_tokens = 1000\npeak_lr = 3e-3",
+        "a batch of 1000 tokens is no whole number of rows of 256", "stage[0] `base`.batch_tokens",
+        "make `batch_tokens` a multiple of `row_tokens`"),
     "a batch of nothing": (
-        "batch = 1024\npeak_lr = 3e-3", "batch = 0\npeak_lr = 3e-3",
-        "a batch of 0 tokens is no whole number of rows of 256", "stage[0] `base`.batch",
-        "make `batch` a multiple of `row_tokens`"),
+        "batch_tokens = 1024\npeak_lr = 3e-3", "batch_tokens = 0\npeak_lr = 3e-3",
+        "a batch of 0 tokens is no whole number of rows of 256", "stage[0] `base`.batch_tokens",
+        "make `batch_tokens` a multiple of `row_tokens`"),
     "a batch larger than the mixture": (
-        "tokens = 300_000", "tokens = 1000", "the mixture does not fill one batch", "stage[1] `cap`.batch",
-        "make `batch` smaller or the mixture's `tokens` larger"),
+        "tokens = 300_000", "tokens = 1000", "the mixture does not fill one batch", "stage[1] `cap`.batch_tokens",
+        "make `batch_tokens` smaller or the mixture's `tokens` larger"),
     "rows too long": (
         "positions = 512", "positions = 128", "rows of 256 tokens do not fit 128 positions",
         "stage[0] `base`.row_tokens", "make rows shorter or `positions` larger"),
@@ -366,7 +368,8 @@ WRONG: dict[str, tuple[str, str, str, str, str]] = {  # replace this, by that: w
         "end_lr = 3e-4", "end_lr = 3e-2", "the learning rate goes from 0.003 to 0.03", "stage[0] `base`",
         "0 <= end_lr <= peak_lr, and peak_lr above 0"),
     "a long warm-up": (
-        "warmup = 0", 'warmup = "300K"', "the warm-up is as long as the stage", "stage[1] `cap`.warmup",
+        "warmup_tokens = 0", 'warmup_tokens = "300K"', "the warm-up is as long as the stage",
+        "stage[1] `cap`.warmup_tokens",
         "warm up for a small share of the mixture's tokens"),
     "a decay longer than the stage": (
         'schedule = "wsd"', 'schedule = "wsd"\ndecay_share = 1.5', "`1.5` is not a share",
@@ -426,33 +429,34 @@ WRONG: dict[str, tuple[str, str, str, str, str]] = {  # replace this, by that: w
         "epochs = 3", "epochs = 3\nexpand = 1\nlora = { rank = 8 }", "`lora` and `expand` each say what learns",
         "tune.safe.lora", "leave one of them out: with `lora` nothing but the adapters learns"),
     "adapters beside weights": (
-        "warmup = 0", 'warmup = 0\ntrain = ["*"]\nlora = { rank = 8 }', "`lora` and `train` each say what learns",
+        "warmup_tokens = 0", 'warmup_tokens = 0\ntrain = ["*"]\nlora = { rank = 8 }',
+        "`lora` and `train` each say what learns",
         "stage[1] `cap`.lora", "leave one of them out: with `lora` nothing but the adapters learns"),
     "adapters without a rank": (
-        "warmup = 0", "warmup = 0\nlora = { alpha = 8 }", "`rank` is missing", "stage[1].lora",
+        "warmup_tokens = 0", "warmup_tokens = 0\nlora = { alpha = 8 }", "`rank` is missing", "stage[1].lora",
         "add `rank` (an integer)"),
     "an anchor of nothing": (
-        "warmup = 0", "warmup = 0\nanchor = {}", "the anchor holds nothing", "stage[1] `cap`.anchor",
+        "warmup_tokens = 0", "warmup_tokens = 0\nanchor = {}", "the anchor holds nothing", "stage[1] `cap`.anchor",
         "set `kl` or `l2` above 0"),
     "an anchor from scratch": (
         'start = "scratch"', 'start = "scratch"\nanchor = { l2 = 0.1 }',
         "a start from scratch is nothing to hold on to", "stage[0] `base`.anchor", "leave the anchor out"),
     "an anchor on an unknown mixture": (
-        "warmup = 0", 'warmup = 0\nanchor = { kl = 0.1, mixture = "odd", batch = 256 }',
+        "warmup_tokens = 0", 'warmup_tokens = 0\nanchor = { kl = 0.1, mixture = "odd", batch_tokens = 256 }',
         "there is no mixture `odd`", "stage[1] `cap`.anchor.mixture", "did you mean `old`?"),
     "an anchor of no whole rows": (
-        "warmup = 0", 'warmup = 0\nanchor = { kl = 0.1, mixture = "old", batch = 300 }',
-        "a batch of 300 tokens is no whole number of rows of 256", "stage[1] `cap`.anchor.batch",
-        "make `batch` a multiple of `row_tokens`"),
+        "warmup_tokens = 0", 'warmup_tokens = 0\nanchor = { kl = 0.1, mixture = "old", batch_tokens = 300 }',
+        "a batch of 300 tokens is no whole number of rows of 256", "stage[1] `cap`.anchor.batch_tokens",
+        "make `batch_tokens` a multiple of `row_tokens`"),
     "an anchor larger than its mixture": (
-        "warmup = 0", 'warmup = 0\nanchor = { kl = 0.1, mixture = "old", batch = 460_800 }',
-        "the mixture does not fill one batch", "stage[1] `cap`.anchor.batch",
-        "make `batch` smaller or the mixture's `tokens` larger"),
+        "warmup_tokens = 0", 'warmup_tokens = 0\nanchor = { kl = 0.1, mixture = "old", batch_tokens = 460_800 }',
+        "the mixture does not fill one batch", "stage[1] `cap`.anchor.batch_tokens",
+        "make `batch_tokens` smaller or the mixture's `tokens` larger"),
     "text for an anchor that reads none": (
         "epochs = 3", 'epochs = 3\nanchor = { l2 = 0.1, mixture = "old" }', "the anchor's text is not read",
-        "tune.safe.anchor", "set `kl` above 0, or leave out `mixture` and `batch`"),
+        "tune.safe.anchor", "set `kl` above 0, or leave out `mixture` and `batch_tokens`"),
     "a distance of adapters": (
-        "warmup = 0", "warmup = 0\nlora = { rank = 8 }\nanchor = { l2 = 0.1 }",
+        "warmup_tokens = 0", "warmup_tokens = 0\nlora = { rank = 8 }\nanchor = { l2 = 0.1 }",
         "`l2` holds weights that `lora` does not move", "stage[1] `cap`.anchor.l2",
         "leave `l2` out: adapters start from nothing"),
     "an infinite schedule without its constant": (
@@ -475,7 +479,7 @@ WRONG: dict[str, tuple[str, str, str, str, str]] = {  # replace this, by that: w
         'schedule = "wsd"', 'over_budget = "pause"', "there is no budget to be over", "stage[1] `cap`.over_budget",
         "set `max_old_rise`, or leave it out"),
     "a budget of the base itself": (
-        'warmup = "10K"', 'warmup = "10K"\nmax_old_rise = 0.1', "a base is compared with itself",
+        'warmup_tokens = "10K"', 'warmup_tokens = "10K"\nmax_old_rise = 0.1', "a base is compared with itself",
         "stage[0] `base`.max_old_rise", "leave the budget out"),
     "more replay for a tuning": (
         "epochs = 3", 'epochs = 3\nmax_old_rise = 0.1\nover_budget = "raise"', "there is no replay to raise",
@@ -496,7 +500,7 @@ def test_wrong_recipes(case: str) -> None:
     assert caught.value.exit_code == 2
 
 
-STAGE, TUNE, SUITES = "warmup = 0", "epochs = 3", 'suites = ["en", "safety"]'
+STAGE, TUNE, SUITES = "warmup_tokens = 0", "epochs = 3", 'suites = ["en", "safety"]'
 
 
 @pytest.mark.parametrize(
@@ -611,23 +615,23 @@ def test_a_base_from_scratch_has_one_shape() -> None:
 )
 def test_numbers_of_tables_in_a_stage_have_their_ranges(table: str, key: str, value: str) -> None:
     with pytest.raises(RecipeError) as caught:
-        loads(SMALL.replace("warmup = 0", f"warmup = 0\n{table or f'{key} = {value}'}"))
+        loads(SMALL.replace("warmup_tokens = 0", f"warmup_tokens = 0\n{table or f'{key} = {value}'}"))
     assert (caught.value.what, caught.value.at) == (f"`{value}` is out of range", f"stage[1] `cap`.{key}")
 
 
 def test_what_learns_and_what_holds_it_comes_back() -> None:
-    more = """warmup = 0
+    more = """warmup_tokens = 0
 train = ["model.layers.0.*", "*norm*"]
 expand = 1
 [stage.anchor]
 kl = 0.1
 mixture = "old"
-batch = "512"
+batch_tokens = "512"
 """
-    recipe = loads(SMALL.replace("warmup = 0", more, 1).replace('schedule = "wsd"\n', ""))
+    recipe = loads(SMALL.replace("warmup_tokens = 0", more, 1).replace('schedule = "wsd"\n', ""))
     cap = recipe.stage[1]
     assert (cap.train, cap.expand, cap.lora) == (("model.layers.0.*", "*norm*"), 1, None)
-    assert cap.anchor == Anchor(kl=0.1, mixture="old", batch=Count(512))
+    assert cap.anchor == Anchor(kl=0.1, mixture="old", batch_tokens=Count(512))
     assert recipe.mixtures(cap) == ["cap", "old"]
     assert recipe.mixtures(recipe.tune["safe"]) == []
     assert loads(dumps(recipe)) == recipe
@@ -658,7 +662,13 @@ def test_files_that_are_no_recipe(tmp_path: Path, content: bytes | None, what: s
 @given(st.recursive(st.integers() | st.booleans() | st.text(max_size=5), lambda v: st.lists(v, max_size=3)))
 @settings(max_examples=30)
 def test_any_value_in_any_place_is_right_or_a_recipe_error(value: Any) -> None:
-    for old in ("seed = 17", "heads = 4", "weights = { fi = 1.0 }", 'tokenizer_sources = ["en", "fi"]', "batch = 1024"):
+    for old in (
+        "seed = 17",
+        "heads = 4",
+        "weights = { fi = 1.0 }",
+        'tokenizer_sources = ["en", "fi"]',
+        "batch_tokens = 1024",
+    ):
         try:
             recipe = loads(SMALL.replace(f"\n{old}\n", "\n" + tomli_w.dumps({old.split(" = ")[0]: value}) + "\n", 1))
         except RecipeError:
@@ -668,13 +678,13 @@ def test_any_value_in_any_place_is_right_or_a_recipe_error(value: Any) -> None:
 
 CURVE = """peak_lr = 3e-3
 end_lr = 3e-4
-warmup = "10K"
+warmup_tokens = "10K"
 """
 
 
 def continued(first: str, second: str) -> str:
     """The small recipe with a second stage along the curve of the first, and more keys in both."""
-    own = 'peak_lr = 1e-3\nend_lr = 0\nwarmup = 0\nschedule = "wsd"\n'
+    own = 'peak_lr = 1e-3\nend_lr = 0\nwarmup_tokens = 0\nschedule = "wsd"\n'
     both = SMALL.replace(own, f"{CURVE}continues = true\n{second}")
     return both.replace(CURVE, CURVE + first, 1)
 
@@ -682,9 +692,9 @@ def continued(first: str, second: str) -> str:
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        *[(keys, keys) for keys in ('horizon = "900K"\n', 'schedule = "constant"\n')],
+        *[(keys, keys) for keys in ('horizon_tokens = "900K"\n', 'schedule = "constant"\n')],
         ('schedule = "wsd"\ndecay_share = 0.0\n', 'schedule = "wsd"\n'),
-        *[('schedule = "infinite"\nconstant_lr = 1e-3\ncooldown = "20K"\ndecay_share = 0\n',) * 2],
+        *[('schedule = "infinite"\nconstant_lr = 1e-3\ncooldown_tokens = "20K"\ndecay_share = 0\n',) * 2],
     ],
 )
 def test_curves_that_may_go_on(first: str, second: str) -> None:
@@ -698,17 +708,22 @@ def test_curves_that_may_go_on(first: str, second: str) -> None:
     [
         ("", "", "the curve ended with `base`", "continues"),
         *[(keys, keys, "the curve ended with `base`", "continues") for keys in ('schedule = "wsd"\n',)],
-        ("horizon = 900_000\n", "", "the curve goes on from `base`, whose `horizon` is 900000", "horizon"),
+        (
+            "horizon_tokens = 900_000\n",
+            "",
+            "the curve goes on from `base`, whose `horizon_tokens` is 900000",
+            "horizon_tokens",
+        ),
         *[
             (
-                'schedule = "wsd"\nhorizon = 900_000\n' + f"decay_share = {one}\n",
-                'schedule = "wsd"\nhorizon = 900_000\n',
+                'schedule = "wsd"\nhorizon_tokens = 900_000\n' + f"decay_share = {one}\n",
+                'schedule = "wsd"\nhorizon_tokens = 900_000\n',
                 f"the curve goes on from `base`, whose `decay_share` is {one}",
                 "decay_share",
             )
             for one in ("0.1", "0.0")
         ],
-        ("horizon = 9_000\n", "", "the warm-up is as long as the stage", "warmup"),
+        ("horizon_tokens = 9_000\n", "", "the warm-up is as long as the stage", "warmup_tokens"),
     ],
 )
 def test_curves_that_may_not(first: str, second: str, what: str, key: str) -> None:
@@ -724,7 +739,9 @@ def test_nothing_goes_on_from_a_base_of_others(key: str) -> None:
         loads(FROM_HUB.replace('schedule = "wsd"', f'schedule = "constant"\n{key}'))
 
 
-@pytest.mark.parametrize(("key", "value"), [("ema", "1.0"), ("spike", "2.9"), ("marks", "0"), ("max_old_rise", "-0.1")])
+@pytest.mark.parametrize(
+    ("key", "value"), [("ema", "1.0"), ("spike", "2.9"), ("eval_points", "0"), ("max_old_rise", "-0.1")]
+)
 def test_numbers_of_what_watches_a_stage_have_their_ranges(key: str, value: str) -> None:
     with pytest.raises(RecipeError) as caught:
         loads(SMALL.replace('schedule = "wsd"', f"{key} = {value}"))

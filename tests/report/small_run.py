@@ -189,7 +189,9 @@ def _curve(at: int, tokens: int) -> list[Any]:
         ["instruct", "fi", "en"],
         ["reviewed", "fi", "en"],
     )[at]
-    curve: list[Any] = [{"tokens": 0, "measure": {lang: _bits(lang, at - 1) if at else 7.9 for lang in LANGS}}]
+    curve: list[Any] = [
+        {"format": 2, "tokens": 0, "measure": {lang: _bits(lang, at - 1) if at else 7.9 for lang in LANGS}}
+    ]
     for opt_step in range(1, 41):
         loss = 7.6 - 3 * (1 - math.exp(-(opt_step + at * 40) / 22)) + 0.1 * math.sin(opt_step * 2.3)
         targets = {name: 64.0 if name == "reviewed" else 256.0 for name in sources}

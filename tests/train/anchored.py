@@ -9,13 +9,12 @@ if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).parents[1] / "model")]
 
 import torch
-from processes import ROWS, Made, T, mean_logit, noted, plain_model, plan
+from processes import ROWS, Made, T, fitted, noted, plain_model, plan
 
 from aurora_m.core.log import Log
 from aurora_m.core.step import Runtime, Work
 from aurora_m.model.adapt import adapt
-from aurora_m.tokens.stream import Row
-from aurora_m.train.loop import fit
+from aurora_m.tokens.rows import Row
 from aurora_m.train.objectives.anchors import Distance, Divergence
 from aurora_m.train.world import RankCoordinator
 
@@ -43,7 +42,7 @@ def anchored(folder: Path, kind: str, lora: bool, team: Any = None) -> tuple[Any
     anchors: list[Any] = [Divergence(base, Old(), ROWS, 2.0, 1), *([] if lora else [Distance(start, 0.1)])]
     where = Runtime(folder, threads=1, device="cpu", team=team)
     work = Work(folder / "out", folder / "scratch", where, Log(quiet=True))
-    return model, fit(work, "cap", model, Made(), plan(), mean_logit, anchors)
+    return model, fitted(work, model, Made(), plan(), anchors)
 
 
 def variants(folder: Path, team: Any = None) -> None:

@@ -15,15 +15,18 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from tiny import VOCAB, tiny_model
+from tiny import VOCAB, tiny_model, training
 
 from aurora_m.core.errors import AuroraError, DataError, RecipeError
 from aurora_m.core.log import Log
 from aurora_m.core.step import Runtime, Work
-from aurora_m.tokens.stream import Row
-from aurora_m.train import checkpoint, loop, world
-from aurora_m.train.loop import Plan, fit
-from aurora_m.train.objectives.anchors import Distance, Divergence
+from aurora_m.tokens.rows import Row
+from aurora_m.train import checkpoint, world
+from aurora_m.train.loop import fit
+from aurora_m.train.monitor import Monitor
+from aurora_m.train.objectives.anchors import Anchored, Distance, Divergence
+from aurora_m.train.objectives.next_token import NextToken
+from aurora_m.train.plan import Plan
 from aurora_m.train.schedule import Schedule
 from aurora_m.train.world import FollowerDone, RankCoordinator, run_on_all_ranks
 
@@ -53,8 +56,8 @@ class Made:
 
 def plan(**changes: Any) -> Plan:
     schedule = Schedule("cosine", 3e-3, 3e-4, 2 * ROWS * T, STEPS * ROWS * T)
-    settings: dict[str, Any] = {"optimizer": "adamw", "weight_decay": 0.1, "beta2": 0.95, "clip": 1.0, "seed": 5}
-    return Plan(STEPS, ROWS, T, **{"schedule": schedule, **settings, **changes})
+    keep = changes.pop("keep", False)
+    return Plan(training(T, ROWS, **changes), 5, STEPS, schedule, keep=keep)
 
 
 def plain_model(kind: str) -> Any:
@@ -96,9 +99,15 @@ def trained(
     where = Runtime(folder, threads=1, device="cpu", team=team, save_every_s=0.0 if rows else 3600.0, **runtime)
     model = plain_model(kind)
     work = Work(folder / "out", folder / "scratch", where, Log(quiet=True))
-    with patch.object(loop, "SAVING_SHARE", 1e9):
-        held_by = anchors(model) if held else ()
-        return model, fit(work, "cap", model, rows or Made(), wanted or plan(), mean_logit, held_by)
+    with patch.object(checkpoint, "SAVING_SHARE", 1e9):
+        return model, fitted(work, model, rows or Made(), wanted or plan(), anchors(model) if held else [])
+
+
+def fitted(work: Work, model: Any, rows: Any, wanted: Plan, held_by: list[Any]) -> list[Any]:
+    """The curve, line by line."""
+    objective: Any = NextToken("ab", work.runtime.micro_batch)
+    objective = Anchored(objective, held_by) if held_by else objective
+    return fit(work, "cap", model, rows, wanted, objective, Monitor(mean_logit)).to_json()
 
 
 class Old(Made):
@@ -128,7 +137,7 @@ def interrupted(folder: Path, kind: str, team: Any = None, wanted: Plan | None =
     try:
         trained(folder, kind, wanted, Made(HALF * ROWS), team)
     except KeyboardInterrupt:
-        checkpoint.settle(folder / "scratch")
+        checkpoint.wait_for_write(folder / "scratch")
 
 
 def noted(folder: Path, name: str, call: Callable[[], tuple[Any, list[Any]]]) -> None:

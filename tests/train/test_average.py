@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from aurora_m.train.average import Average, Share, averaged, averages, merged, moving, settle
+from aurora_m.train.average import Average, Share, averaged, averages, moving, swap_averages, wsm_weight
 
 
 def random(seed: int) -> list[torch.Tensor]:
@@ -56,7 +56,7 @@ def test_a_merge_is_a_decay_where_gradients_are_frozen(updates: int, first: int)
     generator = torch.Generator().manual_seed(3)
     gradients = [torch.randn(50, generator=generator, dtype=torch.float64) for _ in range(updates)]
     wanted = decayed(gradients, first, updates)
-    torch.testing.assert_close(constant(gradients, merged(first)), wanted, rtol=0, atol=1e-9)
+    torch.testing.assert_close(constant(gradients, wsm_weight(first)), wanted, rtol=0, atol=1e-9)
     plain = constant(gradients, lambda before: 1 / max(before + 2 - first, 1))
     assert torch.allclose(plain, wanted, atol=1e-3) == (updates == first)  # a mean of all is another decay
 
@@ -75,7 +75,7 @@ def test_by_hand_and_back() -> None:
         for p, one, two in zip(params, random(1), random(2), strict=True):
             torch.testing.assert_close(p.detach(), 0.75 * one + 0.25 * two)
     assert all(torch.equal(p, q) for p, q in zip(params, random(2), strict=True))
-    settle(made)
+    swap_averages(made)
     assert not torch.equal(params[0], random(2)[0])
     assert torch.equal(frozen, torch.ones(2))
 

@@ -9,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aurora_m.core.errors import Waiting
+from aurora_m.core.facts import to_json
 from aurora_m.core.log import Log
 from aurora_m.core.step import Runtime, Work
-from aurora_m.train.budget import MOST, STEP, Budget, Raised, taken
+from aurora_m.tokens.rows import Interleaved, taken
+from aurora_m.train.budget import MOST, STEP, Budget
+from aurora_m.train.curve import Curve, Entry, EvalPoint
 
 BASE = {"en": 2.0, "code": 1.0}
 
@@ -26,43 +29,51 @@ class Named:
         return f"{self.name}{index}"
 
 
-def mark(en: float, code: float = 1.0, **more: Any) -> dict[str, Any]:
-    return {"tokens": 40, "measure": {"en": en, "code": code, "fi": 9.0}, **more}
+def measure(en: float, code: float = 1.0) -> dict[str, float]:
+    return {"en": en, "code": code, "fi": 9.0}
+
+
+def entry(tokens: int, point: EvalPoint | None = None) -> Entry:
+    return Entry(tokens, 1.0, 0.1, 1.0, {}, eval_point=point)
+
+
+def curve_of(*points: EvalPoint | None) -> Curve:
+    """A step of 40 tokens for each, and its evaluation point."""
+    return Curve(EvalPoint({}), [entry(40 * number, point) for number, point in enumerate(points, 1)])
 
 
 def test_without_a_base_there_is_none() -> None:
-    assert Budget().found(mark(9.0), []) == {}
-    assert Budget().facts([], 1, 1) == {}
-    assert Budget().told() == {}
+    assert Budget().evaluate(measure(9.0), curve_of()) == EvalPoint(measure(9.0))
+    assert to_json(Budget().facts(curve_of(), 1, 1)) == {}
+    assert Budget().metadata() == {}
 
 
 def test_the_rise_is_against_the_base_and_only_more_than_the_budget_is_over() -> None:
     budget = Budget(0.05, "warn", BASE)
-    assert budget.found(mark(2.1, 0.9), []) == {"old_rise": {"en": 0.05, "code": -0.1}}
-    found = budget.found(mark(2.1002, 1.2), [])
-    assert found == {"old_rise": {"en": 0.0501, "code": 0.2}, "over_budget": ["en", "code"]}
-    assert budget.told() == {"max_old_rise": 0.05, "then": "warn", "base": BASE}
+    within, over = measure(2.1, 0.9), measure(2.1002, 1.2)
+    assert budget.evaluate(within, curve_of()) == EvalPoint(within, {"en": 0.05, "code": -0.1})
+    assert budget.evaluate(over, curve_of()) == EvalPoint(over, {"en": 0.0501, "code": 0.2}, ("en", "code"))
+    assert budget.metadata() == {"max_old_rise": 0.05, "then": "warn", "base": BASE}
 
 
 def test_warn_says_so_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     budget = Budget(0.05, "warn", BASE)
     work = Work(tmp_path, tmp_path, Runtime(tmp_path), Log(tmp_path / "events"))
     for en in (2.0, 2.2):
-        entry = mark(en)
-        entry |= budget.found(entry, [])
-        budget.tell(work, "cap", entry)
-        budget.hold("cap", entry)
+        curve = curve_of(budget.evaluate(measure(en), curve_of()))
+        budget.warn(work, "cap", curve)
+        budget.raise_if_paused("cap", curve)
     assert capsys.readouterr().err == "  cap: bits per byte rose over the base by more than 5%: `en` +10.0%\n"
     assert (tmp_path / "events").read_text().count("over_budget") == 1
 
 
 def test_pause_waits_for_people() -> None:
     budget = Budget(0.05, "pause", BASE)
-    budget.hold("cap", {**mark(2.0), **budget.found(mark(2.0), [])})
-    budget.hold("cap", {"tokens": 30, "loss": 1.0})
-    entry = {**mark(2.2), **budget.found(mark(2.2), [])}
+    budget.raise_if_paused("cap", curve_of(budget.evaluate(measure(2.0), curve_of())))
+    budget.raise_if_paused("cap", curve_of(None))
+    curve = curve_of(budget.evaluate(measure(2.2), curve_of()))
     with pytest.raises(Waiting) as caught:
-        budget.hold("cap", entry)
+        budget.raise_if_paused("cap", curve)
     assert (caught.value.exit_code, caught.value.at) == (3, "cap, after 40 tokens")
     assert caught.value.what == "bits per byte rose over the base by more than 5%: `en` +10.0%"
     assert "--go-on" in caught.value.hint
@@ -70,13 +81,13 @@ def test_pause_waits_for_people() -> None:
 
 def test_raise_takes_more_replay_at_each_mark_over_the_budget_up_to_the_most() -> None:
     budget = Budget(0.05, "raise", BASE, Named("old"))
-    curve: list[Any] = [{"tokens": 0}]
+    curve = curve_of()
     for en in (2.0, 2.2, 2.0, 2.2, 2.2, 2.2):
-        entry = mark(en)
-        curve.append({**entry, **budget.found(entry, curve)})
-    assert [entry.get("raised") for entry in curve[1:]] == [None, STEP, None, 2 * STEP, MOST, MOST]
-    assert "10% of the rows are replay from here on" in budget._words(curve[2])
-    assert budget.facts(curve, 60, 10) == {
+        curve.add(entry(40 * curve.done, budget.evaluate(measure(en), curve)))
+    points = [point for _, point in curve.eval_points()[1:]]
+    assert [point.raised for point in points] == [None, STEP, None, 2 * STEP, MOST, MOST]
+    assert "10% of the rows are replay from here on" in budget._words(points[1])
+    assert to_json(budget.facts(curve, 60, 10)) == {
         "old_rise": {"en": 0.1, "code": 0.0},
         "marks_over": 4,
         "raised": {"rows": 2 + 2 + 3, "share": round(7 / 60, 6)},
@@ -85,9 +96,9 @@ def test_raise_takes_more_replay_at_each_mark_over_the_budget_up_to_the_most() -
 
 def test_rows_are_those_of_the_mixture_until_the_first_raise() -> None:
     budget, rows = Budget(0.05, "raise", BASE, Named("old")), Named("row")
-    curve: list[Any] = [{"tokens": 0}, {"tokens": 1}, {"tokens": 2, "raised": 0.25}, {"tokens": 3}]
-    assert budget.reading(rows, curve[:2], 10) is rows
-    read = budget.reading(rows, curve, 10)
+    curve = curve_of(None, EvalPoint({}, raised=0.25), None)
+    assert budget.rows(rows, curve_of(None), 10) is rows
+    read = budget.rows(rows, curve, 10)
     found = [read[index] for index in range(40)]
     assert found[:20] == [f"row{index}" for index in range(20)]
     assert [index for index in range(40) if found[index].startswith("old")] == [23, 27, 31, 35, 39]
@@ -103,7 +114,7 @@ RAISES = st.lists(
 @given(RAISES, st.integers(0, 400))
 def test_shares_are_exact_and_every_replayed_row_is_read_once(raises: list[tuple[int, float]], index: int) -> None:
     raises.sort()
-    rows = Raised(Named("row"), Named("old"), raises)
+    rows = Interleaved[str](Named("row"), Named("old"), raises)
     read = [rows[n] for n in range(index)]
     old = [name for name in read if name.startswith("old")]
     assert old == [f"old{n}" for n in range(taken(raises, index))]

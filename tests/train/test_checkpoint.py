@@ -8,13 +8,33 @@ import pytest
 import torch
 from tiny import KINDS, tiny_model
 
+from aurora_m.core.errors import StoreError
+from aurora_m.core.files import read_json, write_json
 from aurora_m.model.shard import gathered, lay_out
-from aurora_m.train import checkpoint
 from aurora_m.train.average import averages, moving
+from aurora_m.train.checkpoint import Checkpoints
+from aurora_m.train.curve import Curve, Entry, EvalPoint
 from aurora_m.train.optim import optimizers, set_lr
-from aurora_m.train.world import ParallelLayout, _mesh
+from aurora_m.train.world import ALONE, ParallelLayout, _mesh
 
 Updates = list[torch.optim.Optimizer]
+
+
+def curve_of(count: int) -> Curve:
+    """A curve of so many steps."""
+    point = EvalPoint({"en": 1.5})
+    return Curve(point, [Entry(8 * n, 0.1, 1e-3, 1.0, {"a": (0.3, 4.0)}) for n in range(1, count + 1)])
+
+
+def save(folder: Path, count: int, model: Any, updates: Updates, world: ParallelLayout = ALONE) -> None:
+    Checkpoints(folder, model, updates, world).save(curve_of(count))
+
+
+def resume(folder: Path, model: Any, updates: Updates, world: ParallelLayout = ALONE) -> int:
+    """How many steps are done."""
+    curve = Checkpoints(folder, model, updates, world).resume()
+    assert curve is None or curve == curve_of(curve.done)
+    return curve.done if curve else 0
 
 
 def updates_of(model: Any, optimizer: str = "adamw") -> Updates:
@@ -37,14 +57,10 @@ def test_everything_comes_back_bit_for_bit(tmp_path: Path, kind: str, optimizer:
     model = tiny_model(kind)
     updates = updates_of(model, optimizer)
     updated(model, updates, 3)
-    entry = {"tokens": 8, "loss": 0.1, "by_source": {"a": [0.3, 4.0]}}
-    curve: list[Any] = [{"tokens": 0, "measure": {"en": 1.5}}, entry]
-    checkpoint.save(tmp_path, 3, model, updates, curve)
+    save(tmp_path, 3, model, updates)
     fresh = tiny_model(kind)
     fresh_updates = updates_of(fresh, optimizer)
-    fresh_curve: list[Any] = ["old"]
-    assert checkpoint.resume(tmp_path, fresh, fresh_updates, fresh_curve) == 3
-    assert fresh_curve == curve
+    assert Checkpoints(tmp_path, fresh, fresh_updates).resume() == curve_of(3)
     updated(model, updates, 2)
     updated(fresh, fresh_updates, 2)
     for name, weight in model.state_dict().items():
@@ -55,9 +71,7 @@ def test_everything_comes_back_bit_for_bit(tmp_path: Path, kind: str, optimizer:
 
 def test_none_is_the_beginning(tmp_path: Path) -> None:
     model = tiny_model("llama")
-    curve: list[Any] = []
-    assert checkpoint.resume(tmp_path, model, updates_of(model), curve) == 0
-    assert curve == []
+    assert Checkpoints(tmp_path, model, updates_of(model)).resume() is None
 
 
 def names(folder: Path) -> list[str]:
@@ -67,7 +81,7 @@ def names(folder: Path) -> list[str]:
 def test_a_save_cut_short_leaves_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model("llama")
     updates = updates_of(model)
-    checkpoint.save(tmp_path, 1, model, updates, [])
+    save(tmp_path, 1, model, updates)
 
     def half(state: Any, file: IO[bytes]) -> None:
         file.write(b"half")
@@ -75,37 +89,37 @@ def test_a_save_cut_short_leaves_the_last_one(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(torch, "save", half)
     with pytest.raises(OSError, match="No space"):
-        checkpoint.save(tmp_path, 2, model, updates, [])
+        save(tmp_path, 2, model, updates)
     assert names(tmp_path) == ["00000001", "00000002.tmp"]  # as a killed process leaves it
     (tmp_path / "checkpoint/00000002.tmp/whole.pt").write_bytes(b"half")
-    assert checkpoint.resume(tmp_path, model, updates, []) == 1
+    assert resume(tmp_path, model, updates) == 1
     monkeypatch.undo()
-    assert checkpoint.save(tmp_path, 3, model, updates, []) > 0
+    save(tmp_path, 3, model, updates)
     assert names(tmp_path) == ["00000002"]
-    assert checkpoint.resume(tmp_path, model, updates, []) == 3
+    assert resume(tmp_path, model, updates) == 3
 
 
 def test_one_that_was_not_cleared_away_is_not_the_last(tmp_path: Path) -> None:
     model = tiny_model("llama")
     updates = updates_of(model)
-    checkpoint.save(tmp_path, 7, model, updates, [])
+    save(tmp_path, 7, model, updates)
     shutil.copytree(tmp_path / "checkpoint/00000001", tmp_path / "kept")
-    checkpoint.save(tmp_path, 3, model, updates, [])  # after steps were undone
+    save(tmp_path, 3, model, updates)  # after steps were undone
     (tmp_path / "kept").rename(tmp_path / "checkpoint/00000001")  # a kill came between the rename and the clearing
-    assert checkpoint.resume(tmp_path, model, updates, []) == 3
+    assert resume(tmp_path, model, updates) == 3
 
 
 def test_weights_come_back_by_way_of_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, places, load = tiny_model("llama"), set(), torch.load
     updates = updates_of(model)
-    checkpoint.save(tmp_path, 1, model, updates, [])
+    save(tmp_path, 1, model, updates)
 
     def seen(file: Path, **given: Any) -> Any:
         places.add(given["map_location"])
         return load(file, **given)
 
     monkeypatch.setattr(torch, "load", seen)
-    assert checkpoint.resume(tmp_path, model, updates, []) == 1
+    assert resume(tmp_path, model, updates) == 1
     assert places == {"cpu"}  # a second copy of the weights and states may not fit beside the first on a GPU
 
 
@@ -113,16 +127,25 @@ def test_a_new_one_takes_the_place_of_the_last(tmp_path: Path) -> None:
     model = tiny_model("llama")
     updates = updates_of(model)
     for opt_step in (1, 2):
-        checkpoint.save(tmp_path, opt_step, model, updates, [{"tokens": opt_step}])
+        save(tmp_path, opt_step, model, updates)
     assert names(tmp_path) == ["00000002"]
-    curve: list[Any] = []
-    assert checkpoint.resume(tmp_path, model, updates, curve) == 2
-    assert curve == [{"tokens": 2}]
+    assert Checkpoints(tmp_path, model, updates).resume() == curve_of(2)
+
+
+def test_another_format_is_refused(tmp_path: Path) -> None:
+    model = tiny_model("llama")
+    save(tmp_path / "key/scratch", 1, model, updates_of(model))
+    path = tmp_path / "key/scratch/checkpoint/00000001/state.json"
+    write_json(path, {**read_json(path), "format": 1})
+    with pytest.raises(StoreError) as caught:
+        resume(tmp_path / "key/scratch", model, updates_of(model))
+    assert caught.value.what == "this checkpoint has format 1, and this version of Aurora goes on from 2"
+    assert caught.value.hint == f"delete the folder {tmp_path / 'key'}; the stage then starts anew"
 
 
 def test_tied_weights_are_kept_once(tmp_path: Path) -> None:
     model = tiny_model("bigcode")
-    checkpoint.save(tmp_path, 1, model, updates_of(model), [])
+    save(tmp_path, 1, model, updates_of(model))
     kept = torch.load(tmp_path / "checkpoint/00000001/whole.pt")
     assert {name for name in kept if "wte" in name or "lm_head" in name} == {"model.transformer.wte.weight"}
 
@@ -141,10 +164,10 @@ def test_laid_out_weights_and_whole_ones_go_on_from_each_other(
     model = one(kind)
     updates = [*updates_of(model, optimizer), *averages(model.parameters(), moving(0.9))]
     updated(model, updates, 2)
-    checkpoint.save(tmp_path, 2, model, updates, [{"tokens": 2}], worlds[one])
+    save(tmp_path, 2, model, updates, worlds[one])
     fresh = two(kind)
     fresh_updates = [*updates_of(fresh, optimizer), *averages(fresh.parameters(), moving(0.9))]
-    assert checkpoint.resume(tmp_path, fresh, fresh_updates, [], worlds[two]) == 2
+    assert resume(tmp_path, fresh, fresh_updates, worlds[two]) == 2
     for made in (model, fresh):
         updated(made, updates if made is model else fresh_updates, 1)
     for (name, p), (_, other) in zip(
@@ -163,6 +186,6 @@ def test_a_full_disk_is_told_as_such_by_the_distributed_format(tmp_path: Path, m
 
     monkeypatch.setattr("torch.distributed.checkpoint.filesystem._write_item", full)
     with pytest.raises(OSError, match="No space"):
-        checkpoint.save(tmp_path, 1, model, updates_of(model), [], ParallelLayout(mesh=_mesh("cpu", (1, 1, 1))))
+        save(tmp_path, 1, model, updates_of(model), ParallelLayout(mesh=_mesh("cpu", (1, 1, 1))))
     assert names(tmp_path) == ["00000001.tmp"]
-    assert checkpoint.resume(tmp_path, model, updates_of(model), [], ParallelLayout()) == 0
+    assert resume(tmp_path, model, updates_of(model), ParallelLayout()) == 0

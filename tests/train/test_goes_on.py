@@ -8,15 +8,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import KINDS, VOCAB, new_work, tiny_model
+from tiny import KINDS, VOCAB, new_work, tiny_model, training
 
 from aurora_m.core.errors import TrainError, Waiting
+from aurora_m.core.facts import to_json
 from aurora_m.core.step import Work
-from aurora_m.tokens.stream import Row
-from aurora_m.train import checkpoint, guard, loop
+from aurora_m.tokens.rows import Row
+from aurora_m.train import checkpoint, guard
+from aurora_m.train.average import averages, moving
 from aurora_m.train.budget import Budget
-from aurora_m.train.guard import Guard
-from aurora_m.train.loop import Plan, fit
+from aurora_m.train.checkpoint import Checkpoints
+from aurora_m.train.curve import Curve, EvalPoint, Rewind
+from aurora_m.train.loop import fit
+from aurora_m.train.monitor import Monitor
+from aurora_m.train.objectives.next_token import NextToken
+from aurora_m.train.optim import optimizers
+from aurora_m.train.plan import Plan
 from aurora_m.train.schedule import Schedule
 
 T, ROWS, STEPS = 12, 3, 32
@@ -57,8 +64,8 @@ class Learnable:
 
 def plan(opt_steps: int, **changes: Any) -> Plan:
     schedule = Schedule("cosine", 1e-2, 1e-3, 2 * ROWS * T, opt_steps * ROWS * T)
-    settings: dict[str, Any] = {"optimizer": "adamw", "weight_decay": 0.1, "beta2": 0.95, "clip": 1.0, "seed": 5}
-    return Plan(opt_steps, ROWS, T, **{"schedule": schedule, **settings, **changes})
+    of_plan = {key: changes.pop(key) for key in ("schedule", "reuse", "keep") if key in changes}
+    return Plan(training(T, ROWS, **changes), 5, opt_steps, **{"schedule": schedule, **of_plan})
 
 
 def mean_weight(model: Any) -> float:
@@ -75,11 +82,19 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spikes that a tiny model shows after a few steps, and checkpoints as often as they are asked for."""
     for name, value in (("FLOOR", 0.1), ("WINDOW", 8), ("LEAST", 8)):
         monkeypatch.setattr(guard, name, value)
-    monkeypatch.setattr(loop, "SAVING_SHARE", 1e9)
+    monkeypatch.setattr(checkpoint, "SAVING_SHARE", 1e9)
 
 
 def long(action: str, **changes: Any) -> Plan:
-    return plan(STEPS, **{"schedule": CONSTANT, "guard": Guard(action, 4.0), **changes})
+    return plan(STEPS, **{"schedule": CONSTANT, "guard": action, "spike": 4.0, **changes})
+
+
+def fitted(
+    work: Work, model: Any, rows: Any, wanted: Plan, measure: Any = mean_weight, budget: Any = None, name: str = "cap"
+) -> list[Any]:
+    """The curve, line by line."""
+    monitor = Monitor(measure, budget or Budget())
+    return fit(work, name, model, rows, wanted, NextToken(("a", "b", "replay")), monitor).to_json()
 
 
 def run(folder: Path, rows: Any, wanted: Plan, kind: str = "llama", saves: bool = True, **more: Any) -> Any:
@@ -88,7 +103,7 @@ def run(folder: Path, rows: Any, wanted: Plan, kind: str = "llama", saves: bool 
     place = folder / "out"
     every_s = 0.0 if saves else 3600.0
     work = work_of(folder, every_s) if place.exists() else new_work(folder, save_every_s=every_s)
-    return model, fit(work, "cap", model, rows, wanted, mean_weight, **more)
+    return model, fitted(work, model, rows, wanted, **more)
 
 
 def work_of(folder: Path, every_s: float) -> Work:
@@ -148,10 +163,10 @@ def test_a_rewind_is_a_run_that_passed_over_these_steps_from_the_start(
     assert rows.read.count(22 * ROWS) == 2  # from the last checkpoint before the first bad step on
     assert rows.read.count(20 * ROWS) == (1 if saves else 2)
     other, place = tiny_model("llama"), new_work(tmp_path / "passed", save_every_s=3600.0)
-    updates = [*loop.optimizers(other, optimizer, 0.1, 0.95), *loop.averages(other.parameters(), loop.moving(0.8))]
-    start = {"tokens": 0, "measure": mean_weight(other), "passed_over": [*BAD], "rewinds": 1}
-    checkpoint.save(place.scratch, 0, other, updates, [start])
-    assert fit(place, "cap", other, Learnable(BAD), wanted, mean_weight) == curve
+    updates = [*optimizers(other, optimizer, 0.1, 0.95), *averages(other.parameters(), moving(0.8))]
+    start: Any = EvalPoint(mean_weight(other))  # type: ignore[arg-type]
+    Checkpoints(place.scratch, other, updates).save(Curve(start, [], Rewind(BAD, 1)))
+    assert fitted(place, other, Learnable(BAD), wanted) == curve
     assert_equal_weights(model, other)
 
 
@@ -187,7 +202,7 @@ def test_a_loss_that_never_comes_back_is_an_error(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("done", [1, 3, 5])
 def test_averages_and_guards_resume_bit_for_bit(tmp_path: Path, kind: str, optimizer: str, done: int) -> None:
-    wanted = plan(6, optimizer=optimizer, ema=0.7, guard=Guard("rewind"))
+    wanted = plan(6, optimizer=optimizer, ema=0.7, guard="rewind")
     whole, curve = run(tmp_path / "whole", Made(), wanted, kind)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "stopped", Made(done * ROWS + 1), wanted, kind)
@@ -204,7 +219,7 @@ def test_the_model_is_the_average_and_so_is_what_is_measured(tmp_path: Path, mon
         seen.append({name: p.detach().clone() for name, p in model.named_parameters()})
 
     monkeypatch.setattr(torch.optim.AdamW, "step", watched)
-    curve: list[Any] = fit(new_work(tmp_path), "cap", model, Made(), plan(5, ema=0.6), mean_weight)
+    curve = fitted(new_work(tmp_path), model, Made(), plan(5, ema=0.6))
     assert len(seen) == 5
     average = seen[0]
     for weights in seen[1:]:
@@ -237,7 +252,7 @@ def test_a_stage_that_reuses_the_state_is_the_same_stage_gone_on(tmp_path: Path,
         models[name] = tiny_model("llama")
         models[name].load_state_dict(before)
         one = replace(wanted, opt_steps=1, reuse=reuse)
-        fit(new_work(tmp_path / name), "cat", models[name], Later(), one, mean_weight)
+        fitted(new_work(tmp_path / name), models[name], Later(), one, name="cat")
     assert_equal_weights(models["carried"], whole)
     ratio = moved(models["lost"], before) / moved(models["carried"], before)
     assert ratio > {"adamw": 3.0, "muon": 1.5}[optimizer]
@@ -247,7 +262,7 @@ def test_the_log_says_which_state_is_used(tmp_path: Path, capsys: pytest.Capture
     for name, reuse in (("first", None), ("second", tmp_path / "first/out")):
         work = new_work(tmp_path / name)
         work.log.quiet = False
-        fit(work, name, tiny_model("llama"), Made(), plan(2, reuse=reuse, keep=True), mean_weight)
+        fitted(work, tiny_model("llama"), Made(), plan(2, reuse=reuse, keep=True), name=name)
     said = capsys.readouterr().err
     assert "first: optimizer state fresh" in said
     assert "second: optimizer state reused" in said
@@ -283,15 +298,15 @@ def test_a_pause_keeps_its_checkpoint_and_going_on_changes_nothing(tmp_path: Pat
     wanted, bits = plan(8), [1.0, 1.01, 1.2, 1.01, 1.3]
     warned, asked = (Budget(0.1, action, {"en": 1.0}) for action in ("warn", "pause"))
     model = tiny_model("llama")
-    whole = fit(new_work(tmp_path / "whole"), "cap", model, Made(), wanted, en(bits), budget=warned)
+    whole = fitted(new_work(tmp_path / "whole"), model, Made(), wanted, en(bits), budget=warned)
     work = new_work(tmp_path / "paused", save_every_s=3600.0)
     with pytest.raises(Waiting, match=r"`en` \+20\.0%"):
-        fit(work, "cap", tiny_model("llama"), Made(), wanted, en(bits), budget=asked)
+        fitted(work, tiny_model("llama"), Made(), wanted, en(bits), budget=asked)
     with pytest.raises(Waiting) as caught:  # the same command waits at the same place, and trains nothing
-        fit(work, "cap", tiny_model("llama"), Made(0), wanted, en([]), budget=asked)
+        fitted(work, tiny_model("llama"), Made(0), wanted, en([]), budget=asked)
     assert caught.value.at == f"cap, after {4 * ROWS * T} tokens"
     other = tiny_model("llama")
-    assert fit(work, "cap", other, Made(), wanted, en(bits[3:]), budget=warned) == whole
+    assert fitted(work, other, Made(), wanted, en(bits[3:]), budget=warned) == whole
     assert_equal_weights(model, other)
 
 
@@ -306,7 +321,7 @@ def test_a_raise_reads_more_replay_from_its_mark_on_and_resumes(tmp_path: Path, 
     replayed: list[int] = []
     budget = Budget(0.1, "raise", {"en": 1.0}, Replay())
     model = tiny_model("llama")
-    whole: list[Any] = fit(new_work(tmp_path / "whole"), "cap", model, Made(), wanted, en(bits), budget=budget)
+    whole = fitted(new_work(tmp_path / "whole"), "cap", model, Made(), wanted, en(bits), budget=budget)
     assert kinds_of(whole, "raised") == {5: 0.1, 15: 0.2}
     count = [
         sum(targets for source, (_, targets) in entry.get("by_source", {}).items() if source == "replay")
@@ -314,10 +329,10 @@ def test_a_raise_reads_more_replay_from_its_mark_on_and_resumes(tmp_path: Path, 
     ]
     assert [n for n, targets in enumerate(count) if targets] == [9, 12, 15, 17, 19, 20]
     assert sorted(set(replayed)) == list(range(3 + 3))
-    assert budget.facts(whole, 60, ROWS)["raised"] == {"rows": 6, "share": 0.1}
+    assert to_json(budget.facts(Curve.from_json(whole, ""), 60, ROWS).raised) == {"rows": 6, "share": 0.1}
     work = new_work(tmp_path / "stopped", save_every_s=0.0 if saves else 3600.0)
     with pytest.raises(KeyboardInterrupt):
-        fit(work, "cap", tiny_model("llama"), Made(13 * ROWS), wanted, en(bits), budget=budget)
+        fitted(work, tiny_model("llama"), Made(13 * ROWS), wanted, en(bits), budget=budget)
     other = tiny_model("llama")
-    assert fit(work, "cap", other, Made(), wanted, en(bits[3:] if saves else bits), budget=budget) == whole
+    assert fitted(work, other, Made(), wanted, en(bits[3:] if saves else bits), budget=budget) == whole
     assert_equal_weights(model, other)

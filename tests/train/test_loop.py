@@ -11,17 +11,25 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import ARCHS, KINDS, VOCAB, new_work, tiny_base, tiny_model, tiny_tokenizer
+from tiny import ARCHS, KINDS, VOCAB, new_work, tiny_base, tiny_model, tiny_tokenizer, training
 from torch.distributed import HashStore
 
 from aurora_m.core.errors import TrainError
+from aurora_m.core.facts import to_json
 from aurora_m.core.step import Work
 from aurora_m.model.load import load_model, parameters
-from aurora_m.tokens.stream import Row
-from aurora_m.train import checkpoint, loop
-from aurora_m.train.loop import Plan, fit, start_model, training_facts
+from aurora_m.tokens.rows import Row
+from aurora_m.train import checkpoint, trainable
+from aurora_m.train.checkpoint import ALONE, Checkpoints
+from aurora_m.train.curve import Curve, Entry, EvalPoint
+from aurora_m.train.loop import fit
+from aurora_m.train.monitor import Monitor
 from aurora_m.train.muon import Muon
+from aurora_m.train.objectives.next_token import NextToken
+from aurora_m.train.plan import Plan
 from aurora_m.train.schedule import Schedule
+from aurora_m.train.stage import facts_of
+from aurora_m.train.trainable import start_model
 from aurora_m.train.world import RankCoordinator
 
 T, ROWS, STEPS = 12, 3, 6
@@ -52,8 +60,8 @@ class Made:
 
 def plan(opt_steps: int = STEPS, **changes: Any) -> Plan:
     schedule = Schedule("cosine", 1e-2, 1e-3, 2 * ROWS * T, opt_steps * ROWS * T)
-    settings: dict[str, Any] = {"optimizer": "adamw", "weight_decay": 0.1, "beta2": 0.95, "clip": 1.0, "seed": 5}
-    return Plan(opt_steps, ROWS, T, **{"schedule": schedule, **settings, **changes})
+    of_plan = {key: changes.pop(key) for key in ("schedule", "reuse", "keep") if key in changes}
+    return Plan(training(T, ROWS, **changes), 5, opt_steps, **{"schedule": schedule, **of_plan})
 
 
 def mean_weight(model: Any) -> float:
@@ -65,7 +73,13 @@ def mean_weight(model: Any) -> float:
 def trained(work: Work, kind: str, rows: Any, wanted: Plan | None = None) -> tuple[Any, list[Any]]:
     """A tiny model and its curve; its configuration has dropout for `bigcode`."""
     model = tiny_model(kind)
-    return model, fit(work, "cap", model, rows, wanted or plan(), mean_weight)
+    return model, fitted(work, model, rows, wanted or plan())
+
+
+def fitted(work: Work, model: Any, rows: Any, wanted: Plan, measure: Any = mean_weight) -> list[Any]:
+    """The curve, line by line."""
+    objective = NextToken("ab", work.runtime.micro_batch)
+    return fit(work, "cap", model, rows, wanted, objective, Monitor(measure)).to_json()
 
 
 def test_the_models_differ_in_dropout() -> None:
@@ -79,7 +93,7 @@ def assert_equal_weights(one: Any, two: Any) -> None:
 
 def child(kind: str, folder: Path) -> None:
     """Train with both optimizers in a process that kills itself when it reads the fourth batch."""
-    loop.SAVING_SHARE = 1e9
+    checkpoint.SAVING_SHARE = 1e9
     trained(new_work(folder, save_every_s=0.0), kind, Made(3 * ROWS + 1, "kill"), plan(optimizer="muon"))
 
 
@@ -113,7 +127,7 @@ def test_a_killed_process_goes_on_bit_for_bit(tmp_path: Path, kind: str) -> None
 def test_stopping_anywhere_changes_nothing(
     tmp_path: Path, kind: str, optimizer: str, done: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "SAVING_SHARE", 1e9)
+    monkeypatch.setattr(checkpoint, "SAVING_SHARE", 1e9)
     wanted = plan(optimizer=optimizer)
     whole_model, whole_curve = trained(new_work(tmp_path / "whole"), kind, Made(), wanted)
     work = new_work(tmp_path / "stopped", save_every_s=0.0)
@@ -129,7 +143,14 @@ def test_stopping_anywhere_changes_nothing(
 
 def test_checkpoints_take_a_small_share_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved: list[int] = []
-    monkeypatch.setattr(loop.checkpoint, "save", lambda folder, opt_step, *rest: saved.append(opt_step) or 3600.0)
+
+    def slow(self: Checkpoints, curve: Curve) -> None:
+        saved.append(curve.done)
+        later_s.append(later_s[-1] + 3600.0)
+
+    later_s, now_s = [0.0], checkpoint.time.monotonic
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now_s() + later_s[-1])
+    monkeypatch.setattr(Checkpoints, "write", slow)
     trained(new_work(tmp_path / "slow", save_every_s=0.0), "llama", Made())
     assert saved == [1]
     trained(new_work(tmp_path / "never", save_every_s=3600.0), "llama", Made())
@@ -144,7 +165,7 @@ def test_any_micro_batch_trains_the_same(tmp_path: Path, arch: str, micro: int) 
     curves: list[Any] = []
     for name, rows in (("whole", 0), ("split", micro)):
         work = new_work(tmp_path / name, micro_batch=rows)
-        curves.append(fit(work, "cap", load_model(base.path), Made(), plan(), lambda model: None))
+        curves.append(fitted(work, load_model(base.path), Made(), plan(), lambda model: None))
     for one, two in zip(*(curve[1:] for curve in curves), strict=True):
         assert one["loss"] == pytest.approx(two["loss"], abs=1e-5)
         assert one["norm"] == pytest.approx(two["norm"], rel=1e-3)
@@ -157,8 +178,8 @@ def test_gradients_of_any_split_are_equal(tmp_path: Path, arch: str) -> None:
     found = []
     for micro in (1, 2, 3, 5):
         model = load_model(base.path)
-        loss, by_source = loop._backward(model, batch, micro, checkpoint.ALONE)
-        sums = torch.tensor([loss, *(total for total, _ in by_source.values())])
+        total = NextToken("ab", micro).backward(model, batch, 1, ALONE)
+        sums = torch.tensor([total.mean, *(loss for loss, _ in total.by_source.values())])
         found.append((sums, [p.grad for p in model.parameters()]))
     for sums, grads in found[1:]:
         torch.testing.assert_close(sums, found[0][0], atol=1e-5, rtol=1e-6)
@@ -181,7 +202,7 @@ def test_the_loss_is_that_of_each_document_alone(tmp_path: Path, arch: str) -> N
                 logp = model(torch.from_numpy(row.tokens[None, a:b])).logits[0].double().log_softmax(-1)
             total -= float((logp[range(b - a), row.tokens[a + 1 : b + 1]] * torch.from_numpy(row.weights[a:b])).sum())
         count += float(row.weights.sum())
-    curve: list[Any] = fit(new_work(tmp_path / "work"), "cap", model, Made(), plan(1), lambda model: None)
+    curve = fitted(new_work(tmp_path / "work"), model, Made(), plan(1), lambda model: None)
     assert curve[1]["loss"] == pytest.approx(total / count, rel=1e-5)
 
 
@@ -190,7 +211,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(tmp_path: Path, kind:
     constant = Schedule("constant", 1e-2, 1e-2, 0, 100)
     model = tiny_model(kind)
     with pytest.raises(TrainError) as caught:
-        fit(new_work(tmp_path / "bad"), "cap", model, Made(2 * ROWS, "inf"), plan(4, schedule=constant), mean_weight)
+        fitted(new_work(tmp_path / "bad"), model, Made(2 * ROWS, "inf"), plan(4, schedule=constant))
     assert caught.value.what == "the loss is nan and the gradient norm nan"
     assert caught.value.at == "cap, optimizer step 3, rows 6 to 8"
     good, _ = trained(new_work(tmp_path / "good"), kind, Made(), plan(2, schedule=constant))
@@ -225,7 +246,8 @@ def test_the_curve(tmp_path: Path) -> None:
     }
     total, count = (sum(found[part] for found in by_source.values()) for part in (0, 1))
     assert curve[1]["loss"] == pytest.approx(total / count, rel=1e-6)
-    facts = training_facts(model, plan(8), curve)
+    size = parameters(model)
+    facts = to_json(facts_of(plan(8), Curve.from_json(curve, ""), size, size))
     tokens = 8 * ROWS * T
     assert facts == {
         "opt_steps": 8,
@@ -235,8 +257,8 @@ def test_the_curve(tmp_path: Path) -> None:
         "flop": 6 * parameters(model) * tokens,
         "optimizer_state": "fresh",
     }
-    long = [{"tokens": 0, "measure": None}, *({"loss": float(n)} for n in range(1, 31))]
-    assert training_facts(model, plan(30), long)["loss"] == 29.0  # the mean of 28, 29, 30
+    long = Curve(EvalPoint({}), [Entry(n, float(n), 0.1, 1.0, {}) for n in range(1, 31)])
+    assert facts_of(plan(30), long, size, size).loss == 29.0  # the mean of 28, 29, 30
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -265,7 +287,7 @@ def test_gradients_are_clipped_together(tmp_path: Path, optimizer: str, monkeypa
 
     monkeypatch.setattr(torch.optim.AdamW, "step", watched)
     wanted = plan(2, clip=0.25, optimizer=optimizer)
-    curve: list[Any] = fit(new_work(tmp_path / "work"), "cap", model, Made(), wanted, mean_weight)
+    curve = fitted(new_work(tmp_path / "work"), model, Made(), wanted)
     assert all(entry["norm"] > 0.25 for entry in curve[1:])
     assert norms == [pytest.approx(0.25, rel=1e-4)] * 2
     assert all(p.grad is None for p in model.parameters())  # no update's gradients are left for the next
@@ -281,7 +303,7 @@ def test_a_model_that_changes_its_logits_is_not_trained(tmp_path: Path) -> None:
     model = tiny_model("llama")
     model.lm_head.register_forward_hook(lambda module, args, logits: 2 * logits)
     with pytest.raises(TrainError, match="the logits are not the last states times the head"):
-        fit(new_work(tmp_path / "work"), "cap", model, Made(), plan(), mean_weight)
+        fitted(new_work(tmp_path / "work"), model, Made(), plan())
 
 
 def test_a_model_goes_to_the_runs_device(tmp_path: Path) -> None:
@@ -293,7 +315,7 @@ def test_a_model_goes_to_the_runs_device(tmp_path: Path) -> None:
 def test_a_model_that_will_be_divided_stays_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, device: str
 ) -> None:
-    monkeypatch.setattr(loop, "device_of", lambda _: torch.device("meta"))
+    monkeypatch.setattr(trainable, "device_of", lambda _: torch.device("meta"))
     team = RankCoordinator(HashStore(), 0, size)
     work = new_work(tmp_path / "work", team=team)
     assert start_model(work, tiny_model("llama"), "cap").device == torch.device(device)

@@ -14,7 +14,7 @@ from aurora_m.core.table import write_docs
 from aurora_m.model.load import load_model
 from aurora_m.tokens.tokenizer import open_tokenizer
 from aurora_m.train import monitor
-from aurora_m.train.monitor import MARK_BYTES, bits_per_byte, divergence
+from aurora_m.train.monitor import GLANCE_BYTES, bits_per_byte, divergence
 
 
 def held(folder: Path, docs: list[dict[str, str]]) -> Artifact:
@@ -56,7 +56,7 @@ def test_every_language_by_hand(tmp_path: Path, arch: str) -> None:
 def test_a_glance_takes_whole_documents_in_order_of_a_hash(tmp_path: Path) -> None:
     tokenizer = tiny_tokenizer(tmp_path)
     model = load_model(tiny_base(tmp_path, tokenizer, "llama").path)
-    long = "the cat " * (MARK_BYTES // 8)
+    long = "the cat " * (GLANCE_BYTES // 8)
     first, second, last = sorted("abc", key=digest)
     assert (first, second, last) == ("c", "a", "b")
     docs = [doc(last, "never read"), doc(first, long[:-8]), doc(second, "the dog and the cat")]

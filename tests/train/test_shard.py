@@ -17,7 +17,6 @@ from aurora_m.core.step import Runtime
 from aurora_m.model import shard
 from aurora_m.model.selftest import check_isolation
 from aurora_m.train import precision
-from aurora_m.train.loop import fit
 from aurora_m.train.world import ParallelLayout, _mesh
 
 CLOSE = 1e-5
@@ -234,7 +233,5 @@ def test_one_process_in_float32_keeps_its_model_whole() -> None:
 @pytest.mark.parametrize(("how", "at"), [({"precision": "fp8"}, "--precision fp8"), ({"compile": True}, "--compile")])
 def test_what_needs_a_gpu_says_so(tmp_path: Path, how: dict[str, Any], at: str) -> None:
     with pytest.raises(RecipeError, match="needs a GPU") as caught:
-        fit(
-            new_work(tmp_path / "work", **how), "cap", tiny_model("llama"), processes.Made(), plan(), lambda model: None
-        )
+        processes.fitted(new_work(tmp_path / "work", **how), tiny_model("llama"), processes.Made(), plan(), [])
     assert caught.value.at == at

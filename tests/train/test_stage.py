@@ -5,19 +5,22 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import ARCHS, doc, new_work, tiny_base, tiny_tokenizer
+from tiny import ARCHS, as_step, doc, new_work, tiny_base, tiny_tokenizer, training
 
 from aurora_m.core.canon import file_digest, folder_files
+from aurora_m.core.facts import to_json
 from aurora_m.core.files import read_jsonl
 from aurora_m.core.step import Artifact
 from aurora_m.core.table import write_docs
 from aurora_m.model.export import check_copy
 from aurora_m.model.load import load_model
 from aurora_m.tokens.mixture import mix
+from aurora_m.tokens.rows import Row
 from aurora_m.tokens.shards import shard
-from aurora_m.tokens.stream import Row, Stream
-from aurora_m.train.loop import planned
-from aurora_m.train.stage import CURVE, train
+from aurora_m.tokens.stream import Stream
+from aurora_m.train.curve import FILE as CURVE
+from aurora_m.train.plan import Plan
+from aurora_m.train.stage import train
 
 T = 16
 TEXTS = {"en": "the cat sat on the mat and the dog ran", "fi": "yö on pitkä ja kissa istui matolla"}
@@ -53,12 +56,9 @@ def given(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         "tokenizer": tokenizer,
         "mixture": Artifact(work.out, "", {}),
         "shards": shards,
-        "held": held,
+        "held_out": held,
         "name": "cap",
-        "how": {
-            **{"batch": 2 * T, "schedule": "cosine", "peak_lr": 1e-2, "end_lr": 1e-3, "warmup": 2 * T},
-            **{"decay_share": 0.2, "optimizer": "muon", "weight_decay": 0.1, "beta2": 0.95, "clip": 1.0, "seed": 3},
-        },
+        "how": {"row_tokens": T, "rows": 2, "warmup_tokens": 2 * T, "optimizer": "muon"},
     }
 
 
@@ -68,13 +68,13 @@ def sums(folder: Path) -> dict[str, str]:
 
 def test_a_stage_is_a_pure_function(tmp_path: Path, given: dict[str, Any]) -> None:
     works = [new_work(tmp_path / "one", save_every_s=0.0), new_work(tmp_path / "two")]
-    facts = [train(work, **given) for work in works]
+    facts = [train(work, **as_step(given)) for work in works]
     assert facts[0] == facts[1]
     assert sums(works[0].out) == sums(works[1].out)
     names = {"model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", CURVE}
     assert set(sums(works[0].out)) >= names
     other = new_work(tmp_path / "other")
-    train(other, **{**given, "how": {**given["how"], "seed": 4}})
+    train(other, **as_step(given, seed=4))
     assert sums(other.out)[CURVE] != sums(works[0].out)[CURVE]
 
 
@@ -89,7 +89,7 @@ def test_what_comes_out(tmp_path: Path, given: dict[str, Any], monkeypatch: pyte
 
     monkeypatch.setattr(Stream, "__getitem__", watched)
     work = new_work(tmp_path / "work")
-    facts = train(work, **given)
+    facts: Any = to_json(train(work, **as_step(given)))
     assert read == list(range(10))  # the last row does not fill a batch
     assert (facts["opt_steps"], facts["tokens"]) == (5, 10 * T)
     curve = read_jsonl(work.out / CURVE)
@@ -115,8 +115,8 @@ def trained(folder: Path, given: dict[str, Any], start: Artifact | None = None, 
     """The model of a stage with other settings, as an artifact with its facts."""
     inputs = {key: how.pop(key) for key in ("base", "more_mixture", "more_shards") if key in how}
     work = new_work(folder)
-    asked = {**given, **inputs, "start": start or given["start"], "how": {**given["how"], **how}}
-    return Artifact(work.out, "", train(work, **asked))
+    asked = as_step({**given, **inputs, "start": start or given["start"]}, **how)
+    return Artifact(work.out, "", to_json(train(work, **asked)))
 
 
 def curve_of(model: Artifact) -> list[Any]:
@@ -124,12 +124,12 @@ def curve_of(model: Artifact) -> list[Any]:
 
 
 def test_a_stage_that_continues_goes_on_along_the_same_curve(tmp_path: Path, given: dict[str, Any]) -> None:
-    curve = {"horizon": 24 * T, "decay_share": 0.0}
+    curve = {"horizon_tokens": 24 * T, "decay_share": 0.0}
     first = trained(tmp_path / "first", given, **curve)
     second = trained(tmp_path / "second", given, first, continues=True, **curve)
     third = trained(tmp_path / "third", given, second, continues=True, **curve)
     assert [model.facts.get("curve_tokens") for model in (first, second, third)] == [None, 20 * T, 30 * T]
-    whole = planned({**given["how"], **curve}, T, 30)
+    whole = Plan.of(training(**given["how"], **curve), 3, 30)
     rates = [entry["lr"] for model in (first, second, third) for entry in curve_of(model)[1:]]
     assert rates == [whole.schedule.lr(2 * T * step) for step in range(1, 16)]
     assert rates[-4:] == [1e-3] * 4  # past the horizon
@@ -150,7 +150,13 @@ def test_the_optimizer_state_is_kept_where_it_is_reused(tmp_path: Path, given: d
 
 
 def test_a_budget_is_measured_against_the_base(tmp_path: Path, given: dict[str, Any]) -> None:
-    asked = {"max_old_rise": 0.001, "over_budget": "warn", "old": ["en"], "marks": 2, "base": given["start"]}
+    asked = {
+        "max_old_rise": 0.001,
+        "over_budget": "warn",
+        "old_langs": ("en",),
+        "eval_points": 2,
+        "base": given["start"],
+    }
     first = trained(tmp_path / "first", given, **asked)
     second = trained(tmp_path / "second", given, first, **asked)
     start, later = curve_of(first), curve_of(second)
@@ -168,7 +174,13 @@ def test_a_budget_is_measured_against_the_base(tmp_path: Path, given: dict[str, 
 
 
 def test_a_raise_reads_its_own_stream_and_says_how_much(tmp_path: Path, given: dict[str, Any]) -> None:
-    asked = {"max_old_rise": 1e-9, "over_budget": "raise", "old": ["en"], "marks": 5, "base": given["start"]}
+    asked = {
+        "max_old_rise": 1e-9,
+        "over_budget": "raise",
+        "old_langs": ("en",),
+        "eval_points": 5,
+        "base": given["start"],
+    }
     more = {"more_mixture": given["mixture"], "more_shards": given["shards"]}
     never = trained(tmp_path / "never", given, **{**asked, "max_old_rise": 9.0}, **more)
     assert never.facts["raised"] == {"rows": 0, "share": 0.0}

@@ -1,34 +1,39 @@
 """What trains and what does not: frozen weights stay bit for bit, and a stopped stage goes on with all its parts."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny import ARCHS, doc, new_work, tiny_base, tiny_model, tiny_shards, tiny_tokenizer
+from tiny import ARCHS, as_step, doc, new_work, tiny_base, tiny_model, tiny_shards, tiny_tokenizer
 
 from aurora_m.core.canon import file_digest, folder_files
 from aurora_m.core.errors import RecipeError, TrainError
+from aurora_m.core.facts import to_json
 from aurora_m.core.files import read_jsonl
-from aurora_m.core.step import Artifact
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import write_docs
+from aurora_m.core.typed import Count
 from aurora_m.model.export import check_copy
 from aurora_m.model.load import load_model, parameters
+from aurora_m.recipe import Anchor, Lora
 from aurora_m.tokens.mixture import mix
 from aurora_m.tokens.stream import Stream
-from aurora_m.train import loop, trainable
-from aurora_m.train.stage import CURVE, train
+from aurora_m.train import checkpoint, loop, trainable
+from aurora_m.train.curve import FILE as CURVE
+from aurora_m.train.stage import train as step
 from aurora_m.train.trainable import learning, open_only
 
 T, STEPS = 16, 4
 FIRST = {"llama": "model.layers.0.*", "gpt_bigcode": "transformer.h.0.*"}
-LORA = {"rank": 2, "alpha": 32}
-ANCHOR = {"kl": 0.5, "mixture": "old", "batch": 3 * T, "l2": 0.0}
+LORA = Lora(2, 32)
+ANCHOR = Anchor(kl=0.5, mixture="old", batch_tokens=Count(3 * T))
 VARIANTS: dict[str, dict[str, Any]] = {
-    "frozen": {"train": ["*.0.*"]},
+    "frozen": {"train": ("*.0.*",)},
     "expanded": {"expand": 1},
     "adapted": {"lora": LORA},
-    "anchored": {"anchor": {**ANCHOR, "l2": 0.1}},
+    "anchored": {"anchor": replace(ANCHOR, l2=0.1)},
     "adapted and anchored": {"lora": LORA, "anchor": ANCHOR},
 }
 
@@ -40,7 +45,7 @@ def given(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     tokenizer = tiny_tokenizer(folder)
     write_docs(folder / "held", [doc("h", "the cat sat")], "held")
     made: dict[str, Any] = {}
-    for name, key, rows in (("new", "", 2 * STEPS), ("old", "old_", 5)):
+    for name, key, rows in (("new", "", 2 * STEPS), ("old", "anchor_", 5)):
         docs = [[(3 * n + at) % 200 + 1 for at in range(20)] for n in range(rows)]
         shards = {name: tiny_shards(folder / name, [docs])}
         work = new_work(folder / f"mixture_{name}")
@@ -50,18 +55,21 @@ def given(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return {
         **made,
         **{"start": tiny_base(folder, tokenizer, request.param), "tokenizer": tokenizer, "name": "cap"},
-        "held": {"en": Artifact(folder / "held", "", {})},
-        "how": {
-            **{"batch": 2 * T, "schedule": "cosine", "peak_lr": 1e-2, "end_lr": 1e-3, "warmup": 2 * T},
-            **{"decay_share": 0.2, "optimizer": "adamw", "weight_decay": 0.1, "beta2": 0.95, "clip": 1.0, "seed": 3},
-        },
+        "held_out": {"en": Artifact(folder / "held", "", {})},
+        "how": {"row_tokens": T, "rows": 2, "warmup_tokens": 2 * T},
     }
 
 
 def asked(given: dict[str, Any], **how: Any) -> dict[str, Any]:
     """The parameters of a stage with more settings; one without an anchor is given no text for it."""
-    left_out = () if "anchor" in how else ("old_mixture", "old_shards")
-    return {**{k: v for k, v in given.items() if k not in left_out}, "how": {**given["how"], **how}}
+    left_out = () if "anchor" in how else ("anchor_mixture", "anchor_shards")
+    return as_step({k: v for k, v in given.items() if k not in left_out}, **how)
+
+
+def train(work: Work, **given: Any) -> dict[str, Any]:
+    """The facts of a stage."""
+    facts: dict[str, Any] = to_json(step(work, **given))
+    return facts
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -103,7 +111,7 @@ def test_a_model_of_which_nothing_learns_is_not_trained(
 ) -> None:
     monkeypatch.setattr(trainable, "open_only", lambda model, patterns: model.requires_grad_(False))
     with pytest.raises(TrainError, match="a step along the gradient lowers the loss by 0 of what it should"):
-        train(new_work(tmp_path / "work"), **asked(given, train=["*"]))
+        train(new_work(tmp_path / "work"), **asked(given, train=("*",)))
 
 
 @pytest.mark.parametrize("check", ["check_positions", "check_head", "check_isolation", "check_reference"])
@@ -139,7 +147,7 @@ def test_frozen_weights_stay_and_have_no_state(
 ) -> None:
     sizes, arch = watched(monkeypatch), given["start"].path.parent.name
     work = new_work(tmp_path / "work")
-    facts = train(work, **asked(given, train=[FIRST[arch]]))
+    facts = train(work, **asked(given, train=(FIRST[arch],)))
     before, after = weights(given["start"].path), weights(work.out)
     front = FIRST[arch][:-1]
     moved = {name for name in before if not torch.equal(before[name], after[name])}
@@ -158,7 +166,7 @@ def test_new_blocks_train_and_others_stay(tmp_path: Path, given: dict[str, Any])
     front = FIRST[given["start"].path.parent.name].removesuffix("0.*")
     one, every = (new_work(tmp_path / name) for name in ("one", "every"))
     facts = train(one, **asked(given, expand=1))
-    train(every, **asked(given, expand=1, train=["*"]))
+    train(every, **asked(given, expand=1, train=("*",)))
     before, after, all_after = (weights(path) for path in (given["start"].path, one.out, every.out))
     new = {name for name in after if name.startswith(f"{front}2.")}
     assert set(after) == set(before) | new
@@ -188,10 +196,10 @@ def test_only_adapters_learn_and_end_in_the_weights(
         if name in linear:
             values = torch.linalg.svdvals(change)
             assert float(values[0]) > 1e-5
-            assert float(values[LORA["rank"]]) < 1e-3 * float(values[0])  # what float32 rounds
+            assert float(values[LORA.rank]) < 1e-3 * float(values[0])  # what float32 rounds
         else:
             assert torch.equal(after[name], weight), name
-    trained = sum(LORA["rank"] * sum(before[name].shape) for name in linear)
+    trained = sum(LORA.rank * sum(before[name].shape) for name in linear)
     assert (sum(sizes), facts["trained"]) == (trained, trained)
     assert facts["parameters"] == sum(p.numel() for p in before.values())
     assert check_copy(work.out, work.out) == 0.0
@@ -201,7 +209,7 @@ def test_only_adapters_learn_and_end_in_the_weights(
 def test_anchors_are_in_the_curve_and_the_accounts(tmp_path: Path, given: dict[str, Any], precision: str) -> None:
     free, held = (new_work(tmp_path / name, precision=precision) for name in ("free", "held"))
     train(free, **asked(given))
-    facts = train(held, **asked(given, anchor={**ANCHOR, "kl": 20.0, "l2": 0.1}))
+    facts = train(held, **asked(given, anchor=replace(ANCHOR, kl=20.0, l2=0.1)))
     values = [entry["anchor"] for entry in read_jsonl(held.out / CURVE)[1:]]
     assert [set(value) for value in values] == [{"kl", "l2"}] * STEPS
     assert values[0] == {"kl": 0.0, "l2": 0.0}  # not even rounding differs
@@ -223,8 +231,8 @@ def test_a_stopped_stage_goes_on_bit_for_bit(
     whole, stopped = new_work(tmp_path / "whole"), new_work(tmp_path / "stopped", save_every_s=0.0)
     wanted = asked(given, **VARIANTS[variant])
     facts = train(whole, **wanted)
-    monkeypatch.setattr(loop, "SAVING_SHARE", 1e9)
-    getitem, left = Stream.__getitem__, [2 * (2 + (3 if "anchor" in wanted["how"] else 0)) + 1]
+    monkeypatch.setattr(checkpoint, "SAVING_SHARE", 1e9)
+    getitem, left = Stream.__getitem__, [2 * (2 + (3 if wanted["training"].anchor else 0)) + 1]
 
     def stops(self: Any, index: int) -> Any:
         left[0] -= 1

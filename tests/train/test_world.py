@@ -26,23 +26,24 @@ def team(size: int, rank: int = 0) -> RankCoordinator:
 
 def test_rows_are_dealt_out_once() -> None:
     worlds = [ParallelLayout(rank, 6, 2) for rank in range(6)]
-    dealt = [list(each.mine(range(12, 24))) for each in worlds]
+    dealt = [list(each.own_rows(range(12, 24))) for each in worlds]
     assert dealt[0] == dealt[1] == [12, 15, 18, 21]
     assert sorted(dealt[0] + dealt[2] + dealt[4]) == list(range(12, 24))
     assert [each.salt for each in worlds] == [(), (), (1,), (1,), (2,), (2,)]
-    assert ParallelLayout().mine(range(3, 7)) == range(3, 7)
+    assert ParallelLayout().own_rows(range(3, 7)) == range(3, 7)
 
 
-def test_what_was_found_comes_in_the_order_of_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = [[0, 3], [0, 3], [1, 4], [1, 4], [2, 5], [2, 5]]
+def test_what_two_read_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [ParallelLayout(rank, 6, 2).counted for rank in range(6)] == [1, 0, 1, 0, 1, 0]
+    assert ParallelLayout().counted == 1
 
-    def gathered(into: list[object], own: object) -> None:
-        assert own == parts[2]
-        into[:] = parts
+    def summed(total: torch.Tensor) -> None:
+        assert (total.dtype, total.tolist()) == (torch.float64, [1.0, 4.0])
+        total.mul_(6)
 
-    monkeypatch.setattr(world.dist, "all_gather_object", gathered)
-    assert ParallelLayout(2, 6, 2).merged([1, 4]) == list(range(6))
-    assert ParallelLayout().merged((1, 2)) == [1, 2]
+    monkeypatch.setattr(world.dist, "all_reduce", summed)
+    assert ParallelLayout(2, 6, 2).sum([1, 4]) == [6.0, 24.0]
+    assert ParallelLayout().sum((1, 2)) == [1, 2]
 
 
 def test_a_batch_must_divide() -> None:
@@ -70,7 +71,9 @@ def test_gradients_are_clipped_as_torch_does() -> None:
         torch.nn.Parameter(torch.ones(1)),
     ]
     params[0].grad, params[1].grad = torch.full((3,), 2.0), torch.full((2, 2), -1.0)
-    assert ParallelLayout().clip(params, 1.0) == pytest.approx(4.0)
+    norm, sums = ParallelLayout().clip(params, 1.0, [2.0, 3.0])
+    assert norm == pytest.approx(4.0)
+    assert sums == [2.0, 3.0]
     assert float(torch.cat([p.grad.flatten() for p in params[:2] if p.grad is not None]).norm()) == pytest.approx(1.0)
 
 
@@ -128,10 +131,9 @@ def test_an_error_of_the_reader_comes_with_its_batch(tmp_path: Path) -> None:
 def test_the_command_line_asks_torchruns_environment(tmp_path: Path) -> None:
     """A process that is not the first says nothing: the first one does."""
     about = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
-    code = "import aurora_m.train.world as w\nfrom unittest import mock\nfrom aurora_m import ranks\n"
-    code += (
-        "w.RankCoordinator.join = mock.Mock(side_effect=RuntimeError('no store'))\nranks.follow(lambda: None, 'cpu')"
-    )
+    code = "import aurora_m.train.world as w\nfrom unittest import mock\nfrom aurora_m.cli import distributed\n"
+    code += "w.RankCoordinator.join = mock.Mock(side_effect=RuntimeError('no store'))\n"
+    code += "distributed.follow(lambda: None, 'cpu')"
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **about}, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == ""

@@ -11,22 +11,27 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import ARCHS, KINDS, VOCAB, doc, new_work, tiny_base, tiny_model, tiny_shards, tiny_tokenizer
+from tiny import ARCHS, KINDS, VOCAB, as_step, doc, new_work, tiny_base, tiny_model, tiny_shards, tiny_tokenizer
 from tokenizers import Tokenizer
 
 from aurora_m.core.canon import file_digest, folder_files
 from aurora_m.core.chat import render
 from aurora_m.core.errors import TrainError
+from aurora_m.core.facts import to_json
 from aurora_m.core.files import read_jsonl, write_jsonl
-from aurora_m.core.step import Artifact
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import write_docs
+from aurora_m.core.typed import Count
 from aurora_m.model.export import check_copy
+from aurora_m.recipe import Anchor, Lora
 from aurora_m.tokens.mixture import mix
-from aurora_m.tokens.stream import Row, combine_keys
+from aurora_m.tokens.rows import Interleaved, Row
+from aurora_m.tokens.stream import combine_keys
 from aurora_m.tokens.tokenizer import open_tokenizer
-from aurora_m.train.stage import CURVE
+from aurora_m.train.curve import FILE as CURVE
 from aurora_m.tune import sft as module
-from aurora_m.tune.sft import Between, Example, encode, pack, sft
+from aurora_m.tune.examples import Example, encode, pack
+from aurora_m.tune.sft import sft as step
 
 END = 0
 
@@ -150,12 +155,9 @@ def inputs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         "start": tiny_base(folder, tokenizer, request.param),
         "tokenizer": tokenizer,
         "reviewed": Artifact(folder / "reviewed", "", {}),
-        "held": {"en": Artifact(folder / "held", "", {})},
-        **{"name": "safe", "epochs": 3, "row_tokens": 60, "replay": 0.0},
-        "how": {
-            **{"batch": 240, "schedule": "cosine", "peak_lr": 1e-2, "end_lr": 1e-3, "warmup": 240},
-            **{"decay_share": 0.2, "optimizer": "muon", "weight_decay": 0.1, "beta2": 0.95, "clip": 1.0, "seed": 3},
-        },
+        "held_out": {"en": Artifact(folder / "held", "", {})},
+        **{"name": "safe", "epochs": 3, "replay": 0.0},
+        "how": {"row_tokens": 60, "rows": 4, "warmup_tokens": 240, "optimizer": "muon"},
     }
 
 
@@ -171,6 +173,12 @@ def test_tuning_is_a_pure_function(tmp_path: Path, inputs: dict[str, Any]) -> No
     assert [entry["by_source"]["reviewed"][1] for entry in curve[1:]] == [pytest.approx(4 * response(inputs))] * 6
     assert curve[-1]["loss"] < curve[1]["loss"]
     assert check_copy(works[0].out, works[0].out) == 0.0
+
+
+def sft(work: Work, **inputs: Any) -> dict[str, Any]:
+    """The facts of a tuning."""
+    facts: dict[str, Any] = to_json(step(work, **as_step(inputs)))
+    return facts
 
 
 def response(inputs: dict[str, Any]) -> int:
@@ -197,9 +205,9 @@ def test_tuning_may_train_adapters_held_by_an_anchor(tmp_path: Path, inputs: dic
     work = new_work(tmp_path / "mixture")
     about: dict[str, Any] = {"shares": {"web": 1.0}, "unit": "tokens", "max_epochs": 4, "fim": {}}
     mix(work, shards=shards, name="old", tokens=60 * 20, row_tokens=60, **about)
-    anchor = {"kl": 0.1, "mixture": "old", "batch": 120, "l2": 0.0}
-    how = {**inputs["how"], "lora": {"rank": 2, "alpha": 32}, "anchor": anchor}
-    old = {"old_mixture": Artifact(work.out, "", {}), "old_shards": shards}
+    anchor = Anchor(kl=0.1, mixture="old", batch_tokens=Count(120))
+    how = {**inputs["how"], "lora": Lora(2, 32), "anchor": anchor}
+    old = {"anchor_mixture": Artifact(work.out, "", {}), "anchor_shards": shards}
     work = new_work(tmp_path / "work")
     facts = sft(work, **{**inputs, **old, "how": how})
     assert facts["anchor_tokens"] == 6 * 120
@@ -215,9 +223,10 @@ def test_any_share_of_replay_reads_every_row_once_in_order(count: int, thousandt
     share = Fraction(thousandths, 1000)
     mine: Any = [("tuned", n) for n in range(count)]
     others: Any = [("replay", n) for n in range(10 * count + 10)]
-    rows = Between(mine, others, share)
-    read: list[Any] = [rows[index] for index in range(len(rows))]
-    for stop in range(len(rows) + 1):
+    rows = Interleaved(mine, others, [(0, share)], between=True)
+    length = int(count / (1 - share))
+    read: list[Any] = [rows[index] for index in range(length)]
+    for stop in range(length + 1):
         replayed = [row for row in read[:stop] if row[0] == "replay"]
         assert replayed == others[: len(replayed)]
         assert abs(len(replayed) - stop * share) < 1
@@ -227,11 +236,11 @@ def test_any_share_of_replay_reads_every_row_once_in_order(count: int, thousandt
 
 def test_too_few_rows(tmp_path: Path, inputs: dict[str, Any]) -> None:
     with pytest.raises(TrainError) as caught:
-        sft(new_work(tmp_path / "work"), **{**inputs, "how": {**inputs["how"], "batch": 60 * 25}})
+        sft(new_work(tmp_path / "work"), **{**inputs, "how": {**inputs["how"], "rows": 25}})
     assert (caught.value.what, caught.value.at, caught.value.hint) == (
         "8 reviewed rows do not fill one batch",
         "tune.safe",
-        "lower `batch` or add rows",
+        "lower `batch_tokens` or add rows",
     )
 
 

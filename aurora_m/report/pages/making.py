@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 from aurora_m.core.units import format_count
 from aurora_m.report.pages.curation import by_source, edits, flows, removals
-from aurora_m.report.record import ROWS, Entry, Model, Reading, Record
+from aurora_m.report.record import ROWS, Model, Reading, Record
 from aurora_m.report.render import plots
 from aurora_m.report.render.blocks import Block, Figure, Fold, Group, Heading, Line, Program, Span, Table, Text
 from aurora_m.report.words import decimal, name_of, percent, power, tuning_words
+from aurora_m.train.curve import Entry
 
 BINS = 80  # points of a line for each stage, each the mean of what lies in it
 
@@ -20,7 +21,7 @@ def training(record: Record) -> Iterator[Block]:
     if not record.stages:
         yield Text("No model of the chain was trained in this run.")
         return
-    entries = [[entry for entry in model.curve if entry.loss is not None] for _, _, model in record.stages]
+    entries = [curve.learnt for _, _, curve in record.stages]
     bins = [(_bins(part), start) for part, (_, start, _) in zip(entries, record.stages, strict=True)]
     read = {name for part in entries for entry in part for name in entry.by_source}
     by_source = []
@@ -39,7 +40,7 @@ def training(record: Record) -> Iterator[Block]:
 
 def bands(record: Record) -> list[plots.Band]:
     """The stages as stretches of tokens."""
-    return [plots.Band(name, start, start + model.tokens) for name, start, model in record.stages]
+    return [plots.Band(name, start, start + curve.tokens) for name, start, curve in record.stages]
 
 
 def _bins(entries: Sequence[Entry]) -> Bins:
@@ -53,7 +54,7 @@ def _points(bins: Bins, start: int, value: Callable[[Sequence[Entry]], float]) -
 
 
 def _mean_loss(part: Sequence[Entry]) -> float:
-    return sum(entry.loss or 0.0 for entry in part) / len(part)
+    return sum(entry.loss for entry in part) / len(part)
 
 
 def _source_points(bins: Bins, start: int, source: str) -> Points:
@@ -138,7 +139,7 @@ def curation(record: Record) -> Iterator[Block]:
 def making(record: Record) -> Iterator[Block]:
     """The recipe and the models."""
     recipe = record.recipe
-    flop = sum(model.flop for _, _, model in record.stages)
+    flop = sum(record.models[name].flop for name, _, _ in record.stages)
     licences = sorted({source.license for source in recipe.source.values()})
     yield Text(
         f"Recipe “{recipe.name}”, seed {recipe.seed}; the same recipe gives the same files on the same machine with "

@@ -143,11 +143,11 @@ def languages(record: Record) -> Iterator[Block]:
 
 
 def _journey(record: Record) -> Figure:
-    measured = [[entry for entry in model.curve if entry.measure] for _, _, model in record.stages]
+    measured = [curve.eval_points() for _, _, curve in record.stages]
     lines = []
-    for lang in [lang for lang in record.langs if lang in measured[0][0].measure]:
+    for lang in [lang for lang in record.langs if lang in measured[0][0][1].measure]:
         pieces = [
-            [(start + entry.tokens, entry.measure[lang]) for entry in part]
+            [(start + tokens, point.measure[lang]) for tokens, point in part]
             for (_, start, _), part in zip(record.stages, measured, strict=True)
         ]
         lines.append(plots.Line(title_of(lang), record.colour(lang), pieces))

@@ -1,49 +1,69 @@
 """Anchors: terms of the loss that hold a model near the one that it starts from."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from aurora_m.core.step import Runtime
+from aurora_m.model.forward import forward_hidden
 from aurora_m.model.load import device_of, load_model, parameters
-from aurora_m.model.shard import call_unsharded, gathered, part_of
-from aurora_m.tokens.stream import Row, Stream
-from aurora_m.train.loop import Anchor, read
+from aurora_m.model.shard import call_unsharded, part_of
+from aurora_m.recipe import Anchor as Settings
+from aurora_m.tokens.rows import Row
+from aurora_m.tokens.stream import Stream
 from aurora_m.train.loss import LOGITS_BYTES, add_product
+from aurora_m.train.objectives.objective import Anchor, Objective, Sums
 from aurora_m.train.precision import precision
 from aurora_m.train.world import ALONE, ParallelLayout, layout
 
 # N targets, D width, V vocabulary, C targets of one chunk, K targets that count
 
 
+T = TypeVar("T")
+
+
 def anchors(
-    asked: Mapping[str, Any] | None, model: PreTrainedModel, base: Path, old: Stream | None, runtime: Runtime
+    settings: Settings | None, model: PreTrainedModel, base: Path, rows: Stream | None, runtime: Runtime
 ) -> list[Anchor]:
     """The anchors that a table [stage.anchor] asks for, for a model as it starts.
 
     base  the folder that it was loaded from
-    old   the rows that both read, if `kl` is asked for
+    rows  what both read, if `kl` is asked for
     """
     made: list[Anchor] = []
-    if asked and old is not None:
+    if settings and rows is not None:
         frozen, computed = load_model(base).requires_grad_(False), precision(runtime)
         for p in frozen.parameters():  # in what the model computes in, or the two would differ by rounding alone
             p.data = p.data.to(device_of(runtime), torch.float32 if computed == "fp32" else torch.bfloat16)
         frozen.to(device_of(runtime))  # type: ignore[arg-type]  # its own annotation names the wrong argument
-        rows_a_step = asked["batch"] // old.row_tokens
-        made.append(Divergence(frozen, old, rows_a_step, asked["kl"], runtime.micro_batch or rows_a_step))
-    if asked and asked["l2"]:
+        rows_a_step = settings.batch_tokens // rows.row_tokens
+        made.append(Divergence(frozen, rows, rows_a_step, settings.kl, runtime.micro_batch or rows_a_step))
+    if settings and settings.l2:
         alone = layout(runtime).size == 1  # or dividing leaves the weights that it divides as they are
         learning = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
         start = {name: p.clone() if alone else p for name, p in learning.items()}
-        made.append(Distance(start, asked["l2"]))
+        made.append(Distance(start, settings.l2))
     return made
+
+
+@dataclass(frozen=True)
+class Anchored(Generic[T]):
+    """An objective with anchors beside it."""
+
+    objective: Objective[T]
+    anchors: Sequence[Anchor]
+
+    def backward(self, model: PreTrainedModel, batch: Sequence[T], opt_step: int, world: ParallelLayout) -> Sums:
+        """Add the gradients of the objective, then those of the anchors."""
+        sums = self.objective.backward(model, batch, opt_step, world)
+        return replace(sums, anchor={anchor.name: anchor.backward(model, opt_step, world) for anchor in self.anchors})
 
 
 @dataclass(frozen=True)
@@ -58,7 +78,7 @@ class Divergence:
     name: ClassVar[str] = "kl"
 
     @property
-    def batch(self) -> int:
+    def batch_tokens(self) -> int:
         """Tokens an optimizer step."""
         return self.rows_a_step * self.rows.row_tokens
 
@@ -73,22 +93,22 @@ class Divergence:
         return [self.rows[index % len(self.rows)] for index in range(first, first + self.rows_a_step)]
 
     def backward(self, model: PreTrainedModel, opt_step: int, world: ParallelLayout = ALONE) -> float:
-        """Add the gradient of weight * KL to the model's; returns the KL."""
+        """Add the gradient of weight * KL to the model's; returns this process's part of the KL."""
         rows = self.rows_of(opt_step)
-        world.check(len(rows), "anchor.batch")
-        batch = [rows[index] for index in world.mine(range(len(rows)))]
+        world.check(len(rows), "anchor.batch_tokens")
+        batch = [rows[index] for index in world.own_rows(range(len(rows)))]
         count = float(sum(row.weights.sum() for row in rows))
         found = []
         for start in range(0, len(batch), self.micro):
             total = call_unsharded(model, partial(self._total, model, batch[start : start + self.micro]))
             (total * (self.weight / count)).backward()
-            found.append(float(total.detach()))
-        return sum(world.all_gather(found)) / count
+            found.append(total.detach())
+        return world.counted * float(sum(torch.stack(found).tolist())) / count
 
     def _total(self, model: PreTrainedModel, rows: Sequence[Row]) -> Tensor:
-        hidden_ND, _, weights_N = read(model, rows)
+        hidden_ND, _, weights_N = forward_hidden(model, rows)
         with torch.no_grad():
-            base_ND, _, _ = read(self.base, rows)
+            base_ND, _, _ = forward_hidden(self.base, rows)
         heads = [each.get_output_embeddings().weight for each in (model, self.base)]
         return head_kl(hidden_ND, heads[0], base_ND, heads[1], weights_N)
 
@@ -103,21 +123,22 @@ class Distance:
     start: dict[str, Tensor]  # whole, until the first step leaves of each what this process trains
     weight: float
     name: ClassVar[str] = "l2"
-    batch: ClassVar[int] = 0
+    batch_tokens: ClassVar[int] = 0
     reads: ClassVar[int] = 0
 
     @torch.no_grad()
     def backward(self, model: PreTrainedModel, opt_step: int, world: ParallelLayout = ALONE) -> float:
-        """Add weight * (weights - start) to the gradients; returns half the squared distance."""
+        """Add weight * (weights - start) to the gradients; returns this process's part of half the squared distance."""
         named = dict(model.named_parameters())
         squares = []
         for name, start in self.start.items():
             p = named[name]
             self.start[name] = part_of(start, p)
             moved = p - self.start[name]
-            squares.append((name, moved.square().sum()))
+            own = moved.to_local() if isinstance(moved, DTensor) else moved
+            squares.append(own.square().sum() * world.share(p))
             p.grad = moved.mul_(self.weight) if p.grad is None else p.grad.add_(moved, alpha=self.weight)
-        return float(torch.stack([whole for _, whole in gathered(iter(squares))]).sum()) / 2
+        return float(torch.stack(squares).sum()) / 2
 
 
 def head_kl(hidden_ND: Tensor, head_VD: Tensor, base_ND: Tensor, base_VD: Tensor, weights_N: Tensor) -> Tensor:

@@ -14,9 +14,9 @@ from tiny import KINDS, VOCAB, tiny_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from aurora_m.core.files import read_json
+from aurora_m.model.forward import forward_hidden
 from aurora_m.model.load import parameters
-from aurora_m.tokens.stream import Row
-from aurora_m.train.loop import read
+from aurora_m.tokens.rows import Row
 from aurora_m.train.loss import head_loss
 from aurora_m.train.objectives import anchors
 from aurora_m.train.objectives.anchors import Distance, Divergence, head_kl
@@ -160,7 +160,7 @@ def test_the_rows_follow_from_the_step_alone() -> None:
         return [next(n for n in range(SIZE) if Old()[n].tokens.tolist() == tokens) for tokens in found]
 
     assert [which(opt_step) for opt_step in (3, 1, 2)] == [[6, 0, 1], [0, 1, 2], [3, 4, 5]]
-    assert (held.batch, held.reads) == (3 * T, parameters(tiny_model("llama")))
+    assert (held.batch_tokens, held.reads) == (3 * T, parameters(tiny_model("llama")))
 
 
 # --- the distance
@@ -178,7 +178,7 @@ def test_the_distance_is_that_of_all_weights(kind: str) -> None:
     assert held.backward(model, 1) == pytest.approx(float(wanted.detach()), rel=1e-5)
     for p, q in zip(model.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(p.grad - float(p is first), q.grad)
-    assert (held.batch, held.reads) == (0, 0)
+    assert (held.batch_tokens, held.reads) == (0, 0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -222,7 +222,7 @@ def counting(step: int, first: int, rows: int) -> list[Row]:
 
 
 def loss(model: Any, rows: Sequence[Row]) -> torch.Tensor:
-    hidden, targets, weights = read(model, rows)
+    hidden, targets, weights = forward_hidden(model, rows)
     total, _ = head_loss(hidden, model.get_output_embeddings().weight, targets, weights)
     return total / weights.sum()
 
