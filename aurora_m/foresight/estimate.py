@@ -1,7 +1,7 @@
 """What training will cost, before it is run: steps, tokens, floating-point operations, memory and time."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from aurora_m.core.run import PlanEntry
 from aurora_m.core.step import Step
 from aurora_m.foresight.devices import KINDS, Machines
 from aurora_m.model.shape import Shape, declared, shape_of
+from aurora_m.recipe import Training
 
 FLOAT = 4  # bytes: weights, gradients and optimizer states are float32
 LOGITS = {"cpu": 2**24}  # bytes of a chunk of logits, as in train/loss.py
@@ -49,7 +50,7 @@ def estimates(rows: list[PlanEntry], machines: Machines, root: Path) -> dict[str
     by_name = {row.step.name: row for row in rows}
     found: dict[str, Estimate | str] = {}
     for row in rows:
-        if "how" in row.step.params and row.state != "have":
+        if "training" in row.step.params and row.state != "have":
             start = row.step.inputs["start"]
             assert isinstance(start, Step)
             shape = shape_at(start, by_name, root)
@@ -99,7 +100,7 @@ def estimate(step: Step, start: Shape, machines: Machines) -> Estimate:
     """The cost of a training step that starts from a model of a known shape."""
     how, mixture = _how(step), step.inputs.get("mixture")
     shape = grown(start, how)
-    row_tokens = int(str(step.params.get("row_tokens") or _mixed(mixture, "row_tokens")))
+    row_tokens = int(how["row_tokens"])
     rows_a_step = int(how["batch"]) // row_tokens
     learning = trained(shape, how)
     peak, parts = memory(shape, how, row_tokens, rows_a_step, machines)
@@ -165,7 +166,9 @@ def memory(
 
 
 def _how(step: Step) -> Mapping[str, Any]:
-    return _table(step.params["how"])
+    training = step.params["training"]
+    assert isinstance(training, Training)
+    return asdict(training)
 
 
 def _table(value: JSON) -> Mapping[str, Any]:
