@@ -27,7 +27,11 @@ class Declaration(Generic[P]):
     signature: Callable[P, None]  # its parameters are the function's; those that are steps are inputs
 
     def __call__(self, name: str, /, *args: P.args, **given: P.kwargs) -> Step:
-        """The step of this name. What is None is left out; with a pin that is Missing it can be planned, not run."""
+        """The step of this name. What is None is left out; with a pin that is Missing it can be planned, not run.
+
+        TypeError if a parameter is not one, or one that is needed is missing.
+        """
+        inspect.signature(self.signature).bind(*args, **given)
         said: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         missing = next((value for value in said.values() if isinstance(value, Missing)), None)
         taken = self.inputs()

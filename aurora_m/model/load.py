@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
+from aurora_m.core.canon import JSON
 from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.step import Facts, Runtime, Work
 from aurora_m.core.uri import check_pin
@@ -71,7 +73,7 @@ def parameters(model: PreTrainedModel) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def fetch_base(work: Work, *, model: str, revision: str, pin: str, shape: dict[str, Any] | None = None) -> Facts:
+def fetch_base(work: Work, *, model: str, revision: str, pin: str, shape: Mapping[str, JSON] | None = None) -> Facts:
     """Bring the base model in: `hf:owner/name` at a pinned revision, `file:` a folder or GGUF file by the recipe, or
     `python:` a GGUF file of an installed package.
 
@@ -108,7 +110,7 @@ def fetch_base(work: Work, *, model: str, revision: str, pin: str, shape: dict[s
     return {"architecture": config.model_type, "parameters": parameters(loaded), "revision": revision}
 
 
-def _check_shape(said: dict[str, Any], config: dict[str, Any]) -> None:
+def _check_shape(said: Mapping[str, JSON], config: dict[str, Any]) -> None:
     found, wanted = shape_of(config), declared(said)
     if found is None:
         what = f"the base is a `{config.get('model_type')}`, whose shape Aurora does not know"
