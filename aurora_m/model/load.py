@@ -13,9 +13,10 @@ from transformers.utils import logging
 
 from aurora_m.core.canon import JSON
 from aurora_m.core.errors import DataError, RecipeError
-from aurora_m.core.step import Facts, Runtime, Work
+from aurora_m.core.step import Runtime, Work
 from aurora_m.core.uri import check_pin
 from aurora_m.model.base import GGUF, base_files, base_path
+from aurora_m.model.facts import BaseFacts
 from aurora_m.model.shape import declared, shape_of
 
 logging.set_verbosity_error()
@@ -73,7 +74,9 @@ def parameters(model: PreTrainedModel) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def fetch_base(work: Work, *, model: str, revision: str, pin: str, shape: Mapping[str, JSON] | None = None) -> Facts:
+def fetch_base(
+    work: Work, *, model: str, revision: str, pin: str, shape: Mapping[str, JSON] | None = None
+) -> BaseFacts:
     """Bring the base model in: `hf:owner/name` at a pinned revision, `file:` a folder or GGUF file by the recipe, or
     `python:` a GGUF file of an installed package.
 
@@ -107,7 +110,7 @@ def fetch_base(work: Work, *, model: str, revision: str, pin: str, shape: Mappin
     loaded = load_model(source)
     save_model(loaded, work.out, source)
     config = AutoConfig.from_pretrained(work.out)
-    return {"architecture": config.model_type, "parameters": parameters(loaded), "revision": revision}
+    return BaseFacts(config.model_type, parameters(loaded), revision)
 
 
 def _check_shape(said: Mapping[str, JSON], config: dict[str, Any]) -> None:

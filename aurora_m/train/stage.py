@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aurora_m.core.canon import JSON
+from aurora_m.core.facts import to_json
 from aurora_m.core.files import read_jsonl, write_jsonl
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.model.load import device_of, load_model
@@ -50,7 +51,7 @@ def train(
     more = stream(more_mixture, more_shards, tokenizer, how, f"{name}.more") if more_mixture and more_shards else None
     measure, budget = watched(work, how, held, tokenizer, base, more)
     facts = learn(work, start, name, how, rows, plan, measure, old, budget)
-    return {**facts, "read": achieved(rows.plan, targets(read_jsonl(work.out / CURVE)))}
+    return {**facts, "read": to_json(achieved(rows.plan, targets(read_jsonl(work.out / CURVE))))}
 
 
 def targets(curve: list[Any]) -> dict[str, float]:

@@ -8,6 +8,7 @@ import torch
 from tiny import ARCHS, doc, new_work, tiny_base, tiny_tokenizer
 
 from aurora_m.core.canon import file_digest, folder_files
+from aurora_m.core.facts import to_json
 from aurora_m.core.files import read_jsonl
 from aurora_m.core.step import Artifact
 from aurora_m.core.table import write_docs
@@ -34,7 +35,7 @@ def given(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         write_docs(folder / lang, [doc("h", text[::-1], lang, lang)], "held")
         held[lang] = Artifact(folder / lang, "", {})
         work = new_work(folder / f"shards_{lang}")
-        shards[lang] = Artifact(work.out, "", shard(work, docs=held[lang], tokenizer=tokenizer))
+        shards[lang] = Artifact(work.out, "", to_json(shard(work, docs=held[lang], tokenizer=tokenizer)))
     work = new_work(folder / "mixture")
     shares = {"en": 0.5, "fi": 0.5}
     mix(
