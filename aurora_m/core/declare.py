@@ -32,11 +32,11 @@ class Declaration(Generic[P]):
         TypeError if a parameter is not one, or one that is needed is missing.
         """
         inspect.signature(self.signature).bind(*args, **given)
-        said: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-        missing = next((value for value in said.values() if isinstance(value, Missing)), None)
+        named: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+        missing = next((value for value in named.values() if isinstance(value, Missing)), None)
         taken = self.inputs()
-        inputs = {key: value for key, value in said.items() if key in taken}
-        params = {key: "" if isinstance(value, Missing) else value for key, value in said.items() if key not in taken}
+        inputs = {key: value for key, value in named.items() if key in taken}
+        params = {key: "" if isinstance(value, Missing) else value for key, value in named.items() if key not in taken}
         return Step(name, self.fn, inputs, params, self.version, missing)
 
     def parameters(self) -> Mapping[str, inspect.Parameter]:

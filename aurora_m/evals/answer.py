@@ -164,7 +164,7 @@ def _spans(reader: Reader, item: Item) -> list[Span]:
 def _texts(
     net: Any, reader: Reader, prompts: Mapping[str, list[int]], max_new: int, stop: list[list[int]], seed: int
 ) -> dict[str, str]:
-    new = generate(net, list(prompts.values()), max_new=max_new, eos=reader.eos, stop=stop, seed=seed)
+    new = generate(net, list(prompts.values()), max_new=max_new, eos=reader.eos, stop=stop)
     return {name: reader.tokenizer.decode(row) for name, row in zip(prompts, new, strict=True)}
 
 

@@ -113,13 +113,13 @@ def fetch_base(
     return BaseFacts(config.model_type, parameters(loaded), revision)
 
 
-def _check_shape(said: Mapping[str, JSON], config: dict[str, Any]) -> None:
-    found, wanted = shape_of(config), declared(said)
-    if found is None:
+def _check_shape(table: Mapping[str, JSON], config: dict[str, Any]) -> None:
+    shape, wanted = shape_of(config), declared(table)
+    if shape is None:
         what = f"the base is a `{config.get('model_type')}`, whose shape Aurora does not know"
         raise DataError(what, at="base.shape", hint="leave the table out")
     for name, value in asdict(wanted).items():
-        there = getattr(found, name)
+        there = getattr(shape, name)
         if there != value:
             what = f"the base has {name} = {json.dumps(there)}, and the recipe says {json.dumps(value)}"
             raise DataError(what, at="base.shape", hint="correct the table, or leave it out")

@@ -68,25 +68,25 @@ def merge(
     source   soups: Wortsman et al. 2022 (arXiv 2203.05482), 2021 (arXiv 2109.01903); task arithmetic, which is linear
              with an origin: Ilharco et al. 2022 (arXiv 2212.04089); ties: Yadav et al. 2023 (arXiv 2306.01708)
     """
-    found = {name: Weights.open(models[name].path) for name in sorted(models)}
+    opened = {name: Weights.open(models[name].path) for name in sorted(models)}
     like = origin or min(weights)
-    check_same(found, like)
+    check_same(opened, like)
     if method == "ties":
-        changes = [(weights[name], partial(_change, found[origin], found[name])) for name in sorted(weights)]
-        floors = [floor_of(change, [*found[origin].files], density) for _, change in changes]
-        merged = partial(_by_sign, found[origin], changes, floors, scale)
+        changes = [(weights[name], partial(_change, opened[origin], opened[name])) for name in sorted(weights)]
+        floors = [floor_of(change, [*opened[origin].files], density) for _, change in changes]
+        merged = partial(_by_sign, opened[origin], changes, floors, scale)
     else:
-        rest = [(1 - scale * sum(weights.values()), found[origin])] if origin else []
-        merged = partial(summed, [*rest, *((scale * weights[name], found[name]) for name in sorted(weights))])
+        rest = [(1 - scale * sum(weights.values()), opened[origin])] if origin else []
+        merged = partial(summed, [*rest, *((scale * weights[name], opened[name]) for name in sorted(weights))])
     _write(work, models[like].path, merged)
-    parameters = sum(map(prod, found[like].shapes().values()))
+    parameters = sum(map(prod, opened[like].shapes().values()))
     return ModelFacts(read_json(models[like].path / "config.json")["model_type"], parameters)
 
 
-def check_same(found: Mapping[str, Weights], like: str) -> None:
+def check_same(models: Mapping[str, Weights], like: str) -> None:
     """DataError unless all models have weights of the same names and shapes."""
-    wanted = found[like].shapes()
-    for other, weights in found.items():
+    wanted = models[like].shapes()
+    for other, weights in models.items():
         shapes = weights.shapes()
         for name in sorted({*wanted, *shapes}):
             if wanted.get(name) != shapes.get(name):

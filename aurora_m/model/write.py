@@ -14,7 +14,7 @@ from aurora_m.core.files import read_jsonl, write_jsonl
 from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import write_docs
 from aurora_m.model.facts import WriteFacts
-from aurora_m.model.generate import generate
+from aurora_m.model.generate import Sampling, generate
 from aurora_m.model.load import device_of, load_model, positions
 
 MOST_TOKENS = 512  # of a document
@@ -57,10 +57,9 @@ def _write_parts(work: Work, folder: Path, parts: Mapping[Path, range], seed: in
     marks = [[end] for end in ends[1:]]
     for path, numbers in parts.items():
         yield numbers[0]
-        rows = generate(
-            net, [[start]] * len(numbers), max_new=most, eos=ends[0], stop=marks, batch=PART_DOCS, temperature=1.0,
-            seed=seed, first=numbers[0], never=never,
-        )  # fmt: skip
+        sampling = Sampling(temperature=1.0, seed=seed, first=numbers[0], never=never)
+        prompts = [[start]] * len(numbers)
+        rows = generate(net, prompts, max_new=most, eos=ends[0], stop=marks, batch=PART_DOCS, sampling=sampling)
         texts = zip(rows, tokenizer.decode_batch(rows), strict=True)
         write_jsonl(path, ({"text": text, "cut": len(ids) == most} for ids, text in texts))
         yield numbers[-1] + 1

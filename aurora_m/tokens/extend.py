@@ -111,8 +111,8 @@ def count_pieces(tokenizer: Tokenizer, texts: Sequence[str], pieces: Counter[byt
             ends = np.append(starts[1:], len(ids))
             long = ends - starts > 1
             raw = ids.tobytes()
-            both = zip((4 * starts[long]).tolist(), (4 * ends[long]).tolist(), strict=True)
-            pieces.update(raw[start:end] for start, end in both)
+            spans = zip((4 * starts[long]).tolist(), (4 * ends[long]).tolist(), strict=True)
+            pieces.update(raw[start:end] for start, end in spans)
             num_tokens += len(ids)
     return num_tokens
 
@@ -240,8 +240,8 @@ def with_merges(data: Mapping[str, Any], names: Sequence[str], merges: Sequence[
         spelled.append(spelled[left] + spelled[right])
     as_text = bool(old) and isinstance(old[0], str)
     vocab = {token: index for index, token in enumerate(spelled) if token}
-    both = [*old, *(" ".join(pair) if as_text else pair for pair in new)]
-    return {**data, "model": {**model, "vocab": vocab, "merges": both}}
+    all_merges = [*old, *(" ".join(pair) if as_text else pair for pair in new)]
+    return {**data, "model": {**model, "vocab": vocab, "merges": all_merges}}
 
 
 def parts(first: int, merges: Sequence[Pair]) -> list[tuple[int, ...]]:

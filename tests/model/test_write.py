@@ -19,6 +19,7 @@ from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import DOCS, read_all
 from aurora_m.model import write as room
 from aurora_m.model.facts import WriteFacts
+from aurora_m.model.generate import Sampling
 from aurora_m.model.load import load_model
 from aurora_m.model.write import write
 
@@ -120,11 +121,11 @@ def test_a_stopped_step_keeps_what_was_whole(
     whole, facts = written(new_work(tmp_path / "whole"), bases["llama"])
     generate, calls = room.generate, []
 
-    def until_killed(*words: Any, first: int, **rest: Any) -> list[list[int]]:
-        calls.append(first)
+    def until_killed(*words: Any, sampling: Sampling, **rest: Any) -> list[list[int]]:
+        calls.append(sampling.first)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return generate(*words, first=first, **rest)
+        return generate(*words, sampling=sampling, **rest)
 
     monkeypatch.setattr(room, "generate", until_killed)
     stopped = new_work(tmp_path / "stopped")
@@ -189,10 +190,10 @@ def test_rows_without_a_token_are_never_said(
     net.save_pretrained(base.path)
     generate, said = room.generate, []
 
-    def kept(*words: Any, **given: Any) -> list[list[int]]:
-        assert given["never"] == [1, 2, 3, *range(vocab, vocab + 8)]
-        rows = generate(*words, **given)
-        freely = generate(*words, **{**given, "never": ()})
+    def kept(*words: Any, sampling: Sampling, **given: Any) -> list[list[int]]:
+        assert sampling.never == [1, 2, 3, *range(vocab, vocab + 8)]
+        rows = generate(*words, sampling=sampling, **given)
+        freely = generate(*words, sampling=replace(sampling, never=()), **given)
         said.extend([{number for row in found for number in row} for found in (rows, freely)])
         return rows
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from aurora_m.model.selftest import leak
+from aurora_m.model.selftest import packing_leak
 from aurora_m.tokens.stream import Row, Stream
 from aurora_m.train.loop import read
 from tests.oracles.lab import ROW_TOKENS, Arm, Lab
@@ -24,7 +24,7 @@ JUDGED = 64  # rows
 
 def isolated(lab: Lab) -> Figures:
     """How far the second document's logits move when the first one is another."""
-    return {"moved": leak(lab.run(lab.base).model)}
+    return {"moved": packing_leak(lab.run(lab.base).model)}
 
 
 def masked_by_ones(lab: Lab) -> Figures:
@@ -36,7 +36,7 @@ def masked_by_ones(lab: Lab) -> Figures:
         return forward(input_ids, attention_mask=torch.ones_like(input_ids), **rest)
 
     model.forward = seeing
-    return {"moved": leak(model)}
+    return {"moved": packing_leak(model)}
 
 
 # --- O16: copies
