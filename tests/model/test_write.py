@@ -177,7 +177,7 @@ def test_a_text_begins_as_the_config_says(
     ends = ids["eos_token_id"] if isinstance(ids["eos_token_id"], list) else [0]
     assert (given["prompts"], given["eos"], given["stop"]) == ([[9], [9]], ends[0], [[end] for end in ends[1:]])
     assert given["max_new"] == POSITIONS - 1
-    assert given["never"] == [1, 2, 3], "the marks of infilling"
+    assert given["sampling"].never == [1, 2, 3], "the marks of infilling"
 
 
 def test_rows_without_a_token_are_never_said(
