@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from aurora_m.core.facts import to_json
 from aurora_m.core.log import Log
 from aurora_m.core.step import Artifact, Runtime, Work
 from aurora_m.tokens.mixture import mix
 from aurora_m.tokens.packing import pack
-from aurora_m.tokens.shards import Shards
+from aurora_m.tokens.shards import ShardFacts, Shards
 from aurora_m.tokens.stream import Stream
 
 VOCAB, END = 49152, 0
@@ -43,7 +44,7 @@ def make_shards(folder: Path, tokens: int, seed: int, files: int = 8) -> Artifac
         offsets.tofile(folder / f"tokens/{number:05d}.idx")
         docs += len(lengths)
     shards = Shards(folder, "uint16")
-    return Artifact(folder, "", {"tokens": len(shards), "docs": docs, "bytes": 4 * len(shards), "dtype": "uint16"})
+    return Artifact(folder, "", to_json(ShardFacts(len(shards), docs, 4 * len(shards), 4.0, "uint16", 0)))
 
 
 def make_mixture(folder: Path, shards: dict[str, Artifact], row_tokens: int, packing: str, fim: float) -> Artifact:
@@ -51,10 +52,10 @@ def make_mixture(folder: Path, shards: dict[str, Artifact], row_tokens: int, pac
     for name in ("out", "scratch"):
         (folder / name).mkdir(parents=True)
     work = Work(folder / "out", folder / "scratch", Runtime(folder), Log(quiet=True))
-    size: dict[str, Any] = {"tokens": int(sum(int(str(s.facts["tokens"])) for s in shards.values()) * 0.9)}
+    size: dict[str, Any] = {"tokens": int(sum(s.read(ShardFacts).tokens for s in shards.values()) * 0.9)}
     asked: dict[str, Any] = {"shares": dict.fromkeys(shards, 0.5), "unit": "tokens", "max_epochs": 4.0}
     how: dict[str, Any] = {"row_tokens": row_tokens, "packing": packing, "fim": {"a": fim} if fim else {}}
-    return Artifact(work.out, "", mix(work, shards=shards, name="m", **size, **asked, **how))
+    return Artifact(work.out, "", to_json(mix(work, shards=shards, name="m", **size, **asked, **how)))
 
 
 def rate(stream: Stream) -> float:

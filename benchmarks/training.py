@@ -214,10 +214,12 @@ def write_rows(folder: Path, count: int, row_tokens: int, doc_tokens: int) -> No
     """A mixture of one source: token shards of documents of random length and random tokens."""
     import numpy as np
 
+    from aurora_m.core.facts import to_json
     from aurora_m.core.files import write_json
     from aurora_m.core.log import Log
     from aurora_m.core.step import Artifact, Runtime, Work
     from aurora_m.tokens.mixture import mix
+    from aurora_m.tokens.shards import ShardFacts
 
     tokens = count * row_tokens
     generator = np.random.default_rng(SEED)
@@ -230,7 +232,7 @@ def write_rows(folder: Path, count: int, row_tokens: int, doc_tokens: int) -> No
     (folder / "tokens/00000-of-00001.bin").write_bytes(values.tobytes())
     (folder / "tokens/00000-of-00001.idx").write_bytes(offsets.tobytes())
     (folder / "ids/00000-of-00001.jsonl").write_text("".join(f'"{i}"\n' for i in range(len(lengths))))
-    facts: Result = {"tokens": len(values), "docs": len(lengths), "bytes": 4 * len(values), "dtype": "uint16"}
+    facts = to_json(ShardFacts(len(values), len(lengths), 4 * len(values), 4.0, "uint16", 0))
     write_json(folder / "facts.json", facts)
     work = Work(folder / "mixture", folder / "scratch", Runtime(folder), Log(quiet=True))
     asked: Result = {"name": "text", "shares": {"text": 1.0}, "unit": "tokens", "fim": {}, "max_epochs": 1.0}

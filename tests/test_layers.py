@@ -21,6 +21,7 @@ LEVELS = (
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 TORCH_HOMES = re.compile(r"(model|train|tune)/|evals/answer\.py$")
+STEPS = re.compile(r"[a-z]+/steps\.py")
 FUNCTION_NAME = re.compile(r"[a-z_]+(\.[a-z_]+)*:[A-Za-z_]\w*")
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
 FILE_LINES = 350
@@ -77,6 +78,8 @@ def wrong_imports(tree: ast.Module, name: str) -> list[str]:
             found.append(f"{name}:{line}: `{here}` may not import `{module}`")
         if top == PACKAGE and name == "__init__.py" and line not in typing_lines:
             found.append(f"{name}:{line}: the package imports nothing of its own")
+        if STEPS.fullmatch(name) and top == PACKAGE and there not in ("core", "recipe"):
+            found.append(f"{name}:{line}: declarations import no function, but `{module}`")
         if top in ("torch", "transformers") and not TORCH_HOMES.match(name):
             found.append(f"{name}:{line}: `{top}` lives in model, train, tune and evals/answer.py only")
         if here == "core" and not (
@@ -126,24 +129,30 @@ def test_imports_go_down_only(name: str) -> None:
     assert wrong_imports(read(name), name) == []
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name != "graph/build.py"])
-def test_only_the_graph_names_functions_of_rooms(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in FILES if not STEPS.fullmatch(name)])
+def test_only_steps_files_name_functions(name: str) -> None:
     assert step_functions(read(name)) == []
     if name != "core/step.py":
         assert "importlib.import_module" not in {module for module, _, _ in imports(read(name), name)}
 
 
-@pytest.mark.skipif("graph/build.py" not in FILES, reason="there is no graph yet")
-def test_every_function_that_the_graph_names_is_there() -> None:
-    named = step_functions(read("graph/build.py"))
-    assert named
-    for text, line in named:
-        module, _, function = text.partition(":")
-        path = module.replace(".", "/") + ".py"
-        assert path in FILES, f"graph/build.py:{line}: `{text}`"
-        found = [n for n in read(path).body if isinstance(n, ast.FunctionDef) and n.name == function]
-        assert found, f"graph/build.py:{line}: `{text}`"
-        assert found[0].args.args[0].arg == "work", f"{path}:{found[0].lineno}"
+def test_every_step_function_is_declared_once_and_in_its_own_room() -> None:
+    declared = {name: step_functions(read(name)) for name in FILES if STEPS.fullmatch(name)}
+    named = [text for found in declared.values() for text, _ in found]
+    assert sorted(named) == sorted(set(named)) == sorted(written_steps())
+    for name, found in declared.items():
+        for text, line in found:
+            assert text.split(".")[0] == room_of(name), f"{name}:{line}: `{text}`"
+
+
+def written_steps() -> set[str]:
+    """The functions of the rooms whose first argument is `work` and whose others have names: `train.stage:train`."""
+    return {
+        f"{name.removesuffix('.py').replace('/', '.')}:{node.name}"
+        for name in FILES
+        for node in read(name).body
+        if isinstance(node, ast.FunctionDef) and [a.arg for a in node.args.args] == ["work"] and node.args.kwonlyargs
+    }
 
 
 def length(name: str) -> int:
@@ -187,6 +196,8 @@ def test_nothing_is_pending_in_vain() -> None:
         ("train/x.py", "from ..evals.task import Task"),
         ("train/x.py", "from aurora_m import graph"),
         ("graph/build.py", "from aurora_m.cli.main import main"),
+        ("data/steps.py", "from aurora_m.data.read.sources import fetch"),
+        ("train/steps.py", "from aurora_m.core.declare import step\nfrom aurora_m.model.load import load_model"),
         ("__init__.py", "from aurora_m.core.run import run"),
         ("data/x.py", "import torch.nn as nn"),
         ("evals/score.py", "def f():\n    from transformers import AutoModel"),
@@ -211,6 +222,7 @@ def test_what_is_wrong_is_found(name: str, text: str) -> None:
         ("evals/answer.py", "import torch, transformers"),
         ("cli/main.py", "from aurora_m import __version__, graph, recipe"),
         ("__init__.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from aurora_m.core.run import run"),
+        ("train/steps.py", "from aurora_m.core.declare import step\nfrom aurora_m.recipe import Training"),
     ],
 )
 def test_what_is_right_passes(name: str, text: str) -> None:

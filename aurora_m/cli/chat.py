@@ -48,7 +48,7 @@ class Chat:
 
     def answer(self, instruction: str) -> str:
         """The model's response, up to where it would begin an instruction of its own."""
-        from aurora_m.model.generate import generate
+        from aurora_m.model.generate import Sampling, generate
 
         end = end_id(self.tokenizer)
         prompt = [end, *self.tokenizer.encode(render(instruction, ""), add_special_tokens=False).ids]
@@ -59,6 +59,6 @@ class Chat:
             max_new=self.max_new,
             eos=end,
             stop=[stop],
-            temperature=self.temperature,
+            sampling=Sampling(self.temperature),
         )
         return str(self.tokenizer.decode(new[0])).split(INSTRUCTION.strip())[0].strip()

@@ -47,8 +47,8 @@ def _row(step: Step, rows: Mapping[str, PlanEntry], store: Store) -> PlanEntry:
     missing = [parent.name for _, parent in step.parents() if rows[parent.name].state != "have"]
     manifests = store.manifests(step.name)
     last_s = manifests[0]["seconds"] if manifests else None
-    if step.lacks:
-        return PlanEntry(step, "wait", step.lacks.what, last_s=last_s)
+    if step.missing_input:
+        return PlanEntry(step, "wait", step.missing_input.what, last_s=last_s)
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         return PlanEntry(step, "wait", f"needs {missing[0]}{more}", last_s=last_s)
@@ -110,8 +110,8 @@ def run(goals: list[Step], runtime: Runtime, log: Log, names: str) -> list[Artif
 def check_files(goals: list[Step]) -> None:
     """Missing if a file is not there that a step would read."""
     for step in ordered(goals):
-        if step.lacks:
-            raise step.lacks
+        if step.missing_input:
+            raise step.missing_input
 
 
 def _whole_lines(events: Path) -> Path:

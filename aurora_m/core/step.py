@@ -85,7 +85,7 @@ class Step:
     inputs: Inputs = field(default_factory=lambda: MappingProxyType({}))
     params: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))  # JSON, and frozen dataclasses
     version: int = 1  # the author raises it when the bytes change on purpose
-    lacks: Missing | None = None  # what it would read that is not there: it can be planned, not run
+    missing_input: Missing | None = None  # what it would read that is not there: it can be planned, not run
 
     def parents(self) -> Iterator[tuple[str, "Step"]]:
         """Each input step with its dotted name."""

@@ -151,7 +151,7 @@ def _texts(
     for stop, batch in batches.items():
         prompts = [[encoder.eos, *encoder.encode(request.prompt)] for _, request in batch]
         ends = [encoder.encode(stop)] if stop else []
-        new = generate(net, prompts, max_new=max_new, eos=encoder.eos, stop=ends, seed=seed)
+        new = generate(net, prompts, max_new=max_new, eos=encoder.eos, stop=ends)
         for (index, _), ids in zip(batch, new, strict=True):
             texts[index].append(encoder.tokenizer.decode(ids))
     return texts

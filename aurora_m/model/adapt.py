@@ -19,8 +19,8 @@ def adapt(model: PreTrainedModel, rank: int, alpha: int, seed: int) -> None:
         hint = "run: pip install 'aurora-m[lora]'"
         raise RecipeError("adapters need peft, which is not installed", at="lora", hint=hint) from error
     torch.manual_seed(seed)
-    asked = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
-    inject_adapter_in_model(asked, model)
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    inject_adapter_in_model(config, model)
 
 
 def merge(model: PreTrainedModel) -> None:

@@ -10,26 +10,25 @@ from transformers import PreTrainedModel
 
 from aurora_m.core.errors import DataError
 from aurora_m.core.files import read_jsonl
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
+from aurora_m.model.facts import ExtendFacts
 from aurora_m.model.load import load_model, parameters, save_model
 
 INITS = ("subtokens", "mean", "random")
 
 
-def extend(work: Work, *, model: Artifact, tokenizer: Artifact, init: str, seed: int) -> Facts:
+def extend(work: Work, *, model: Artifact, tokenizer: Artifact, init: str, seed: int) -> ExtendFacts:
     """Give a base model the rows of an extended tokenizer's new tokens; writes a Hugging Face folder.
 
     tokenizer  as `tokens.extend:extend_tokenizer` writes it
     init       of `INITS`; see `new_rows`
-    returns    architecture, parameters, tokens_added, and vocab: the rows that the model has now
     """
     net = load_model(model.path)
     added = read_jsonl(tokenizer.path / "added.jsonl")
     add_rows(net, added[0]["id"], [row["parts"] for row in added], init, seed)
     save_model(net, work.out, model.path)
     shutil.copyfile(tokenizer.path / "tokenizer.json", work.out / "tokenizer.json")
-    sizes: Facts = {"tokens_added": len(added), "vocab": int(net.config.vocab_size)}
-    return {"architecture": net.config.model_type, "parameters": parameters(net), **sizes}
+    return ExtendFacts(net.config.model_type, parameters(net), len(added), int(net.config.vocab_size))
 
 
 def add_rows(model: PreTrainedModel, first: int, parts: Sequence[Sequence[int]], init: str, seed: int) -> None:

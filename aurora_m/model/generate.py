@@ -2,11 +2,26 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen: the likeliest, or with a temperature one that is drawn.
+
+    Every prompt draws from its own stream of random numbers, named by `seed` and its index.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0  # draw from so many likeliest tokens; 0: from all
+    seed: int = 0
+    first: int = 0  # the index of the first prompt
+    never: Sequence[int] = ()  # ids that are not chosen
 
 
 def generate(
@@ -17,18 +32,12 @@ def generate(
     eos: int,
     stop: Sequence[list[int]] = (),
     batch: int = 64,
-    temperature: float = 0.0,
-    top_k: int = 0,
-    seed: int = 0,
-    first: int = 0,
-    never: Sequence[int] = (),
+    sampling: Sampling = Sampling(),
 ) -> list[list[int]]:
     """New token ids for each prompt, up to the first `eos` or `stop` sequence, neither of which is returned.
 
-    A prompt is cut on the left so that `max_new` tokens fit into the model's positions. With a temperature, every
-    prompt draws from its own stream of random numbers, named by `seed` and its index, which is `first` for the first
-    prompt. Ids of `never` are not said. What the model's folder says of generation does not count. ValueError on an
-    empty prompt or if `max_new` leaves no room for one.
+    A prompt is cut on the left so that `max_new` tokens fit into the model's positions. What the model's folder says
+    of generation does not count. ValueError on an empty prompt or if `max_new` leaves no room for one.
     """
     room = model.config.max_position_embeddings - max_new
     if room < 1:
@@ -37,13 +46,13 @@ def generate(
         raise ValueError("a prompt needs at least one token")
     new: list[list[int]] = [[] for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), index))
-    ends: dict[str, Any] = {"eos_token_id": eos, "pad_token_id": eos, "suppress_tokens": [*never] or None}
+    ends: dict[str, Any] = {"eos_token_id": eos, "pad_token_id": eos, "suppress_tokens": [*sampling.never] or None}
     config = GenerationConfig(max_new_tokens=max_new, do_sample=False, **ends)
     with _own_config_only(model):
         for start in range(0, len(order), batch):
             members = order[start : start + batch]
-            seeds = [seed * 1_000_003 + first + index for index in members]
-            sampler = [_Sampler(seeds, temperature, top_k)] if temperature else []
+            seeds = [sampling.seed * 1_000_003 + sampling.first + index for index in members]
+            sampler = [_Sampler(seeds, sampling.temperature, sampling.top_k)] if sampling.temperature else []
             rows = _generate_batch(model, [prompts[index][-room:] for index in members], config, stop, sampler)
             for index, ids in zip(members, rows, strict=True):
                 new[index] = _cut(ids, [[eos], *stop])

@@ -6,7 +6,8 @@ import torch
 from tokenizers import Tokenizer
 from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
+from aurora_m.model.facts import ModelFacts
 from aurora_m.model.load import parameters, save_model
 from aurora_m.model.shape import inner_width
 
@@ -24,7 +25,7 @@ def init(
     kv_heads: int,
     positions: int,
     seed: int,
-) -> Facts:
+) -> ModelFacts:
     """Make a model with random weights from a seed; embeddings and head are tied."""
     vocab = Tokenizer.from_file(str(tokenizer.path / "tokenizer.json"))
     eos = vocab.token_to_id("<|endoftext|>")
@@ -36,7 +37,7 @@ def init(
     about = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>", "model_max_length": positions}
     save_model(model, work.out, tokenizer.path)
     (work.out / "tokenizer_config.json").write_text(json.dumps(about, indent=1) + "\n")
-    return {"architecture": arch, "parameters": parameters(model)}
+    return ModelFacts(arch, parameters(model))
 
 
 def _llama(vocab: int, eos: int, layers: int, width: int, heads: int, kv_heads: int, positions: int) -> PreTrainedModel:

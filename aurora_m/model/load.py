@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
+from aurora_m.core.canon import JSON
 from aurora_m.core.errors import DataError, RecipeError
-from aurora_m.core.step import Facts, Runtime, Work
+from aurora_m.core.step import Runtime, Work
 from aurora_m.core.uri import check_pin
 from aurora_m.model.base import GGUF, base_files, base_path
+from aurora_m.model.facts import BaseFacts
 from aurora_m.model.shape import declared, shape_of
 from aurora_m.model.weights import load_base
 
@@ -72,7 +75,9 @@ def parameters(model: PreTrainedModel) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def fetch_base(work: Work, *, model: str, revision: str, pin: str, shape: dict[str, Any] | None = None) -> Facts:
+def fetch_base(
+    work: Work, *, model: str, revision: str, pin: str, shape: Mapping[str, JSON] | None = None
+) -> BaseFacts:
     """Bring the base model in: `hf:owner/name` at a pinned revision, `file:` a folder or GGUF file by the recipe, or
     `python:` a GGUF file of an installed package.
 
@@ -106,16 +111,16 @@ def fetch_base(work: Work, *, model: str, revision: str, pin: str, shape: dict[s
     loaded = load_base(source, work.scratch, model, work.log.say)
     save_model(loaded, work.out, source)
     config = AutoConfig.from_pretrained(work.out, trust_remote_code=False)
-    return {"architecture": config.model_type, "parameters": parameters(loaded), "revision": revision}
+    return BaseFacts(config.model_type, parameters(loaded), revision)
 
 
-def _check_shape(said: dict[str, Any], config: dict[str, Any]) -> None:
-    found, wanted = shape_of(config), declared(said)
-    if found is None:
+def _check_shape(table: Mapping[str, JSON], config: dict[str, Any]) -> None:
+    shape, wanted = shape_of(config), declared(table)
+    if shape is None:
         what = f"the base is a `{config.get('model_type')}`, whose shape Aurora does not know"
         raise DataError(what, at="base.shape", hint="leave the table out")
     for name, value in asdict(wanted).items():
-        there = getattr(found, name)
+        there = getattr(shape, name)
         if there != value:
             what = f"the base has {name} = {json.dumps(there)}, and the recipe says {json.dumps(value)}"
             raise DataError(what, at="base.shape", hint="correct the table, or leave it out")

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from aurora_m.core.errors import DataError
 from aurora_m.core.files import read_json, replacing
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
+from aurora_m.model.facts import ModelFacts
 from aurora_m.model.load import TOKENIZER_FILES
 
 FILES = "*.safetensors"
@@ -55,7 +56,7 @@ def merge(
     origin: str = "",
     density: float = 1.0,
     scale: float = 1.0,
-) -> Facts:
+) -> ModelFacts:
     """Merge models of one shape, weight by weight; writes a Hugging Face folder like the origin's.
 
     models   those that have a weight, and the origin; where there is none, the first by name gives config and dtype
@@ -63,30 +64,29 @@ def merge(
     method   `linear`, the sum of the models or changes, or `ties`, see `elected`: of changes of which all but the
              largest share `density` is left out
     scale    how far the new model is along the way from the origin to what is merged
-    returns  architecture and parameters
     errors   DataError if the models' weights are not of one shape
     source   soups: Wortsman et al. 2022 (arXiv 2203.05482), 2021 (arXiv 2109.01903); task arithmetic, which is linear
              with an origin: Ilharco et al. 2022 (arXiv 2212.04089); ties: Yadav et al. 2023 (arXiv 2306.01708)
     """
-    found = {name: Weights.open(models[name].path) for name in sorted(models)}
+    opened = {name: Weights.open(models[name].path) for name in sorted(models)}
     like = origin or min(weights)
-    check_same(found, like)
+    check_same(opened, like)
     if method == "ties":
-        changes = [(weights[name], partial(_change, found[origin], found[name])) for name in sorted(weights)]
-        floors = [floor_of(change, [*found[origin].files], density) for _, change in changes]
-        merged = partial(_by_sign, found[origin], changes, floors, scale)
+        changes = [(weights[name], partial(_change, opened[origin], opened[name])) for name in sorted(weights)]
+        floors = [floor_of(change, [*opened[origin].files], density) for _, change in changes]
+        merged = partial(_by_sign, opened[origin], changes, floors, scale)
     else:
-        rest = [(1 - scale * sum(weights.values()), found[origin])] if origin else []
-        merged = partial(summed, [*rest, *((scale * weights[name], found[name]) for name in sorted(weights))])
+        rest = [(1 - scale * sum(weights.values()), opened[origin])] if origin else []
+        merged = partial(summed, [*rest, *((scale * weights[name], opened[name]) for name in sorted(weights))])
     _write(work, models[like].path, merged)
-    parameters = sum(map(prod, found[like].shapes().values()))
-    return {"architecture": read_json(models[like].path / "config.json")["model_type"], "parameters": parameters}
+    parameters = sum(map(prod, opened[like].shapes().values()))
+    return ModelFacts(read_json(models[like].path / "config.json")["model_type"], parameters)
 
 
-def check_same(found: Mapping[str, Weights], like: str) -> None:
+def check_same(models: Mapping[str, Weights], like: str) -> None:
     """DataError unless all models have weights of the same names and shapes."""
-    wanted = found[like].shapes()
-    for other, weights in found.items():
+    wanted = models[like].shapes()
+    for other, weights in models.items():
         shapes = weights.shapes()
         for name in sorted({*wanted, *shapes}):
             if wanted.get(name) != shapes.get(name):

@@ -14,7 +14,7 @@ LEAST_FALL = 0.5  # of what is promised
 
 
 @torch.no_grad()  # tensors of inference mode could not be gathered again in training
-def leak(model: PreTrainedModel, length: int = 32) -> float:
+def packing_leak(model: PreTrainedModel, length: int = 32) -> float:
     """Change the first of two packed documents and return how far the second one's logits move. It must be 0.0."""
     vocab, half = model.config.vocab_size, length // 2
     generator = torch.Generator().manual_seed(0)
@@ -28,14 +28,14 @@ def leak(model: PreTrainedModel, length: int = 32) -> float:
 
 def check_isolation(model: PreTrainedModel) -> float:
     """Refuse to train a model whose packed documents see each other."""
-    found = leak(model)
-    if found != 0.0:
+    moved = packing_leak(model)
+    if moved != 0.0:
         raise TrainError(
-            f"packed documents see each other: the second one's logits move by {found:.3g}",
+            f"packed documents see each other: the second one's logits move by {moved:.3g}",
             at=f"{model.config.model_type} with {model.config._attn_implementation} attention",
             hint="this architecture ignores restarting position ids; train it on rows of one document each",
         )
-    return found
+    return moved
 
 
 @torch.inference_mode()

@@ -76,11 +76,11 @@ def inner_width(arch: str, width: int) -> int:
     return 4 * width if arch == "gpt_bigcode" else -(-width * 8 // 3 // 32) * 32
 
 
-def declared(said: Mapping[str, Any]) -> Shape:
+def declared(table: Mapping[str, Any]) -> Shape:
     """The shape that a recipe says in [base.scratch] or [base.shape]."""
-    sizes = {name: int(said[name]) for name in ("layers", "width", "heads", "kv_heads", "positions", "vocab")}
-    inner = int(said.get("inner") or inner_width(said["arch"], sizes["width"]))
-    return Shape(said["arch"], **sizes, inner=inner, tied=bool(said.get("tied", True)))
+    sizes = {name: int(table[name]) for name in ("layers", "width", "heads", "kv_heads", "positions", "vocab")}
+    inner = int(table.get("inner") or inner_width(table["arch"], sizes["width"]))
+    return Shape(table["arch"], **sizes, inner=inner, tied=bool(table.get("tied", True)))
 
 
 def shape_of(config: Mapping[str, Any]) -> Shape | None:

@@ -8,19 +8,20 @@ from unicodedata import normalize
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
-from aurora_m.core.canon import JSON, hash64
+from aurora_m.core.canon import hash64
 from aurora_m.core.errors import DataError
 from aurora_m.core.files import read_jsonl, write_jsonl
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import write_docs
-from aurora_m.model.generate import generate
+from aurora_m.model.facts import WriteFacts
+from aurora_m.model.generate import Sampling, generate
 from aurora_m.model.load import device_of, load_model, positions
 
 MOST_TOKENS = 512  # of a document
 PART_DOCS = 64  # written side by side, and kept when the step is stopped
 
 
-def write(work: Work, *, model: Artifact, documents: int, source: str, lang: str, seed: int) -> Facts:
+def write(work: Work, *, model: Artifact, documents: int, source: str, lang: str, seed: int) -> WriteFacts:
     """Let a model write documents as `docs/`: each from the token that begins a text to the one that ends it.
 
     Tokens are drawn as the model has them, at temperature 1, but for special ones, which no text holds. A document
@@ -28,7 +29,6 @@ def write(work: Work, *, model: Artifact, documents: int, source: str, lang: str
     own, by the seed, the source and its number. A stopped step goes on where it was, but for `PART_DOCS`.
 
     documents  how many to write; one without text is skipped
-    facts      as those of `data.sources:fetch`, and how many documents were cut
     errors     DataError if the model does not say which token ends a text
     After arXiv 2605.26097, where such text prevents nearly as much forgetting as the base's own data.
     """
@@ -39,11 +39,11 @@ def write(work: Work, *, model: Artifact, documents: int, source: str, lang: str
         with work.log.bar(f"write {source}", documents, "docs") as bar:
             for last in _write_parts(work, model.path, missing, hash64(f"{seed} {source}") % 2**32):
                 bar.update(last)
-    found: Counter[str] = Counter()
-    docs, num_bytes = write_docs(work.out, _kept(parts, source, lang, found))
+    counts: Counter[str] = Counter()
+    docs, num_bytes = write_docs(work.out, _kept(parts, source, lang, counts))
     write_jsonl(work.out / "samples.jsonl", [])  # of repairs, of which there are none
-    skipped: dict[str, JSON] = {"empty": found["empty"]} if found["empty"] else {}
-    return {"docs": docs, "bytes": num_bytes, "skipped": skipped, "repairs": {}, "cut": found["cut"]}
+    skipped = {"empty": counts["empty"]} if counts["empty"] else {}
+    return WriteFacts(docs, num_bytes, skipped, {}, counts["cut"])
 
 
 def _write_parts(work: Work, folder: Path, parts: Mapping[Path, range], seed: int) -> Iterator[int]:
@@ -52,15 +52,14 @@ def _write_parts(work: Work, folder: Path, parts: Mapping[Path, range], seed: in
     start, ends = _ends(net)
     most = min(MOST_TOKENS, positions(net) - 1)
     special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
-    said = ({*tokenizer.get_vocab().values()} - special) | {*ends}
-    never = sorted({*range(net.config.vocab_size)} - said)
+    drawn = ({*tokenizer.get_vocab().values()} - special) | {*ends}
+    never = sorted({*range(net.config.vocab_size)} - drawn)
     marks = [[end] for end in ends[1:]]
     for path, numbers in parts.items():
         yield numbers[0]
-        rows = generate(
-            net, [[start]] * len(numbers), max_new=most, eos=ends[0], stop=marks, batch=PART_DOCS, temperature=1.0,
-            seed=seed, first=numbers[0], never=never,
-        )  # fmt: skip
+        sampling = Sampling(temperature=1.0, seed=seed, first=numbers[0], never=never)
+        prompts = [[start]] * len(numbers)
+        rows = generate(net, prompts, max_new=most, eos=ends[0], stop=marks, batch=PART_DOCS, sampling=sampling)
         texts = zip(rows, tokenizer.decode_batch(rows), strict=True)
         write_jsonl(path, ({"text": text, "cut": len(ids) == most} for ids, text in texts))
         yield numbers[-1] + 1
@@ -76,7 +75,7 @@ def _ends(model: PreTrainedModel) -> tuple[int, list[int]]:
     return listed[0] if start is None else int(start), listed
 
 
-def _kept(parts: Mapping[Path, range], source: str, lang: str, found: Counter[str]) -> Iterator[dict[str, str]]:
+def _kept(parts: Mapping[Path, range], source: str, lang: str, counts: Counter[str]) -> Iterator[dict[str, str]]:
     """The documents with text, by their numbers; counts those without, and those that were cut.
 
     What a cut left of a character of several bytes goes.
@@ -85,7 +84,7 @@ def _kept(parts: Mapping[Path, range], source: str, lang: str, found: Counter[st
         for number, row in zip(numbers, read_jsonl(path), strict=True):
             text = normalize("NFC", row["text"].rstrip("\ufffd") if row["cut"] else row["text"])
             if not text.strip():
-                found["empty"] += 1
+                counts["empty"] += 1
                 continue
-            found["cut"] += int(row["cut"])
+            counts["cut"] += int(row["cut"])
             yield {"id": f"{source}:{number + 1}", "text": text, "source": source, "lang": lang, "meta": "{}"}

@@ -10,6 +10,7 @@ import heapq
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from tokenizers import Tokenizer, models
 
 from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.files import write_jsonl
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.tokens.tokenizer import FILE, even_texts, open_tokenizer
 
 ADDED = "added.jsonl"  # of each new token its id, and the base's tokens that it stands for
@@ -32,12 +33,22 @@ I64 = NDArray[np.int64]
 Pair = tuple[int, int]
 
 
-def extend_tokenizer(work: Work, *, tokenizer: Artifact, docs: dict[str, Artifact], tokens: int) -> Facts:
+@dataclass(frozen=True)
+class ExtendedFacts:
+    """What an extended tokenizer is, and what that does to the text that was read."""
+
+    vocab: int
+    tokens_added: int
+    bytes: int  # of the text
+    tokens_before: int
+    tokens_after: int
+
+
+def extend_tokenizer(work: Work, *, tokenizer: Artifact, docs: dict[str, Artifact], tokens: int) -> ExtendedFacts:
     """Learn `tokens` tokens on documents and append them to a tokenizer; writes tokenizer.json and `ADDED`.
 
-    docs     as many bytes of each are read as the smallest has, and `LEARN_BYTES` together at most
-    returns  vocab, tokens_added, and how many tokens the text that was read has before and after
-    errors   RecipeError if the tokenizer is no byte-level BPE, or if too few pairs of the text stand twice
+    docs    as many bytes of each are read as the smallest has, and `LEARN_BYTES` together at most
+    errors  RecipeError if the tokenizer is no byte-level BPE, or if too few pairs of the text stand twice
     """
     base = open_tokenizer(tokenizer.path)
     data = json.loads((tokenizer.path / FILE).read_text(encoding="utf-8"))
@@ -64,8 +75,7 @@ def extend_tokenizer(work: Work, *, tokenizer: Artifact, docs: dict[str, Artifac
     check_extended(base, extended, names, merges)
     made = parts(len(names), merges)
     write_jsonl(work.out / ADDED, ({"id": len(names) + n, "parts": [*part]} for n, part in enumerate(made)))
-    sizes: Facts = {"bytes": num_bytes, "tokens_before": num_tokens, "tokens_after": num_tokens - saved}
-    return {"vocab": len(names) + len(merges), "tokens_added": len(merges), **sizes}
+    return ExtendedFacts(len(names) + len(merges), len(merges), num_bytes, num_tokens, num_tokens - saved)
 
 
 def check_byte_level(tokenizer: Tokenizer, data: Mapping[str, Any]) -> None:
@@ -101,8 +111,8 @@ def count_pieces(tokenizer: Tokenizer, texts: Sequence[str], pieces: Counter[byt
             ends = np.append(starts[1:], len(ids))
             long = ends - starts > 1
             raw = ids.tobytes()
-            both = zip((4 * starts[long]).tolist(), (4 * ends[long]).tolist(), strict=True)
-            pieces.update(raw[start:end] for start, end in both)
+            spans = zip((4 * starts[long]).tolist(), (4 * ends[long]).tolist(), strict=True)
+            pieces.update(raw[start:end] for start, end in spans)
             num_tokens += len(ids)
     return num_tokens
 
@@ -230,8 +240,8 @@ def with_merges(data: Mapping[str, Any], names: Sequence[str], merges: Sequence[
         spelled.append(spelled[left] + spelled[right])
     as_text = bool(old) and isinstance(old[0], str)
     vocab = {token: index for index, token in enumerate(spelled) if token}
-    both = [*old, *(" ".join(pair) if as_text else pair for pair in new)]
-    return {**data, "model": {**model, "vocab": vocab, "merges": both}}
+    all_merges = [*old, *(" ".join(pair) if as_text else pair for pair in new)]
+    return {**data, "model": {**model, "vocab": vocab, "merges": all_merges}}
 
 
 def parts(first: int, merges: Sequence[Pair]) -> list[tuple[int, ...]]:

@@ -1,6 +1,7 @@
 """What a tokenizer makes of each language: tokens a word, bytes a token, tokens for what English says in one."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,8 +10,9 @@ import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
 from aurora_m.core.canon import JSON
+from aurora_m.core.facts import to_json
 from aurora_m.core.files import read_jsonl, write_json
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import shards
 from aurora_m.core.uri import check_pin, local_files
 from aurora_m.tokens.tokenizer import open_tokenizer
@@ -22,54 +24,86 @@ SAMPLE_SHARDS = 8  # that it is taken from
 UNSPACED = frozenset(("ja", "zh", "th", "lo", "km", "my", "bo", "dz"))  # languages that put no space between words
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a tokenizer makes of each source, and of the sentences in each language."""
+
+    tokens_a_word: Mapping[str, float]  # by source
+    against_english: Mapping[str, float]  # by language
+
+
+@dataclass(frozen=True)
+class FertilityFacts:
+    """What languages cost under the base's tokenizer, and under the extended one."""
+
+    base: Cost
+    extended: Cost | None = None
+
+
 def fertility(
     work: Work, *, tokenizers: dict[str, Artifact], docs: dict[str, Artifact], langs: dict[str, str], pin: str
-) -> Facts:
+) -> FertilityFacts:
     """Measure tokenizers on a sample of every source's documents, and on sentences that say the same in five languages.
 
     Writes fertility.json: by tokenizer `sources` {name: `measured`, with its lang} and `parallel` {lang: tokens,
     against_english}. What counts as a word is what stands between spaces, and in languages without spaces a character.
 
-    langs    of each source
-    pin      of the sentences
-    returns  by tokenizer tokens_a_word of each source, and against_english
+    tokenizers  `base`, and `extended` if there is one
+    langs       of each source
+    pin         of the sentences
     """
     files = local_files(PARALLEL, work.runtime.root)
     check_pin(files, pin, PARALLEL)
     sentences = [row for path in files.values() for row in read_jsonl(path)]
     samples = {name: [*sample(docs[name].path)] for name in docs}
-    found: dict[str, JSON] = {}
-    facts: Facts = {}
+    tables: dict[str, JSON] = {}
+    costs: dict[str, Cost] = {}
     for which, artifact in tokenizers.items():
         tokenizer = open_tokenizer(artifact.path)
         sources = {name: measured(tokenizer, texts, langs[name]) for name, texts in samples.items()}
         parallel = against(tokenizer, sentences)
-        found[which] = {"sources": {**sources}, "parallel": {**parallel}}
-        facts[which] = {
-            "tokens_a_word": {name: row["tokens_a_word"] for name, row in sources.items()},
-            "against_english": {lang: row["against_english"] for lang, row in parallel.items()},
-        }
-    write_json(work.out / FILE, found)
-    return facts
+        tables[which] = {"sources": to_json(sources), "parallel": to_json(parallel)}
+        words_cost = {name: row.tokens_a_word for name, row in sources.items()}
+        costs[which] = Cost(words_cost, {lang: row.against_english for lang, row in parallel.items()})
+    write_json(work.out / FILE, tables)
+    return FertilityFacts(**costs)
 
 
-def measured(tokenizer: Tokenizer, texts: Sequence[str], lang: str) -> dict[str, JSON]:
-    """Count documents, bytes, words and tokens of some texts, and what there is of one in another; 0 where none is."""
+@dataclass(frozen=True)
+class Measured:
+    """What a tokenizer makes of some texts; 0 where there is nothing to divide by."""
+
+    lang: str
+    docs: int
+    bytes: int
+    words: int
+    tokens: int
+    tokens_a_word: float
+    tokens_a_doc: float
+    bytes_a_token: float
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """The tokens of sentences in one language, and for one of English."""
+
+    tokens: int
+    against_english: float
+
+
+def measured(tokenizer: Tokenizer, texts: Sequence[str], lang: str) -> Measured:
+    """Count documents, bytes, words and tokens of some texts."""
     num_tokens, num_bytes = count(tokenizer, texts), sum(len(text.encode()) for text in texts)
     num_words = sum(words(text, lang) for text in texts)
-    return {
-        **{"lang": lang, "docs": len(texts), "bytes": num_bytes, "words": num_words, "tokens": num_tokens},
-        "tokens_a_word": _ratio(num_tokens, num_words),
-        "tokens_a_doc": _ratio(num_tokens, len(texts)),
-        "bytes_a_token": _ratio(num_bytes, num_tokens),
-    }
+    ratios = _ratio(num_tokens, num_words), _ratio(num_tokens, len(texts)), _ratio(num_bytes, num_tokens)
+    return Measured(lang, len(texts), num_bytes, num_words, num_tokens, *ratios)
 
 
-def against(tokenizer: Tokenizer, sentences: Sequence[Mapping[str, str]]) -> dict[str, dict[str, JSON]]:
+def against(tokenizer: Tokenizer, sentences: Sequence[Mapping[str, str]]) -> dict[str, Parallel]:
     """How many tokens each language needs to say the same, and how many for one of English."""
     langs = [name for name in sentences[0] if name != "id"]
     tokens = {lang: count(tokenizer, [row[lang] for row in sentences]) for lang in langs}
-    return {lang: {"tokens": n, "against_english": _ratio(n, tokens["en"])} for lang, n in tokens.items()}
+    return {lang: Parallel(n, _ratio(n, tokens["en"])) for lang, n in tokens.items()}
 
 
 def count(tokenizer: Tokenizer, texts: Iterable[str]) -> int:

@@ -18,10 +18,10 @@ from tokenizers import Tokenizer
 
 from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.files import replacing, shard_name, write_jsonl
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.tasks import map_shards
 from aurora_m.core.uri import check_pin, local_files
-from aurora_m.tokens.shards import Shards
+from aurora_m.tokens.shards import ShardFacts, Shards, bytes_a_token, dtype_of
 from aurora_m.tokens.tokenizer import end_id, open_tokenizer
 
 MAGIC, VERSION = b"MMIDIDX\x00\x00", 1
@@ -64,11 +64,11 @@ def pair_files(uri: str, root: Path) -> dict[str, Path]:
     return files
 
 
-def import_shards(work: Work, *, tokenizer: Artifact, uri: str, pin: str) -> Facts:
+def import_shards(work: Work, *, tokenizer: Artifact, uri: str, pin: str) -> ShardFacts:
     """Read pairs as token shards; a document that does not end with the tokenizer's end token gets one.
 
-    The sequences of a document are joined; documents without tokens are left out; ids are `PREFIX:n`, n from 1. Facts
-    are those of `shards.shard`, where bytes are those of the tokens' text, and `ends_added`.
+    The sequences of a document are joined; documents without tokens are left out; ids are `PREFIX:n`, n from 1. The
+    bytes of the facts are those of the tokens' text.
     DataError if a file is damaged or holds an id that the tokenizer does not know.
     """
     files = pair_files(uri, work.runtime.root)
@@ -79,19 +79,11 @@ def import_shards(work: Work, *, tokenizer: Artifact, uri: str, pin: str) -> Fac
             prefix = path.with_suffix("")
             cuts += [(name.removesuffix(".idx"), prefix, *cut) for cut in _cuts(open_pair(prefix).bounds)]
     parts = [Part(*cut, shard_name(index, len(cuts), "bin")) for index, cut in enumerate(cuts)]
-    dtype = "uint16" if len(token_bytes(open_tokenizer(tokenizer.path))) <= 2**16 else "uint32"
+    dtype = dtype_of(len(token_bytes(open_tokenizer(tokenizer.path))))
     imported = partial(_import, out=work.out, tokenizer=tokenizer.path, dtype=dtype)
     counts = [*map_shards(work, imported, parts, "tokens", "parts")]
     num_tokens, num_docs, num_bytes, added = (sum(column) for column in zip(*counts, strict=True))
-    return {
-        "tokens": num_tokens,
-        "docs": num_docs,
-        "bytes": num_bytes,
-        "bytes_a_token": round(num_bytes / max(num_tokens, 1), 4),
-        "dtype": dtype,
-        "slow_shards": 0,
-        "ends_added": added,
-    }
+    return ShardFacts(num_tokens, num_docs, num_bytes, bytes_a_token(num_bytes, num_tokens), dtype, 0, added)
 
 
 def open_pair(prefix: Path) -> Pair:
@@ -177,7 +169,7 @@ def _import(part: Part, *, out: Path, tokenizer: Path, dtype: str) -> tuple[int,
     return int(offsets[-1][-1]), len(names), num_bytes, added
 
 
-def export_pair(artifact: Artifact, prefix: Path) -> Facts:
+def export_pair(artifact: Artifact, prefix: Path) -> None:
     """Write an artifact of token shards as `PREFIX.bin` and `PREFIX.idx`: a sequence a document, with its end token.
 
     RecipeError if the artifact holds no token shards.
@@ -185,7 +177,8 @@ def export_pair(artifact: Artifact, prefix: Path) -> Facts:
     if not (artifact.path / "tokens").is_dir():
         hint = "name token shards, such as `tiny/shards.fi`"
         raise RecipeError("the artifact holds no tokens", at=str(artifact.path), hint=hint)
-    shards, dtype = Shards.of(artifact), np.dtype(str(artifact.facts["dtype"]))
+    shards = Shards.of(artifact)
+    dtype = np.dtype(shards.dtype)
     starts = shards.bounds(0, shards.num_docs) if shards.num_docs else np.zeros(1, np.int64)
     lengths = np.diff(starts)
     if lengths.max(initial=0) >= 2**31:
@@ -199,7 +192,6 @@ def export_pair(artifact: Artifact, prefix: Path) -> Facts:
         file.write(lengths.astype("<i4").tobytes())
         file.write((starts[:-1] * dtype.itemsize).astype("<i8").tobytes())
         file.write(np.arange(len(starts)).astype("<i8").tobytes())
-    return {"docs": len(lengths), "tokens": len(shards)}
 
 
 def token_bytes(tokenizer: Tokenizer) -> NDArray[np.int64]:

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from itertools import accumulate, islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aurora_m.core.files import replacing, write_jsonl
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import HEAD, shards
 from aurora_m.core.tasks import map_shards
 from aurora_m.tokens.encoder import Encoder
@@ -28,29 +29,41 @@ BATCH = 1024  # documents encoded at once
 OPEN = 4096  # files of a kind mapped at once: a process may not map without end
 
 
-def shard(work: Work, *, docs: Artifact, tokenizer: Artifact) -> Facts:
-    """Encode documents; one token shard for each document shard.
+@dataclass(frozen=True)
+class ShardFacts:
+    """What the token shards of a source hold."""
 
-    returns  tokens (end tokens counted), docs, bytes of text, bytes a token, and `slow_shards`: those on a sample of
-             which the fast encoder differed from Hugging Face's, so that the latter encoded them
-    """
+    tokens: int  # end tokens counted
+    docs: int
+    bytes: int  # of text
+    bytes_a_token: float
+    dtype: Literal["uint16", "uint32"]
+    slow_shards: int  # on a sample of which the fast encoder differed from Hugging Face's, which encoded them
+    ends_added: int | None = None  # to documents that came tokenized without an end token
+
+
+def shard(work: Work, *, docs: Artifact, tokenizer: Artifact) -> ShardFacts:
+    """Encode documents; one token shard for each document shard."""
     encoded = partial(_shard, out=work.out, tokenizer=tokenizer.path)
     dtypes, *counts = zip(*map_shards(work, encoded, shards(docs.path), "tokens"), strict=True)
     num_tokens, num_docs, num_bytes, slow = map(sum, counts)
-    return {
-        "tokens": num_tokens,
-        "docs": num_docs,
-        "bytes": num_bytes,
-        "bytes_a_token": round(num_bytes / max(num_tokens, 1), 4),
-        "dtype": dtypes[0],
-        "slow_shards": slow,
-    }
+    return ShardFacts(num_tokens, num_docs, num_bytes, bytes_a_token(num_bytes, num_tokens), dtypes[0], slow)
 
 
-def _shard(path: Path, *, out: Path, tokenizer: Path) -> tuple[str, int, int, int, int]:
+def bytes_a_token(num_bytes: int, num_tokens: int) -> float:
+    """Bytes of text that a token stands for; 0 where there is none."""
+    return round(num_bytes / max(num_tokens, 1), 4)
+
+
+def dtype_of(vocab: int) -> Literal["uint16", "uint32"]:
+    """The type in which the ids of a vocabulary of some size are written."""
+    return "uint16" if vocab <= 2**16 else "uint32"
+
+
+def _shard(path: Path, *, out: Path, tokenizer: Path) -> tuple[Literal["uint16", "uint32"], int, int, int, int]:
     """Encode one shard; returns the tokens' type, tokens, docs, bytes, and whether it took the slow encoder."""
     encoder = _encoder(tokenizer)
-    dtype = "uint16" if encoder.slow.get_vocab_size() <= 2**16 else "uint32"
+    dtype = dtype_of(encoder.slow.get_vocab_size())
     end = end_id(encoder.slow)
     table = pq.read_table(path)
     heads = table[HEAD].to_pylist() if HEAD in table.column_names else []
@@ -93,7 +106,7 @@ class Shards:
     @classmethod
     def of(cls, artifact: Artifact) -> "Shards":
         """Open an artifact of `shard`."""
-        return cls(artifact.path, str(artifact.facts["dtype"]))
+        return cls(artifact.path, artifact.read(ShardFacts).dtype)
 
     @cached_property
     def _names(self) -> list[str]:

@@ -15,10 +15,9 @@ import numpy as np
 
 from aurora_m.core.canon import digest
 from aurora_m.core.errors import RecipeError
-from aurora_m.core.files import read_json
 from aurora_m.core.step import Artifact
 from aurora_m.tokens.fim import infill
-from aurora_m.tokens.mixture import FILE, PACKS
+from aurora_m.tokens.mixture import PACKS, read_mixture
 from aurora_m.tokens.packing import Concatenated, Packed, SourceRows
 from aurora_m.tokens.rows import Row
 from aurora_m.tokens.shards import Shards
@@ -53,26 +52,26 @@ class Stream:
         self, mixture: Artifact, shards: Mapping[str, Artifact], seed: int, fim: tuple[int, int, int] | None
     ) -> None:
         """Open the shards of a mixture; `fim` are the tokenizer's infilling marks. RecipeError if they are missed."""
-        self.plan = read_json(mixture.path / FILE)
-        self.names = sorted(self.plan["sources"])
-        self.row_tokens, self.num_rows = int(self.plan["row_tokens"]), int(self.plan["rows"])
+        self.plan = read_mixture(mixture.path)
+        self.names = sorted(self.plan.sources)
+        self.row_tokens, self.num_rows = self.plan.row_tokens, self.plan.rows
         self.seed, self.fim = seed, fim
-        self.sources = [self.plan["sources"][name] for name in self.names]
-        if fim is None and any(source["fim"] for source in self.sources):
+        self.sources = [self.plan.sources[name] for name in self.names]
+        if fim is None and any(source.fim for source in self.sources):
             what, hint = "the base's tokenizer has no marks for infilling", "leave `fim` out of the mixture"
             raise RecipeError(what, at="mixture: fim", hint=hint)
         self.shards = {name: Shards.of(shards[name]) for name in self.names}
         self._rows = lru_cache(maxsize=None)(partial(self._open, mixture.path / PACKS))
-        total = sum(Fraction(s["row_share"]) for s in self.sources)
-        shares = [Fraction(source["row_share"]) / total for source in self.sources]
+        total = sum(Fraction(source.row_share) for source in self.sources)
+        shares = [Fraction(source.row_share) / total for source in self.sources]
         self.cumulative = [Fraction(0), *accumulate(shares)]
         self._places = lru_cache(maxsize=2)(self._make_places)
 
     def _open(self, packs: Path, name: str) -> tuple[SourceRows, float]:
         """The rows of a source, and what share of its documents is filled in."""
-        shards, packed = self.shards[name], self.plan["packing"] == "best_fit"
+        shards, packed = self.shards[name], self.plan.packing == "best_fit"
         rows = Packed.open(shards, self.row_tokens, packs / name) if packed else Concatenated(shards, self.row_tokens)
-        return rows, float(self.plan["sources"][name]["fim"])
+        return rows, self.plan.sources[name].fim
 
     def __len__(self) -> int:
         return self.num_rows
@@ -113,7 +112,7 @@ class Stream:
         taken = [self._taken(block) for block in range(first, last + 1)]
         blocks: list[list[Place]] = [[] for _ in range(first, last)]
         for name, source, ends in zip(self.names, self.sources, zip(*taken, strict=True), strict=True):
-            rows = self._rows_between(name, source["rows_an_epoch"], ends[0], ends[-1])
+            rows = self._rows_between(name, source.rows_an_epoch, ends[0], ends[-1])
             for places, before, after in zip(blocks, ends, ends[1:], strict=False):
                 places += rows[before - ends[0] : after - ends[0]]
         found = []

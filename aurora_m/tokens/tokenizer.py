@@ -2,13 +2,14 @@
 
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.compute as pc
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from aurora_m.core.errors import RecipeError
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import read_shards
 
 FILE = "tokenizer.json"
@@ -20,7 +21,14 @@ SPECIAL = [EOS, *FIM]  # StarCoder's names, in StarCoder's order
 PIECES = r" ?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s+(?!\S)|\s+"
 
 
-def train_tokenizer(work: Work, *, docs: dict[str, Artifact], vocab: int) -> Facts:
+@dataclass(frozen=True)
+class TokenizerFacts:
+    """What a tokenizer is."""
+
+    vocab: int  # tokens, special ones included
+
+
+def train_tokenizer(work: Work, *, docs: dict[str, Artifact], vocab: int) -> TokenizerFacts:
     """Train a byte-level BPE on documents; digits are split one by one, as in StarCoder, and marks stay with letters.
 
     docs    equal bytes of each are used
@@ -44,7 +52,7 @@ def train_tokenizer(work: Work, *, docs: dict[str, Artifact], vocab: int) -> Fac
     )
     tokenizer.train_from_iterator(even_texts(docs, "base.scratch.tokenizer_sources"), trainer)
     tokenizer.save(str(work.out / FILE))
-    return {"vocab": tokenizer.get_vocab_size()}
+    return TokenizerFacts(tokenizer.get_vocab_size())
 
 
 def even_texts(docs: Mapping[str, Artifact], at: str, most: int | None = None) -> Iterator[list[str]]:
@@ -75,10 +83,10 @@ def _sizes(docs: Artifact) -> Iterator[int]:
         yield int(pc.sum(pc.binary_length(table["text"])).as_py() or 0)
 
 
-def take_tokenizer(work: Work, *, model: Artifact) -> Facts:
+def take_tokenizer(work: Work, *, model: Artifact) -> TokenizerFacts:
     """Take the tokenizer of a base model's folder."""
     shutil.copyfile(model.path / FILE, work.out / FILE)
-    return {"vocab": open_tokenizer(work.out).get_vocab_size()}
+    return TokenizerFacts(open_tokenizer(work.out).get_vocab_size())
 
 
 def open_tokenizer(folder: Path) -> Tokenizer:

@@ -14,6 +14,7 @@ from aurora_m.cli import which_data as module
 from aurora_m.cli.main import main
 from aurora_m.cli.which_data import lines, which_data
 from aurora_m.core.errors import RecipeError
+from aurora_m.core.facts import to_json
 from aurora_m.core.files import read_jsonl
 from aurora_m.core.step import Artifact, Step
 from aurora_m.core.store import Store
@@ -46,11 +47,11 @@ class Made:
             write_docs(folder / lang, [doc(f"{lang}-{number}", told, lang, lang) for number, told in enumerate(texts)])
             work = new_work(folder / f"shards_{lang}")
             facts = shard(work, docs=Artifact(folder / lang, "", {}), tokenizer=self.tokenizer)
-            self.shards[lang] = Artifact(work.out, "", facts)
+            self.shards[lang] = Artifact(work.out, "", to_json(facts))
         work = new_work(folder / "mixture")
         asked: dict[str, Any] = {"shares": {"en": 0.5, "fi": 0.5}, "unit": "tokens", "max_epochs": 9.0, "fim": {}}
         size: dict[str, Any] = {"tokens": ROWS * STEPS * T + T, "row_tokens": T, "packing": packing}
-        self.mixture = Artifact(work.out, "", mix(work, shards=self.shards, name="m", **asked, **size))
+        self.mixture = Artifact(work.out, "", to_json(mix(work, shards=self.shards, name="m", **asked, **size)))
         tiny = load(TINY)
         stage = replace(tiny.stage[1], row_tokens=Count(T), batch_tokens=Count(ROWS * T))
         self.recipe: Recipe = replace(tiny, seed=3, stage=(stage,))

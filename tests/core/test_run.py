@@ -181,8 +181,8 @@ def test_the_plan_of_an_empty_store(tmp_path: Path) -> None:
 
 
 def test_a_step_that_lacks_a_file_waits_and_nothing_is_run(tmp_path: Path) -> None:
-    lacks = Missing("no file matches `x`", at="here", hint="look there")
-    left, right = Step("left", "toy:number", params={"value": 1}), Step("right", "toy:number", lacks=lacks)
+    missing = Missing("no file matches `x`", at="here", hint="look there")
+    left, right = Step("left", "toy:number", params={"value": 1}), Step("right", "toy:number", missing_input=missing)
     end = Step("end", "toy:total", inputs={"given": {"a": left, "b": right}})
     rows = plan([end], Store(tmp_path))
     assert [(row.step.name, row.state, row.why) for row in rows] == [
@@ -192,7 +192,7 @@ def test_a_step_that_lacks_a_file_waits_and_nothing_is_run(tmp_path: Path) -> No
     ]
     with pytest.raises(Missing) as caught:
         make(end, tmp_path / "store")
-    assert caught.value is lacks
+    assert caught.value is missing
     assert not (tmp_path / "store").exists()
     make(left, tmp_path / "store")
 

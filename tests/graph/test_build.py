@@ -11,12 +11,14 @@ import pytest
 
 from aurora_m.core.canon import JSON
 from aurora_m.core.errors import DataError, RecipeError
+from aurora_m.core.facts import to_json
 from aurora_m.core.run import PlanEntry
 from aurora_m.core.step import Step, ordered
 from aurora_m.core.typed import Count
 from aurora_m.core.uri import SAMPLE
 from aurora_m.foresight.estimate import shape_at
-from aurora_m.graph.build import GOALS, Graph, build
+from aurora_m.graph.build import GOALS, build
+from aurora_m.graph.graph import Graph
 from aurora_m.recipe import (
     Anchor,
     Base,
@@ -51,7 +53,7 @@ def steps(tiny: Recipe) -> dict[str, Step]:
 
 def own(step: Step) -> JSON:
     """What a step is without what its inputs hold."""
-    return [step.fn, step.version, dict(step.params), [[name, parent.name] for name, parent in step.parents()]]
+    return [step.fn, step.version, to_json(step.params), [[name, parent.name] for name, parent in step.parents()]]
 
 
 def graph_of(recipe: Recipe, root: Path = Path()) -> dict[str, JSON]:
@@ -100,7 +102,7 @@ def test_a_balanced_mixture_names_its_sources(tiny: Recipe) -> None:
     step = steps["mixture.cap"]
     assert {name for name, _ in step.parents()} == {f"shards.{name}" for name in ("en", "code", "hi", "vi")}
     assert step.params["shares"] == {"en": 0.2, "code": 0.2}
-    assert (step.params["sources"], step.params["alpha"], step.params["packing"]) == (["vi", "hi"], 0.3, "best_fit")
+    assert (step.params["sources"], step.params["alpha"], step.params["packing"]) == (("vi", "hi"), 0.3, "best_fit")
     assert {name for name, _ in steps["cap"].parents()} >= {f"shards.{name}" for name in ("en", "code", "hi", "vi")}
     step.check()
 
@@ -158,9 +160,9 @@ def test_names_are_unique_and_every_step_is_reached_from_the_goals(
     names: list[str] = []
     add = Graph.add
 
-    def counted(self: Graph, name: str, /, *rest: Any, **params: JSON) -> Step:
-        names.append(name)
-        return add(self, name, *rest, **params)
+    def counted(self: Graph, step: Step) -> Step:
+        names.append(step.name)
+        return add(self, step)
 
     monkeypatch.setattr(Graph, "add", counted)
     steps = build(tiny, Path())
@@ -196,25 +198,25 @@ def test_a_base_folder_that_is_not_there(tiny: Recipe, tmp_path: Path) -> None:
     recipe = from_folder(tiny, tmp_path)
     shutil.rmtree(tmp_path / "model")
     steps = build(recipe, tmp_path)
-    assert {name for name, step in steps.items() if step.lacks} == {"base"}
-    lacks = steps["base"].lacks
-    assert lacks
-    assert (lacks.what, lacks.at) == ("no file matches `model/*`", str(tmp_path))
+    assert {name for name, step in steps.items() if step.missing_input} == {"base"}
+    missing = steps["base"].missing_input
+    assert missing
+    assert (missing.what, missing.at) == ("no file matches `model/*`", str(tmp_path))
     assert steps["base"].params["pin"] == ""
 
 
-def test_files_that_are_not_there_are_lacked_by_the_steps_that_read_them(tiny: Recipe, tmp_path: Path) -> None:
+def test_files_that_are_not_there_are_missing_to_the_steps_that_read_them(tiny: Recipe, tmp_path: Path) -> None:
     assert tiny.redteam
     assert tiny.review
     recipe = with_source(tiny, "fi", uri="file:fi/*.jsonl")
     recipe = replace(recipe, redteam=replace(tiny.redteam, rows="file:safety.jsonl"))
     recipe = replace(recipe, evals=replace(tiny.evals, suites=("en", "file:mine.jsonl")))
     steps = build(recipe, tmp_path)
-    assert {name for name, step in steps.items() if step.lacks} == {"fetch.fi", "reviewed", "items"}
+    assert {name for name, step in steps.items() if step.missing_input} == {"fetch.fi", "reviewed", "items"}
     for name in ("fi/a.jsonl", "safety.jsonl", "mine.jsonl"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("{}")
-    assert not any(step.lacks for step in build(recipe, tmp_path).values())
+    assert not any(step.missing_input for step in build(recipe, tmp_path).values())
     with pytest.raises(DataError, match="there is no sample"):
         build(with_source(tiny, "fi", uri="sample:texts/xx"), tmp_path)
 
@@ -374,7 +376,7 @@ REACH: dict[str, tuple[Callable[[Recipe], Recipe], set[str]]] = {
     "a unit": (lambda r: with_mixture(r, "base", unit="tokens"), {"mixture.base"}),
     "a learning rate": (lambda r: with_stage(r, "cap", peak_lr=0.123), {"cap"}),
     "a batch": (lambda r: with_stage(r, "cat", batch_tokens=8192), {"cat"}),
-    "a row": (lambda r: with_stage(r, "base", row_tokens=128), {"mixture.base"}),
+    "a row": (lambda r: with_stage(r, "base", row_tokens=128), {"mixture.base", "base"}),
     "epochs of tuning": (lambda r: replace(r, tune={"safe": replace(r.tune["safe"], epochs=99)}), {"safe"}),
     "reviewers": (lambda r: replace(r, review=replace(r.review, reviewers=99)), {"reviewed"}),  # type: ignore[type-var]
     "suites": (lambda r: replace(r, evals=replace(r.evals, suites=("en", "safety"))), {"items"}),
@@ -479,7 +481,7 @@ def test_a_source_that_the_base_writes_is_curated_as_others_are(tiny: Recipe, tm
     more = with_source(recipe, "en", documents=Count(91))
     assert changed(graph_of(recipe, tmp_path), graph_of(more, tmp_path)) == {"fetch.en"}
     shutil.rmtree(tmp_path / "model")
-    assert {name for name, step in build(recipe, tmp_path).items() if step.lacks} == {"base"}
+    assert {name for name, step in build(recipe, tmp_path).items() if step.missing_input} == {"base"}
 
 
 def test_tokens_that_come_ready_are_imported_and_not_curated(tiny: Recipe, tmp_path: Path) -> None:
@@ -504,7 +506,7 @@ def test_tokens_that_come_ready_are_imported_and_not_curated(tiny: Recipe, tmp_p
 def test_a_base_of_one_file(tiny: Recipe, tmp_path: Path) -> None:
     recipe = replace(from_folder(tiny, tmp_path), base=Base(model="file:model.gguf"))
     check(recipe)
-    assert {name for name, step in build(recipe, tmp_path).items() if step.lacks} == {"base"}
+    assert {name for name, step in build(recipe, tmp_path).items() if step.missing_input} == {"base"}
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
     before = graph_of(recipe, tmp_path)
     (tmp_path / "model.gguf").write_bytes(b"GGUG")

@@ -14,6 +14,7 @@ from aurora_m.core.files import read_jsonl
 from aurora_m.core.step import Artifact
 from aurora_m.core.table import write_docs
 from aurora_m.model.embed import add_rows, extend
+from aurora_m.model.facts import ExtendFacts
 from aurora_m.model.load import load_model, parameters
 from aurora_m.tokens.extend import ADDED, extend_tokenizer
 from aurora_m.tokens.tokenizer import open_tokenizer
@@ -111,7 +112,7 @@ def test_the_step(tmp_path: Path, arch: str) -> None:
     work = new_work(tmp_path / "work")
     facts = extend(work, model=base, tokenizer=Artifact(grown.out, "", {}), init="subtokens", seed=1)
     old, new = load_model(base.path), load_model(work.out)
-    assert facts == {"architecture": arch, "parameters": parameters(old) + 10 * 32, "tokens_added": 10, "vocab": 290}
+    assert facts == ExtendFacts(arch, parameters(old) + 10 * 32, 10, 290)
     assert (work.out / "tokenizer.json").read_bytes() == (grown.out / "tokenizer.json").read_bytes()
     assert torch.equal(rows_of(new)[0][:280], rows_of(old)[0])
     for row in read_jsonl(grown.out / ADDED):

@@ -1,6 +1,7 @@
 """Generation is the same for any batch size and equals a plain loop."""
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from tiny import POSITIONS, VOCAB, tiny_model
 from transformers import GenerationConfig
 
-from aurora_m.model.generate import generate
+from aurora_m.model.generate import Sampling, generate
 
 PROMPTS = [[(5 * n + k) % VOCAB for n in range(1, 2 + 3 * k)] for k in range(1, 8)]
 NEVER = VOCAB + 1  # an end that no model of this vocabulary says
@@ -44,10 +45,10 @@ def test_it_stops_before_eos_and_before_a_stop_sequence(model: Any) -> None:
 
 def test_samples_do_not_depend_on_the_batch(model: Any) -> None:
     one, many = (
-        generate(model, PROMPTS, max_new=6, eos=0, temperature=1.0, top_k=20, seed=5, batch=batch) for batch in (1, 4)
+        generate(model, PROMPTS, max_new=6, eos=0, sampling=Sampling(1.0, 20, 5), batch=batch) for batch in (1, 4)
     )
     assert one == many
-    assert one != generate(model, PROMPTS, max_new=6, eos=0, temperature=1.0, top_k=20, seed=6)
+    assert one != generate(model, PROMPTS, max_new=6, eos=0, sampling=Sampling(1.0, 20, 6))
     assert one != generate(model, PROMPTS, max_new=6, eos=0)
 
 
@@ -55,12 +56,12 @@ def test_the_share_of_samples_is_the_probability() -> None:
     model, prompt, n = tiny_model("llama"), [3, 4, 5], 3000
     with torch.inference_mode():
         p_V = (model(torch.tensor([prompt])).logits[0, -1] / 2.0).softmax(-1)
-    drawn = generate(model, [prompt] * n, max_new=1, eos=NEVER, temperature=2.0, batch=n)
+    drawn = generate(model, [prompt] * n, max_new=1, eos=NEVER, sampling=Sampling(2.0), batch=n)
     counts = Counter(ids[0] for ids in drawn)
     for token in p_V.topk(3).indices.tolist():
         assert counts[token] / n == pytest.approx(float(p_V[token]), abs=4 * (0.25 / n) ** 0.5)
     kept = set(p_V.topk(2).indices.tolist())
-    assert {ids[0] for ids in generate(model, [prompt] * 200, max_new=1, eos=NEVER, temperature=2.0, top_k=2)} == kept
+    assert {ids[0] for ids in generate(model, [prompt] * 200, max_new=1, eos=NEVER, sampling=Sampling(2.0, 2))} == kept
 
 
 def test_a_long_prompt_is_cut_on_the_left(model: Any) -> None:
@@ -79,25 +80,27 @@ def test_errors() -> None:
 
 
 def test_it_prints_nothing(model: Any, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
-    generate(model, PROMPTS, max_new=3, eos=0, temperature=0.7)
+    generate(model, PROMPTS, max_new=3, eos=0, sampling=Sampling(0.7))
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
 
 
 def test_later_prompts_draw_as_they_would_among_all(model: Any) -> None:
-    how: dict[str, Any] = {"max_new": 6, "eos": 0, "temperature": 1.0, "seed": 5}
-    assert generate(model, PROMPTS[3:], first=3, **how) == generate(model, PROMPTS, **how)[3:]
-    assert generate(model, PROMPTS[3:], **how) != generate(model, PROMPTS, **how)[3:]
+    sampling = Sampling(temperature=1.0, seed=5)
+    among_all = generate(model, PROMPTS, max_new=6, eos=0, sampling=sampling)[3:]
+    assert generate(model, PROMPTS[3:], max_new=6, eos=0, sampling=replace(sampling, first=3)) == among_all
+    assert generate(model, PROMPTS[3:], max_new=6, eos=0, sampling=sampling) != among_all
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_some_ids_are_never_said(model: Any, temperature: float) -> None:
-    how: dict[str, Any] = {"max_new": 12, "eos": 0, "temperature": temperature}
-    freely = {number for ids in generate(model, PROMPTS, **how) for number in ids}
+    sampling = Sampling(temperature)
+    freely = {number for ids in generate(model, PROMPTS, max_new=12, eos=0, sampling=sampling) for number in ids}
     never = sorted(freely)[::2]
-    said = {number for ids in generate(model, PROMPTS, **how, never=never) for number in ids}
-    assert said
-    assert said.isdisjoint(never)
+    new = generate(model, PROMPTS, max_new=12, eos=0, sampling=replace(sampling, never=never))
+    chosen = {number for ids in new for number in ids}
+    assert chosen
+    assert chosen.isdisjoint(never)
 
 
 def test_what_a_folder_says_of_generation_does_not_count(model: Any) -> None:

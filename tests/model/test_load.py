@@ -12,6 +12,7 @@ from tiny import ARCHS, POSITIONS, new_work, tiny_base, tiny_model, tiny_tokeniz
 
 from aurora_m.core.canon import file_digest
 from aurora_m.core.errors import DataError
+from aurora_m.core.facts import to_json
 from aurora_m.core.step import Runtime
 from aurora_m.core.uri import local_files, pin_files
 from aurora_m.model.load import device_of, fetch_base, load_model, parameters, positions, save_model
@@ -47,7 +48,7 @@ def test_a_base_from_a_folder_beside_the_recipe(bases: dict[str, Path], tmp_path
     work = new_work(tmp_path / "work", root=bases[arch].parent)
     facts = fetch_base(work, model="file:out", revision="", pin=pin_of("out", bases[arch].parent))
     ours = load_model(bases[arch])
-    assert facts == {"architecture": arch, "parameters": parameters(ours), "revision": ""}
+    assert to_json(facts) == {"architecture": arch, "parameters": parameters(ours), "revision": ""}
     theirs = load_model(work.out).state_dict()
     assert all(torch.equal(weight, theirs[name]) for name, weight in ours.state_dict().items())
 
@@ -81,7 +82,7 @@ def test_a_base_is_held_against_the_shape_that_the_recipe_says(
         work = new_work(tmp_path / str(number), root=bases[arch].parent)
         return fetch_base(work, model="file:out", revision="", pin=pin, shape={**said, **changes})
 
-    assert fetch(0)["parameters"] == shape.parameters
+    assert fetch(0).parameters == shape.parameters
     for number, change in enumerate(({"layers": 3}, {"positions": 9}, {"inner": 32}, {"tied": False}), 1):
         ((name, value),) = change.items()
         with pytest.raises(DataError) as caught:

@@ -15,7 +15,7 @@ from aurora_m.model.selftest import (
     check_learns,
     check_positions,
     check_reference,
-    leak,
+    packing_leak,
 )
 
 
@@ -36,14 +36,14 @@ class Leaking(torch.nn.Module):
 
 @pytest.mark.parametrize("length", [2, 33, 64])
 def test_the_leak_is_exactly_0(model: Any, length: int) -> None:
-    assert leak(model, length) == 0.0
+    assert packing_leak(model, length) == 0.0
     assert check_isolation(model) == 0.0
 
 
 @pytest.mark.parametrize("how", ["no positions", "a mask of ones"])
 def test_a_model_that_leaks_is_refused(model: Any, how: str) -> None:
     leaking: Any = Leaking(model, how)
-    found = leak(leaking)
+    found = packing_leak(leaking)
     assert found > 0.01
     with pytest.raises(TrainError) as caught:
         check_isolation(leaking)

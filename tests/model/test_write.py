@@ -13,10 +13,13 @@ from tokenizers import Tokenizer
 
 from aurora_m.core.canon import hash64
 from aurora_m.core.errors import DataError
+from aurora_m.core.facts import to_json
 from aurora_m.core.files import read_jsonl
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import DOCS, read_all
 from aurora_m.model import write as room
+from aurora_m.model.facts import WriteFacts
+from aurora_m.model.generate import Sampling
 from aurora_m.model.load import load_model
 from aurora_m.model.write import write
 
@@ -40,7 +43,7 @@ def _config(folder: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def written(work: Work, base: Artifact, **changes: Any) -> tuple[pa.Table, Facts]:
+def written(work: Work, base: Artifact, **changes: Any) -> tuple[pa.Table, WriteFacts]:
     asked = {"documents": NUMBER, "source": "own", "lang": "mul", "seed": SEED, **changes}
     facts = write(work, model=base, **asked)
     return read_all(work.out), facts
@@ -73,7 +76,7 @@ def test_documents_are_draws_of_a_plain_loop(bases: dict[str, Artifact], tmp_pat
     assert table["id"].to_pylist() == [name for name, _, _ in kept]
     assert table["text"].to_pylist() == [text for _, text, _ in kept]
     assert {(row["source"], row["lang"], row["meta"]) for row in table.to_pylist()} == {("own", "mul", "{}")}
-    assert facts == {
+    assert to_json(facts) == {
         "docs": len(kept),
         "bytes": sum(len(text.encode()) for _, text, _ in kept),
         "skipped": {"empty": NUMBER - len(kept)},
@@ -81,7 +84,7 @@ def test_documents_are_draws_of_a_plain_loop(bases: dict[str, Artifact], tmp_pat
         "cut": sum(cut for *_, cut in kept),
     }
     assert 0 < len(kept) < NUMBER, "some are empty"
-    assert 0 < facts["cut"] < len(kept), "some are cut, and some end"  # type: ignore[operator]
+    assert 0 < facts.cut < len(kept), "some are cut, and some end"
 
 
 def test_the_bytes_do_not_depend_on_how_many_are_written_side_by_side(
@@ -118,11 +121,11 @@ def test_a_stopped_step_keeps_what_was_whole(
     whole, facts = written(new_work(tmp_path / "whole"), bases["llama"])
     generate, calls = room.generate, []
 
-    def until_killed(*words: Any, first: int, **rest: Any) -> list[list[int]]:
-        calls.append(first)
+    def until_killed(*words: Any, sampling: Sampling, **rest: Any) -> list[list[int]]:
+        calls.append(sampling.first)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return generate(*words, first=first, **rest)
+        return generate(*words, sampling=sampling, **rest)
 
     monkeypatch.setattr(room, "generate", until_killed)
     stopped = new_work(tmp_path / "stopped")
@@ -169,12 +172,12 @@ def test_a_text_begins_as_the_config_says(
 
     monkeypatch.setattr(room, "generate", heard)
     table, facts = written(new_work(tmp_path / "w"), base, documents=2)
-    assert (len(table), facts) == (0, {"docs": 0, "bytes": 0, "skipped": {"empty": 2}, "repairs": {}, "cut": 0})
+    assert (len(table), facts) == (0, WriteFacts(0, 0, {"empty": 2}, {}, 0))
     (given,) = asked
     ends = ids["eos_token_id"] if isinstance(ids["eos_token_id"], list) else [0]
     assert (given["prompts"], given["eos"], given["stop"]) == ([[9], [9]], ends[0], [[end] for end in ends[1:]])
     assert given["max_new"] == POSITIONS - 1
-    assert given["never"] == [1, 2, 3], "the marks of infilling"
+    assert given["sampling"].never == [1, 2, 3], "the marks of infilling"
 
 
 def test_rows_without_a_token_are_never_said(
@@ -187,10 +190,10 @@ def test_rows_without_a_token_are_never_said(
     net.save_pretrained(base.path)
     generate, said = room.generate, []
 
-    def kept(*words: Any, **given: Any) -> list[list[int]]:
-        assert given["never"] == [1, 2, 3, *range(vocab, vocab + 8)]
-        rows = generate(*words, **given)
-        freely = generate(*words, **{**given, "never": ()})
+    def kept(*words: Any, sampling: Sampling, **given: Any) -> list[list[int]]:
+        assert sampling.never == [1, 2, 3, *range(vocab, vocab + 8)]
+        rows = generate(*words, sampling=sampling, **given)
+        freely = generate(*words, sampling=replace(sampling, never=()), **given)
         said.extend([{number for row in found for number in row} for found in (rows, freely)])
         return rows
 

@@ -1,18 +1,20 @@
 """Two-layer models with random weights and a small tokenizer, for tests of what reads models."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from aurora_m.core.facts import to_json
 from aurora_m.core.files import shard_name, write_jsonl
 from aurora_m.core.log import Log
 from aurora_m.core.step import Artifact, Runtime, Work
 from aurora_m.core.table import write_docs
 from aurora_m.model.init import init
 from aurora_m.recipe import Training
+from aurora_m.tokens.shards import ShardFacts
 from aurora_m.tokens.tokenizer import train_tokenizer
 
 VOCAB, POSITIONS = 50, 64
@@ -82,7 +84,7 @@ def as_step(given: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {**{key: value for key, value in given.items() if key != "how"}, **more, "training": training(**how)}
 
 
-def tiny_shards(folder: Path, files: list[list[list[int]]], dtype: str = "uint16") -> Artifact:
+def tiny_shards(folder: Path, files: list[list[list[int]]], dtype: Literal["uint16", "uint32"] = "uint16") -> Artifact:
     """Token shards of one source, written by hand: for each file its documents; ids `d0`, `d1` and so on."""
     number = 0
     for index, docs in enumerate(files):
@@ -94,4 +96,4 @@ def tiny_shards(folder: Path, files: list[list[list[int]]], dtype: str = "uint16
         write_jsonl(folder / f"ids/{name}jsonl", [f"d{number + i}" for i in range(len(docs))])
         number += len(docs)
     tokens = sum(len(d) for docs in files for d in docs)
-    return Artifact(folder, "", {"tokens": tokens, "docs": number, "bytes": 4 * tokens, "dtype": dtype})
+    return Artifact(folder, "", to_json(ShardFacts(tokens, number, 4 * tokens, 4.0, dtype, 0)))

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from aurora_m.model.forward import forward_hidden
-from aurora_m.model.generate import generate
+from aurora_m.model.generate import Sampling, generate
 from aurora_m.model.load import load_model
 from aurora_m.model.merge import merge
 from aurora_m.train.objectives.anchors import head_kl
@@ -68,7 +68,9 @@ def own_text(lab: Lab, name: str, model: Any) -> str:
     if name not in lab.docs:
         bytes_ = [ids[0] for ids in lab.docs["en"] + lab.docs["py"]]
         prompts = [[bytes_[index * 7 % len(bytes_)]] for index in range(PROMPTS)]
-        new = generate(model, prompts, max_new=NEW_TOKENS, eos=lab.end, batch=256, temperature=1.0, seed=lab.seed)
+        new = generate(
+            model, prompts, max_new=NEW_TOKENS, eos=lab.end, batch=256, sampling=Sampling(1.0, seed=lab.seed)
+        )
         lab.docs[name] = [[*prompt, *ids, lab.end] for prompt, ids in zip(prompts, new, strict=True)]
     return name
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from aurora_m.model.forward import forward_hidden
-from aurora_m.model.selftest import leak
+from aurora_m.model.selftest import packing_leak
 from aurora_m.tokens.rows import Row
 from aurora_m.tokens.stream import Stream
 from tests.oracles.lab import ROW_TOKENS, Arm, Lab
@@ -25,7 +25,7 @@ JUDGED = 64  # rows
 
 def isolated(lab: Lab) -> Figures:
     """How far the second document's logits move when the first one is another."""
-    return {"moved": leak(lab.run(lab.base).model)}
+    return {"moved": packing_leak(lab.run(lab.base).model)}
 
 
 def masked_by_ones(lab: Lab) -> Figures:
@@ -37,7 +37,7 @@ def masked_by_ones(lab: Lab) -> Figures:
         return forward(input_ids, attention_mask=torch.ones_like(input_ids), **rest)
 
     model.forward = seeing
-    return {"moved": leak(model)}
+    return {"moved": packing_leak(model)}
 
 
 # --- O16: copies

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from statistics import mean
 from typing import Any
 
-from aurora_m.model.generate import generate
+from aurora_m.model.generate import Sampling, generate
 from aurora_m.tokens.encoder import Encoder
 from tests.oracles.lab import Arm, Lab, encoded
 from tests.oracles.oracle import Bound, Figures, Oracle
@@ -60,7 +60,9 @@ def own_text(lab: Lab, name: str, model: Any, skills: int) -> str:
     if name not in lab.docs:
         firsts = [lab.docs[drilled(lab, skill)][0][:1] for skill in SKILLS[:skills]]
         prompts = [firsts[index % skills] for index in range(PROMPTS)]
-        new = generate(model, prompts, max_new=NEW_TOKENS, eos=lab.end, batch=500, temperature=1.0, seed=lab.seed)
+        new = generate(
+            model, prompts, max_new=NEW_TOKENS, eos=lab.end, batch=500, sampling=Sampling(1.0, seed=lab.seed)
+        )
         lab.docs[name] = [[*prompt, *ids, lab.end] for prompt, ids in zip(prompts, new, strict=True)]
     return name
 

@@ -55,12 +55,12 @@ def test_a_model_inside_a_package(package: Path, tmp_path: Path) -> None:
     for content in (b"GGUF", b"GGUG"):
         (package / "model.gguf").write_bytes(content)
         base = build(recipe, tmp_path)["base"]
-        assert base.lacks is None
+        assert base.missing_input is None
         pins.append(base.params["pin"])
     assert len({*pins}) == 2
     (package / "model.gguf").unlink()
-    lacks: Any = build(recipe, tmp_path)["base"].lacks
-    assert (lacks.what, lacks.at) == ("the package `made_package` has no file `model.gguf`", MODEL)
+    missing: Any = build(recipe, tmp_path)["base"].missing_input
+    assert (missing.what, missing.at) == ("the package `made_package` has no file `model.gguf`", MODEL)
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,10 @@ def test_a_package_that_is_not_there(tmp_path: Path) -> None:
 
 def test_without_its_texts_the_recipe_is_planned_and_says_what_it_lacks(tmp_path: Path) -> None:
     recipe = load(Path(shutil.copy(RECIPE, tmp_path)))
-    lacks = {name: step.lacks.what for name, step in build(recipe, tmp_path).items() if step.lacks and name != "base"}
+    steps = build(recipe, tmp_path)
+    missing = {name: s.missing_input.what for name, s in steps.items() if s.missing_input and name != "base"}
     langs = ("en", "fi", "hi", "ja", "vi")
-    assert lacks == {f"fetch.{lang}": f"no file matches `smollm2/{lang}.jsonl`" for lang in langs}
+    assert missing == {f"fetch.{lang}": f"no file matches `smollm2/{lang}.jsonl`" for lang in langs}
 
 
 def test_the_texts_are_passages_of_all_corpora_in_turn(script: ModuleType, tmp_path: Path) -> None:

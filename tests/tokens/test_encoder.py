@@ -76,9 +76,9 @@ def test_what_differs_is_encoded_slowly(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(encoders.Encoder, "encode", off_by_one)
     work = new_work(tmp_path)
     facts = shard(work, docs=Artifact(tmp_path / "docs", "", {}), tokenizer=Artifact(trained(), "", {}))
-    assert facts["slow_shards"] == 1
+    assert facts.slow_shards == 1
     reference = Tokenizer.from_file(str(trained() / "tokenizer.json"))
-    ids = Shards(work.out, str(facts["dtype"])).read(0, int(str(facts["tokens"]))).tolist()
+    ids = Shards(work.out, facts.dtype).read(0, facts.tokens).tolist()
     assert ids[: len(reference.encode("yksi kaksi").ids)] == reference.encode("yksi kaksi").ids
 
 
@@ -89,5 +89,5 @@ def test_a_tokenizer_that_the_fast_encoder_does_not_know(tmp_path: Path) -> None
     write_docs(tmp_path / "docs", [doc("a", "kaksi yksi kolme")])
     work = new_work(tmp_path)
     facts = shard(work, docs=Artifact(tmp_path / "docs", "", {}), tokenizer=Artifact(tmp_path, "", {}))
-    assert facts["slow_shards"] == 1
-    assert Shards(work.out, str(facts["dtype"])).read(0, 4).tolist() == [2, 1, 3, 0]
+    assert facts.slow_shards == 1
+    assert Shards(work.out, facts.dtype).read(0, 4).tolist() == [2, 1, 3, 0]

@@ -17,12 +17,14 @@ from tiny import doc, new_work, tiny_tokenizer
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from aurora_m.core.errors import DataError, RecipeError
+from aurora_m.core.facts import to_json
 from aurora_m.core.files import read_jsonl
-from aurora_m.core.step import Artifact, Facts
+from aurora_m.core.step import Artifact
 from aurora_m.core.table import write_docs
 from aurora_m.tokens.encoder import Encoder
 from aurora_m.tokens.extend import (
     ADDED,
+    ExtendedFacts,
     check_byte_level,
     check_extended,
     count_pieces,
@@ -101,11 +103,11 @@ def given_docs(folder: Path, texts: dict[str, str]) -> dict[str, Artifact]:
     return {name: Artifact(folder / name, "", {}) for name in texts}
 
 
-def extended(folder: Path, base: Artifact, tokens: int = NEW, **texts: str) -> tuple[Artifact, Facts]:
+def extended(folder: Path, base: Artifact, tokens: int = NEW, **texts: str) -> tuple[Artifact, ExtendedFacts]:
     docs = given_docs(folder / "docs", texts or {"fi": FINNISH, "ja": JAPANESE})
     work = new_work(folder / "extended")
     facts = extend_tokenizer(work, tokenizer=base, docs=docs, tokens=tokens)
-    return Artifact(work.out, "", facts), facts
+    return Artifact(work.out, "", to_json(facts)), facts
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +129,7 @@ def test_old_ids_and_merges_stay_and_new_ones_follow(base: Artifact, made: Artif
     assert old["model"]["vocab"].items() <= new["model"]["vocab"].items()
     assert sorted(new["model"]["vocab"].values()) == [*range(OLD + NEW)]
     assert {key: new[key] for key in new if key != "model"} == {key: old[key] for key in old if key != "model"}
-    assert made.facts["vocab"] == open_tokenizer(made.path).get_vocab_size() == OLD + NEW
+    assert made.read(ExtendedFacts).vocab == open_tokenizer(made.path).get_vocab_size() == OLD + NEW
 
 
 def test_every_new_token_is_reached_by_its_own_text(base: Artifact, made: Artifact) -> None:
@@ -183,7 +185,7 @@ def test_the_fast_encoder_agrees(made: Artifact) -> None:
 
 def test_it_is_a_pure_function(base: Artifact, made: Artifact, tmp_path: Path) -> None:
     again, facts = extended(tmp_path, base, ja=JAPANESE, fi=FINNISH)
-    assert facts == made.facts
+    assert facts == made.read(ExtendedFacts)
     for name in ("tokenizer.json", ADDED):
         assert (again.path / name).read_bytes() == (made.path / name).read_bytes()
 
@@ -239,7 +241,7 @@ def test_other_families(base: Artifact, tmp_path: Path, change: Callable[[dict[s
     )
     before, after = open_tokenizer(other.path), open_tokenizer(found.path)
     size = before.get_vocab_size()
-    assert after.get_vocab_size() == facts["vocab"] == size + NEW
+    assert after.get_vocab_size() == facts.vocab == size + NEW
     for token, index in before.get_vocab().items():
         assert after.token_to_id(token) == index
     assert after.encode(ENGLISH).ids == before.encode(ENGLISH).ids
@@ -249,7 +251,7 @@ def test_other_families(base: Artifact, tmp_path: Path, change: Callable[[dict[s
         assert after.decode(ids, skip_special_tokens=False) == text
         assert [part for token in ids for part in spelled.get(token, [token])] == before.encode(text).ids
     count = sum(3 * len(after.encode(text).ids) for text in (FINNISH, JAPANESE))
-    assert facts["tokens_after"] == count
+    assert facts.tokens_after == count
     after.encode_special_tokens = False
     assert after.encode("<|endoftext|>").ids == [before.token_to_id("<|endoftext|>")]
 

@@ -7,6 +7,7 @@ from tiny import doc, new_work, tiny_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from aurora_m.core.errors import DataError
+from aurora_m.core.facts import to_json
 from aurora_m.core.files import read_json
 from aurora_m.core.step import Artifact
 from aurora_m.core.table import write_docs
@@ -43,19 +44,19 @@ def test_words(text: str, lang: str, count: int) -> None:
 
 def test_measured_by_hand(tmp_path: Path) -> None:
     tokenizer = tokenizer_of(by_bytes(tmp_path / "t", [("a", "a"), ("Ġ", "aa")]))
-    assert measured(tokenizer, ["aa aa", "aaa b"], "fi") == {
+    assert to_json(measured(tokenizer, ["aa aa", "aaa b"], "fi")) == {
         **{"lang": "fi", "docs": 2, "bytes": 10, "words": 4, "tokens": 6},  # aa Ġaa, and aa a Ġ b
         **{"tokens_a_word": 1.5, "tokens_a_doc": 3.0, "bytes_a_token": 1.6667},
     }
-    assert measured(tokenizer, ["日本"], "ja")["tokens_a_word"] == 3.0  # three bytes a character
+    assert measured(tokenizer, ["日本"], "ja").tokens_a_word == 3.0  # three bytes a character
     empty = measured(tokenizer, [], "fi")
-    assert (empty["tokens_a_word"], empty["tokens_a_doc"], empty["bytes_a_token"]) == (0.0, 0.0, 0.0)
+    assert (empty.tokens_a_word, empty.tokens_a_doc, empty.bytes_a_token) == (0.0, 0.0, 0.0)
 
 
 def test_against_english_by_hand(tmp_path: Path) -> None:
     tokenizer = tokenizer_of(by_bytes(tmp_path / "t", [("t", "h"), ("th", "e")]))
     rows = [{"id": "1", "en": "the", "fi": "se"}, {"id": "2", "en": "a", "fi": "yö"}]
-    assert against(tokenizer, rows) == {
+    assert to_json(against(tokenizer, rows)) == {
         "en": {"tokens": 2, "against_english": 1.0},
         "fi": {"tokens": 5, "against_english": 2.5},
     }
@@ -72,15 +73,16 @@ def test_the_step(tmp_path: Path) -> None:
     work = new_work(tmp_path / "work")
     langs = {"fi": "fi", "empty": "hi"}
     facts = fertility.fertility(work, tokenizers=tokenizers, docs=docs, langs=langs, pin=PIN)
-    assert facts["base"]["tokens_a_word"] == {"fi": 5.0, "empty": 0.0}  # type: ignore[index,call-overload]
-    assert facts["extended"]["tokens_a_word"] == {"fi": 3.6667, "empty": 0.0}  # type: ignore[index,call-overload]
+    assert facts.base.tokens_a_word == {"fi": 5.0, "empty": 0.0}
+    assert facts.extended
+    assert facts.extended.tokens_a_word == {"fi": 3.6667, "empty": 0.0}
     written = read_json(work.out / FILE)
     assert written["base"]["sources"]["fi"] == {
         **{"lang": "fi", "docs": 2, "bytes": 15, "words": 3, "tokens": 15},
         **{"tokens_a_word": 5.0, "tokens_a_doc": 7.5, "bytes_a_token": 1.0},
     }
     rows = {lang: about["against_english"] for lang, about in written["base"]["parallel"].items()}
-    assert facts["base"]["against_english"] == rows  # type: ignore[index,call-overload]
+    assert facts.base.against_english == rows
     assert [*rows] == [*LANGS]
 
 
@@ -93,8 +95,8 @@ def test_bytes_of_the_same_sentences(tmp_path: Path) -> None:
     found = against(tokenizer, rows)
     for lang in LANGS:
         num_bytes = sum(len(row[lang].encode()) for row in rows)
-        assert found[lang]["tokens"] == num_bytes
-    cost = {lang: float(str(found[lang]["against_english"])) for lang in LANGS}
+        assert found[lang].tokens == num_bytes
+    cost = {lang: found[lang].against_english for lang in LANGS}
     assert cost["en"] == 1.0
     assert cost["fi"] == pytest.approx(1.0, abs=0.2)
     assert cost["vi"] == pytest.approx(1.2, abs=0.2)
@@ -105,7 +107,7 @@ def test_bytes_of_the_same_sentences(tmp_path: Path) -> None:
 def test_a_tokenizer_of_english_costs_others_more(tmp_path: Path) -> None:
     tokenizer = tokenizer_of(tiny_tokenizer(tmp_path))
     rows = fertility.read_jsonl(next(iter(local_files(PARALLEL, Path()).values())))
-    costs = {lang: float(str(about["against_english"])) for lang, about in against(tokenizer, rows).items()}
+    costs = {lang: about.against_english for lang, about in against(tokenizer, rows).items()}
     assert costs["en"] == 1.0
     assert all(costs[lang] > 1.1 for lang in ("fi", "hi", "ja", "vi"))
 

@@ -7,20 +7,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aurora_m.core.errors import RecipeError
+from aurora_m.core.facts import to_json
 from aurora_m.core.files import read_json
-from aurora_m.core.step import Artifact, Facts, Work
-from aurora_m.tokens.mixture import FILE, achieved, balanced, mix, token_shares
+from aurora_m.core.step import Artifact, Work
+from aurora_m.tokens.mixture import FILE, MixtureFacts, achieved, balanced, mix, read_mixture, token_shares
+from aurora_m.tokens.shards import ShardFacts
 
-SIZES: dict[str, Facts] = {  # the same bytes of Hindi are 5.3 times the tokens
-    "en": {"tokens": 10_001, "docs": 40, "bytes": 40_000},
-    "hi": {"tokens": 53_001, "docs": 10, "bytes": 40_000},
+
+def sized(tokens: int, docs: int, num_bytes: int) -> ShardFacts:
+    """The size of a source, of which the files do not count here."""
+    return ShardFacts(tokens, docs, num_bytes, 0.0, "uint16", 0)
+
+
+SIZES = {  # the same bytes of Hindi are 5.3 times the tokens
+    "en": sized(10_001, 40, 40_000),
+    "hi": sized(53_001, 10, 40_000),
 }
 SHARES = {"en": 0.75, "hi": 0.25}
 
 
-def mixed(work: Work, sizes: dict[str, Facts] = SIZES, **changes: Any) -> Facts:
+def mixed(work: Work, sizes: dict[str, ShardFacts] = SIZES, **changes: Any) -> MixtureFacts:
     given: dict[str, Any] = {
-        "shards": {name: Artifact(work.out, "", {**facts, "dtype": "uint16"}) for name, facts in sizes.items()},
+        "shards": {name: Artifact(work.out, "", to_json(facts)) for name, facts in sizes.items()},
         "name": "cap",
         "shares": SHARES,
         "unit": "tokens",
@@ -49,15 +57,16 @@ def test_units_by_hand(unit: str, en: float, hi: float) -> None:
 def test_shares_of_the_unit_come_out_as_declared(share: float, unit: str) -> None:
     found = token_shares({"en": share, "hi": 1 - share}, unit, SIZES)
     key = {"documents": "docs"}.get(unit, unit)
-    read = {name: found[name] / int(str(SIZES[name]["tokens"])) * int(str(SIZES[name][key])) for name in found}
+    read = {name: found[name] / SIZES[name].tokens * getattr(SIZES[name], key) for name in found}
     assert sum(found.values()) == pytest.approx(1)
     assert read["en"] / sum(read.values()) == pytest.approx(share)
 
 
 def test_facts_and_file(work: Work) -> None:
     facts = mixed(work, fim={"hi": 0.3})
-    assert read_json(work.out / FILE) == facts
-    assert facts == {
+    assert read_json(work.out / FILE) == to_json(facts)
+    assert read_mixture(work.out) == facts
+    assert to_json(facts) == {
         "rows": 100,
         "row_tokens": 100,
         "unit": "tokens",
@@ -76,10 +85,10 @@ def test_facts_and_file(work: Work) -> None:
 
 
 def test_a_row_needs_the_token_after_it(work: Work) -> None:
-    sizes: dict[str, Facts] = {"en": {"tokens": 200, "docs": 1, "bytes": 1}}
-    facts: Any = mixed(work, sizes, shares={"en": 1.0}, tokens=400)
-    assert facts["sources"]["en"]["rows_an_epoch"] == 1
-    assert facts["sources"]["en"]["epochs"] == 4.0  # at the cap, which is allowed
+    sizes = {"en": sized(200, 1, 1)}
+    facts = mixed(work, sizes, shares={"en": 1.0}, tokens=400)
+    assert facts.sources["en"].rows_an_epoch == 1
+    assert facts.sources["en"].epochs == 4.0  # at the cap, which is allowed
 
 
 def test_too_many_epochs(work: Work) -> None:
@@ -94,7 +103,7 @@ def test_too_many_epochs(work: Work) -> None:
 
 @pytest.mark.parametrize("tokens", [0, 1, 100])
 def test_a_source_shorter_than_one_row(work: Work, tokens: int) -> None:
-    sizes: dict[str, Facts] = {**SIZES, "hi": {"tokens": tokens, "docs": 1, "bytes": tokens}}
+    sizes = {**SIZES, "hi": sized(tokens, 1, tokens)}
     with pytest.raises(RecipeError) as caught:
         mixed(work, sizes, unit="bytes")
     assert caught.value.what == "source `hi` is shorter than one row"
@@ -151,22 +160,18 @@ def test_what_one_cannot_take_goes_to_the_others_alike(
 
 def test_a_balanced_mixture_is_read_as_often_as_it_may_be(work: Work) -> None:
     """Bytes in equal parts; `hi`, whose bytes are dear, ends at 2 epochs; replay has its share, and costs its rows."""
-    sizes: dict[str, Facts] = {
-        "fi": {"tokens": 100_001, "docs": 40, "bytes": 400_000},
-        "hi": {"tokens": 10_001, "docs": 10, "bytes": 20_000},
-        "en": {"tokens": 50_001, "docs": 10, "bytes": 300_000},
-    }
+    sizes = {"fi": sized(100_001, 40, 400_000), "hi": sized(10_001, 10, 20_000), "en": sized(50_001, 10, 300_000)}
     asked: dict[str, Any] = {"sources": ["fi", "hi"], "shares": {"en": 0.25}, "unit": "bytes", "max_epochs": 2.0}
-    facts: Any = mixed(work, sizes, tokens=80_000, **asked)
-    found = facts["sources"]
-    assert found["hi"]["epochs"] == 2.0
-    assert found["en"]["share"] == 0.25
-    assert sum(about["share"] for about in found.values()) == pytest.approx(1)
-    assert sum(about["rows"] for about in found.values()) == 800
-    num_bytes = {name: about["rows"] * 100 * about["unit_a_token"] for name, about in found.items()}
+    facts = mixed(work, sizes, tokens=80_000, **asked)
+    found = facts.sources
+    assert found["hi"].epochs == 2.0
+    assert found["en"].share == 0.25
+    assert sum(about.share for about in found.values()) == pytest.approx(1)
+    assert sum(about.rows for about in found.values()) == 800
+    num_bytes = {name: about.rows * 100 * about.unit_a_token for name, about in found.items()}
     assert num_bytes["en"] / sum(num_bytes.values()) == pytest.approx(0.25, abs=0.002)
-    equal: Any = mixed(work, sizes, tokens=8_000, **asked)
-    shares = {name: about["share"] for name, about in equal["sources"].items()}
+    equal = mixed(work, sizes, tokens=8_000, **asked)
+    shares = {name: about.share for name, about in equal.sources.items()}
     assert shares == pytest.approx({"fi": 0.375, "hi": 0.375, "en": 0.25})
 
 
@@ -180,10 +185,10 @@ def test_too_little_to_balance(work: Work) -> None:
 
 
 def test_what_was_achieved_by_hand(work: Work) -> None:
-    plan: Any = mixed(work, unit="bytes")
+    plan = mixed(work, unit="bytes")
     read = achieved(plan, {"en": 3000.0, "hi": 1000.0})
     en, hi = 3000 * 40_000 / 10_001, 1000 * 40_000 / 53_001
-    assert read == {
+    assert to_json(read) == {
         "en": {"tokens": 3000, "token_share": 0.75, "share": round(en / (en + hi), 6), "epochs": 0.3},
         "hi": {"tokens": 1000, "token_share": 0.25, "share": round(hi / (en + hi), 6), "epochs": round(10 / 530, 4)},
     }

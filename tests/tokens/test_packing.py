@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tiny import new_work, tiny_shards
 
 from aurora_m.core.errors import RecipeError
+from aurora_m.core.facts import to_json
 from aurora_m.core.step import Artifact
 from aurora_m.tokens import packing
 from aurora_m.tokens.fim import MIN_TOKENS, infill, restore
@@ -196,8 +197,8 @@ def packed_mixture(tmp_path: Path) -> tuple[Artifact, dict[str, Artifact], Any]:
     work = new_work(tmp_path / "mixture")
     asked: dict[str, Any] = {"shares": {"long": 0.6, "short": 0.4}, "unit": "tokens", "fim": {"long": 0.5}}
     sizes: dict[str, Any] = {"tokens": 8 * BLOCK * 64, "row_tokens": 64, "max_epochs": 99.0, "packing": "best_fit"}
-    facts: Any = mix(work, shards=shards, name="m", **asked, **sizes)
-    return Artifact(work.out, "", facts), shards, facts
+    facts = mix(work, shards=shards, name="m", **asked, **sizes)
+    return Artifact(work.out, "", to_json(facts)), shards, to_json(facts)
 
 
 def test_a_packed_stream_has_its_shares_in_tokens(packed_mixture: Any) -> None:

@@ -13,6 +13,7 @@ from tiny import doc, new_work, tiny_shards, tiny_tokenizer
 from tokenizers import Tokenizer
 
 from aurora_m.core.errors import RecipeError
+from aurora_m.core.facts import to_json
 from aurora_m.core.step import Artifact
 from aurora_m.core.table import DOCS, HEAD, write_docs, write_table
 from aurora_m.tokens.shards import BATCH, Shards, shard
@@ -71,7 +72,7 @@ def test_every_document_is_followed_by_the_end_token(tmp_path: Path) -> None:
     names = [f"n{number}" for number in range(2 * BATCH + 3)]
     work = new_work(tmp_path / "shards")
     facts = shard(work, docs=some_docs(tmp_path / "docs", names), tokenizer=tokenizer)
-    shards, encoder = Shards(work.out, str(facts["dtype"])), open_tokenizer(tokenizer.path)
+    shards, encoder = Shards(work.out, facts.dtype), open_tokenizer(tokenizer.path)
     order = [*range(0, len(names), 2), *range(1, len(names), 2)]
     texts = [f"the cat number {number} sat. Yö 日本" for number in order]
     expected = [token for text in texts for token in [*encoder.encode(text).ids, 0]]
@@ -80,7 +81,7 @@ def test_every_document_is_followed_by_the_end_token(tmp_path: Path) -> None:
     starts = shards.bounds(0, len(names))
     assert encoder.decode(shards.read(starts[5], starts[6] - starts[5] - 1).tolist()) == texts[5]
     num_bytes = sum(len(text.encode()) for text in texts)
-    assert facts == {
+    assert to_json(facts) == {
         "tokens": len(expected),
         "docs": len(names),
         "bytes": num_bytes,
@@ -94,7 +95,7 @@ def test_ids_may_hold_line_breaks(tmp_path: Path) -> None:
     names = ["a\nb", "c\u2028d", "e\rf", "g\x85h"]
     work = new_work(tmp_path / "shards")
     facts = shard(work, docs=some_docs(tmp_path / "docs", names), tokenizer=tiny_tokenizer(tmp_path))
-    assert Shards(work.out, str(facts["dtype"])).doc_ids(0, 4) == [names[0], names[2], names[1], names[3]]
+    assert Shards(work.out, facts.dtype).doc_ids(0, 4) == [names[0], names[2], names[1], names[3]]
 
 
 @pytest.mark.parametrize(("vocab", "dtype"), [(2**16, "uint16"), (2**16 + 1, "uint32")])
@@ -107,7 +108,7 @@ def test_the_vocabulary_decides_the_width(tmp_path: Path, vocab: int, dtype: str
     write_docs(tmp_path / "docs", [doc("d", f"@{vocab - 281}@")])
     work = new_work(tmp_path / "shards")
     facts = shard(work, docs=Artifact(tmp_path / "docs", "", {}), tokenizer=Artifact(tmp_path / "wide", "", {}))
-    assert facts["dtype"] == dtype
+    assert facts.dtype == dtype
     assert Shards(work.out, dtype).read(0, 2).tolist() == [vocab - 1, 0]
 
 
@@ -115,7 +116,7 @@ def test_no_documents_are_no_tokens(tmp_path: Path) -> None:
     write_docs(tmp_path / "docs", [])
     work = new_work(tmp_path / "shards")
     facts = shard(work, docs=Artifact(tmp_path / "docs", "", {}), tokenizer=tiny_tokenizer(tmp_path))
-    assert (facts["tokens"], facts["docs"], facts["bytes_a_token"]) == (0, 0, 0.0)
+    assert (facts.tokens, facts.docs, facts.bytes_a_token) == (0, 0, 0.0)
     assert len(Shards(work.out, "uint16")) == 0
 
 
@@ -128,7 +129,7 @@ def test_heads_are_special_tokens_and_texts_are_not(tmp_path: Path) -> None:
     write_table(tmp_path / "docs/docs/00000-of-00001.parquet", table)
     work = new_work(tmp_path / "work")
     facts = shard(work, docs=Artifact(tmp_path / "docs", "", {}), tokenizer=tokenizer)
-    found = Shards.of(Artifact(work.out, "", facts))
+    found = Shards.of(Artifact(work.out, "", to_json(facts)))
     tokens, encoder = found.read(0, len(found)).tolist(), open_tokenizer(tokenizer.path)
     mark, end = encoder.token_to_id(name), encoder.token_to_id(EOS)
     plain = [
@@ -136,7 +137,7 @@ def test_heads_are_special_tokens_and_texts_are_not(tmp_path: Path) -> None:
     ]
     assert tokens == [*plain[0], end, mark, *plain[1], *plain[2], end, mark, *plain[3], *plain[4], end]
     assert mark not in plain[0]
-    assert facts["tokens"] == len(tokens)
+    assert facts.tokens == len(tokens)
 
 
 def test_a_tokenizer_without_a_mark(tmp_path: Path) -> None:

@@ -15,22 +15,27 @@ from hypothesis import strategies as st
 from tiny import tiny_shards
 
 from aurora_m.core.errors import RecipeError
+from aurora_m.core.facts import to_json
 from aurora_m.core.files import read_json, write_json
 from aurora_m.core.step import Artifact
 from aurora_m.tokens.fim import restore
-from aurora_m.tokens.mixture import FILE
+from aurora_m.tokens.mixture import FILE, MixtureFacts, SourceMix
+from aurora_m.tokens.shards import ShardFacts
 from aurora_m.tokens.stream import BLOCK, TOGETHER, Stream, combine_keys, hash_keyed, permute, positions_of
 
 T = 16  # row_tokens
 MARKS = (901, 902, 903)
+NOTHING = ShardFacts(0, 0, 0, 0.0, "uint16", 0)
 PLANS = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 700)), min_size=1, max_size=5)
 
 
 def planned(folder: Path, sources: Mapping[str, tuple[float, int, float]], rows: int) -> Artifact:
     """A mixture of sources: (share of rows, rows an epoch, fim rate)."""
-    keys = ("row_share", "rows_an_epoch", "fim")
-    plan: Any = {name: dict(zip(keys, given, strict=True)) for name, given in sources.items()}
-    write_json(folder / FILE, {"rows": rows, "row_tokens": T, "packing": "concat", "sources": plan})
+    mixed = {
+        name: SourceMix(share, share, share, 1.0, rows, 1.0, fim, an_epoch, 0, 0.0)
+        for name, (share, an_epoch, fim) in sources.items()
+    }
+    write_json(folder / FILE, to_json(MixtureFacts(rows, T, "tokens", "concat", mixed)))
     return Artifact(folder, "", {})
 
 
@@ -41,7 +46,7 @@ def order_of(weights: list[tuple[int, int]], blocks: int, seed: int) -> tuple[St
     sources = {f"s{n}": (shares[f"s{n}"], size, 0.0) for n, (_, size) in enumerate(weights)}
     with tempfile.TemporaryDirectory() as folder:
         mixture = planned(Path(folder), sources, blocks * BLOCK)
-        nowhere = Artifact(Path(folder), "", {"dtype": "uint16"})
+        nowhere = Artifact(Path(folder), "", to_json(NOTHING))
         return Stream(mixture, dict.fromkeys(sources, nowhere), seed, None), shares
 
 
@@ -114,7 +119,7 @@ def test_seeds_and_epochs_have_orders_of_their_own() -> None:
 
 
 def test_a_source_keeps_its_order_when_another_comes(tmp_path: Path) -> None:
-    nowhere = Artifact(tmp_path, "", {"dtype": "uint16"})
+    nowhere = Artifact(tmp_path, "", to_json(NOTHING))
     read = []
     for names in (["s"], ["another", "s"]):  # a block of its own rows takes a block for each source
         mixture = planned(tmp_path / str(len(names)), dict.fromkeys(names, (1 / len(names), 700, 0.0)), 2 * BLOCK)
@@ -182,7 +187,7 @@ def made(tmp_path: Path) -> tuple[Artifact, dict[str, Artifact], dict[str, list[
         for name, low in (("a", 100), ("b", 500))
     }
     shards = {name: tiny_shards(tmp_path / name, [d[:30], d[30:31], d[31:]]) for name, d in docs.items()}
-    rows = {name: (int(str(s.facts["tokens"])) - 1) // T for name, s in shards.items()}
+    rows = {name: (s.read(ShardFacts).tokens - 1) // T for name, s in shards.items()}
     mixture = planned(tmp_path, {"a": (0.3, rows["a"], 0.0), "b": (0.7, rows["b"], 0.5)}, 400)
     return mixture, shards, docs
 

@@ -11,7 +11,15 @@ from tokenizers import Tokenizer, models
 from aurora_m.core.errors import RecipeError
 from aurora_m.core.step import Artifact
 from aurora_m.core.table import write_docs
-from aurora_m.tokens.tokenizer import SPECIAL, end_id, fim_ids, open_tokenizer, take_tokenizer, train_tokenizer
+from aurora_m.tokens.tokenizer import (
+    SPECIAL,
+    TokenizerFacts,
+    end_id,
+    fim_ids,
+    open_tokenizer,
+    take_tokenizer,
+    train_tokenizer,
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +60,7 @@ def test_training_is_a_pure_function(tmp_path: Path) -> None:
         train_tokenizer(work, docs=given, vocab=270)
         for work, given in zip(works, (docs, dict(reversed(docs.items()))), strict=True)
     ]
-    assert facts == [{"vocab": 270}] * 2
+    assert facts == [TokenizerFacts(270)] * 2
     one, two = ((work.out / "tokenizer.json").read_bytes() for work in works)
     assert one == two
 
@@ -70,7 +78,7 @@ def test_a_vocabulary_without_room_for_all_bytes(tmp_path: Path) -> None:
 def test_taken_from_a_model_byte_for_byte(tmp_path: Path) -> None:
     model = tiny_tokenizer(tmp_path)
     work = new_work(tmp_path / "take")
-    assert take_tokenizer(work, model=model) == {"vocab": 280}
+    assert take_tokenizer(work, model=model) == TokenizerFacts(280)
     assert (work.out / "tokenizer.json").read_bytes() == (model.path / "tokenizer.json").read_bytes()
 
 

@@ -294,7 +294,7 @@ def test_gradients_are_clipped_together(tmp_path: Path, optimizer: str, monkeypa
 
 
 def test_a_model_that_leaks_is_not_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aurora_m.model.selftest.leak", lambda model: 0.5)
+    monkeypatch.setattr("aurora_m.model.selftest.packing_leak", lambda model: 0.5)
     with pytest.raises(TrainError, match="packed documents see each other"):
         trained(new_work(tmp_path / "work"), "llama", Made(0))
 

@@ -37,7 +37,7 @@ def given(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         write_docs(folder / lang, [doc("h", text[::-1], lang, lang)], "held")
         held[lang] = Artifact(folder / lang, "", {})
         work = new_work(folder / f"shards_{lang}")
-        shards[lang] = Artifact(work.out, "", shard(work, docs=held[lang], tokenizer=tokenizer))
+        shards[lang] = Artifact(work.out, "", to_json(shard(work, docs=held[lang], tokenizer=tokenizer)))
     work = new_work(folder / "mixture")
     shares = {"en": 0.5, "fi": 0.5}
     mix(
