@@ -11,6 +11,7 @@ import pytest
 
 from aurora_m.core.canon import JSON
 from aurora_m.core.errors import DataError, RecipeError
+from aurora_m.core.facts import to_json
 from aurora_m.core.run import PlanEntry
 from aurora_m.core.step import Step, ordered
 from aurora_m.core.typed import Count
@@ -51,7 +52,7 @@ def steps(tiny: Recipe) -> dict[str, Step]:
 
 def own(step: Step) -> JSON:
     """What a step is without what its inputs hold."""
-    return [step.fn, step.version, dict(step.params), [[name, parent.name] for name, parent in step.parents()]]
+    return [step.fn, step.version, to_json(step.params), [[name, parent.name] for name, parent in step.parents()]]
 
 
 def graph_of(recipe: Recipe, root: Path = Path()) -> dict[str, JSON]:
@@ -374,7 +375,7 @@ REACH: dict[str, tuple[Callable[[Recipe], Recipe], set[str]]] = {
     "a unit": (lambda r: with_mixture(r, "base", unit="tokens"), {"mixture.base"}),
     "a learning rate": (lambda r: with_stage(r, "cap", peak_lr=0.123), {"cap"}),
     "a batch": (lambda r: with_stage(r, "cat", batch_tokens=8192), {"cat"}),
-    "a row": (lambda r: with_stage(r, "base", row_tokens=128), {"mixture.base"}),
+    "a row": (lambda r: with_stage(r, "base", row_tokens=128), {"mixture.base", "base"}),
     "epochs of tuning": (lambda r: replace(r, tune={"safe": replace(r.tune["safe"], epochs=99)}), {"safe"}),
     "reviewers": (lambda r: replace(r, review=replace(r.review, reviewers=99)), {"reviewed"}),  # type: ignore[type-var]
     "suites": (lambda r: replace(r, evals=replace(r.evals, suites=("en", "safety"))), {"items"}),
