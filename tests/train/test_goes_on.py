@@ -321,7 +321,7 @@ def test_a_raise_reads_more_replay_from_its_mark_on_and_resumes(tmp_path: Path, 
     replayed: list[int] = []
     budget = Budget(0.1, "raise", {"en": 1.0}, Replay())
     model = tiny_model("llama")
-    whole = fitted(new_work(tmp_path / "whole"), "cap", model, Made(), wanted, en(bits), budget=budget)
+    whole = fitted(new_work(tmp_path / "whole"), model, Made(), wanted, en(bits), budget=budget)
     assert kinds_of(whole, "raised") == {5: 0.1, 15: 0.2}
     count = [
         sum(targets for source, (_, targets) in entry.get("by_source", {}).items() if source == "replay")
