@@ -56,4 +56,4 @@ def test_a_wrong_call_is_an_error_at_once() -> None:
     with pytest.raises(TypeError, match="missing a required argument: 'one'"):
         wire("made", many={}, number=1, names=(), shares={}, name="n")  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="too many positional arguments"):
-        wire("made", ONE, many={}, number=1, names=(), shares={}, name="n")  # type: ignore[call-arg,misc]
+        wire("made", ONE, many={}, number=1, names=(), shares={}, name="n")  # type: ignore[call-arg]
