@@ -18,7 +18,7 @@ def changed() -> list[str]:
     return [*git("diff", "--name-only", base[0]), *git("ls-files", "--others", "--exclude-standard")]
 
 
-def tests_of(name: str) -> set[str]:
+def next_to(name: str) -> set[str]:
     """The tests of one file: its mirror in `tests/`, and those of the same room that import it.
 
     Where there are none, the tests of the folder; of a test, itself.
@@ -40,4 +40,4 @@ def tests_of(name: str) -> set[str]:
 
 
 if __name__ == "__main__":
-    print(*sorted({ALWAYS}.union(*map(tests_of, changed()))))
+    print(*sorted({ALWAYS}.union(*map(next_to, changed()))))

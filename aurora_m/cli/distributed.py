@@ -28,7 +28,7 @@ def options() -> argparse.ArgumentParser:
     return made
 
 
-def asked(args: argparse.Namespace) -> dict[str, Any]:
+def runtime_fields(args: argparse.Namespace) -> dict[str, Any]:
     """What these options put into `Runtime`. RecipeError if one is wrong."""
     if "replicas" not in args:
         return {}

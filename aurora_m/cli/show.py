@@ -26,7 +26,7 @@ MACHINE = Machines()
 
 def plan_rows(rows: list[PlanEntry], costs: Costs = NO_COSTS) -> list[JSON]:
     """A plan for machines; a training step that is not done has an `estimate`."""
-    told: list[JSON] = []
+    lines: list[JSON] = []
     for row in rows:
         about: dict[str, JSON] = {
             "step": row.step.name,
@@ -36,8 +36,8 @@ def plan_rows(rows: list[PlanEntry], costs: Costs = NO_COSTS) -> list[JSON]:
             "digest": row.artifact.digest if row.artifact else None,
         }
         cost = costs.get(row.step.name)
-        told.append({**about, "estimate": cost if isinstance(cost, str) else cost.to_json()} if cost else about)
-    return told
+        lines.append({**about, "estimate": cost if isinstance(cost, str) else cost.to_json()} if cost else about)
+    return lines
 
 
 def plan_lines(rows: list[PlanEntry], command: str, costs: Costs = NO_COSTS, machines: Machines = MACHINE) -> list[str]:

@@ -29,7 +29,7 @@ def options() -> argparse.ArgumentParser:
 
 
 def write_batch_file(args: argparse.Namespace, name: str) -> Path:
-    """Write `slurm/NAME.sh` in the store and return its path. RecipeError if something is asked that Slurm refuses."""
+    """Write `slurm/NAME.sh` in the store and return its path. RecipeError if Slurm would refuse something."""
     for key in ("nodes", "gpus_per_node"):
         if getattr(args, key) < 1:
             what = f"`{getattr(args, key)}` is too small"
@@ -51,7 +51,7 @@ def batch_file(args: argparse.Namespace, name: str, words: Sequence[str], folder
     One launcher a machine; they meet at the first. A machine that fails or is taken away, and the end of the job's
     time, queue the job again, and the same command goes on from the last checkpoint.
     """
-    asked = {
+    directives = {
         "job-name": name,
         "nodes": args.nodes,
         "ntasks-per-node": 1,
@@ -66,7 +66,7 @@ def batch_file(args: argparse.Namespace, name: str, words: Sequence[str], folder
     settings = {key: value for key, value in sorted(os.environ.items()) if key.startswith("AURORA_")}
     lines = [
         "#!/bin/bash",
-        *(f"#SBATCH --{key}={value}" for key, value in asked.items() if value),
+        *(f"#SBATCH --{key}={value}" for key, value in directives.items() if value),
         "#SBATCH --exclusive",
         "#SBATCH --requeue",
         "set -euo pipefail",

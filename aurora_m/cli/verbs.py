@@ -48,7 +48,7 @@ def show_plan(args: argparse.Namespace) -> None:
 
     _, goals = _graph(args)
     rows = plan(goals, Store(Path(args.store)))
-    machines = devices.machines_of(args, distributed.asked(args))
+    machines = devices.machines_of(args, distributed.runtime_fields(args))
     costs = estimates(rows, machines, args.recipe.resolve().parent)
     if args.json:
         print(json.dumps(plan_rows(rows, costs), ensure_ascii=False))
@@ -67,8 +67,8 @@ def run_recipe(args: argparse.Namespace) -> None:
     if args.launch:
         check_files(goals)
         path = slurm.write_batch_file(args, recipe.name)
-        told = f"wrote {path}; next: sbatch {shlex.quote(str(path))}"
-        print(json.dumps({"batch_file": str(path)}) if args.json else told)
+        line = f"wrote {path}; next: sbatch {shlex.quote(str(path))}"
+        print(json.dumps({"batch_file": str(path)}) if args.json else line)
         return
     with distributed.leading(_runtime(args), recipe) as runtime:
         artifacts = run(goals, runtime, Log(), recipe.name)
@@ -163,8 +163,8 @@ def tell_which_data(args: argparse.Namespace) -> None:
 
     recipe = load(args.recipe)
     steps = build(recipe, args.recipe.resolve().parent)
-    found = which_data(recipe, steps, Store(Path(args.store)), args.stage, args.step)
-    print(json.dumps(found, ensure_ascii=False) if args.json else "\n".join(lines(found)))
+    about = which_data(recipe, steps, Store(Path(args.store)), args.stage, args.step)
+    print(json.dumps(about, ensure_ascii=False) if args.json else "\n".join(lines(about)))
 
 
 def collect_garbage(args: argparse.Namespace) -> None:
@@ -230,4 +230,4 @@ def _runtime(args: argparse.Namespace) -> "Runtime":
         raise RecipeError("tensorboard is not installed", at="--tensorboard", hint=hint)
     go_on = getattr(args, "go_on", False)
     size = (args.workers, args.engine, args.threads, args.device, args.micro_batch)
-    return Runtime(Path(args.store), root, *size, tensorboard=board, go_on=go_on, **distributed.asked(args))
+    return Runtime(Path(args.store), root, *size, tensorboard=board, go_on=go_on, **distributed.runtime_fields(args))

@@ -43,11 +43,11 @@ def file_digests(paths: Iterable[Path]) -> list[str]:
 
 
 def _digest(path: Path, *, stopped: Event) -> str:
-    found, block = hashlib.sha256(), bytearray(BLOCK_BYTES)
+    sha256, block = hashlib.sha256(), bytearray(BLOCK_BYTES)
     with path.open("rb") as file:
         while not stopped.is_set() and (size := file.readinto(block)):
-            found.update(memoryview(block)[:size])
-    return found.hexdigest()
+            sha256.update(memoryview(block)[:size])
+    return sha256.hexdigest()
 
 
 def hash64(text: str) -> int:
@@ -63,16 +63,16 @@ def folder_files(folder: Path) -> list[str]:
 def differences(old: JSON, new: JSON, at: str = "") -> list[str]:
     """Name the leaves in which two JSON values differ, as `path: old -> new`."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
-        found = []
+        leaves = []
         for key in sorted({*old, *new}):
             path = f"{at}.{key}" if at else key
             if key not in old:
-                found.append(f"{path}: added {_short(_text(new[key]), 0)}")
+                leaves.append(f"{path}: added {_short(_text(new[key]), 0)}")
             elif key not in new:
-                found.append(f"{path}: removed {_short(_text(old[key]), 0)}")
+                leaves.append(f"{path}: removed {_short(_text(old[key]), 0)}")
             else:
-                found += differences(old[key], new[key], path)
-        return found
+                leaves += differences(old[key], new[key], path)
+        return leaves
     if canonical(old) == canonical(new):  # what the digest sees: 1 and 1.0 differ, a tuple and a list do not
         return []
     texts = [_text(old), _text(new)]

@@ -123,16 +123,16 @@ def fingerprint(key: Mapping[str, JSON]) -> str:
 
 def ordered(goals: list[Step]) -> list[Step]:
     """All steps that the goals need, parents first, each once. ValueError if two steps share a name."""
-    found: dict[str, Step] = {}
+    steps: dict[str, Step] = {}
 
     def visit(step: Step) -> None:
-        if found.get(step.name, step) is not step:
+        if steps.get(step.name, step) is not step:
             raise ValueError(f"two steps are named `{step.name}`")
-        if step.name not in found:
+        if step.name not in steps:
             for _, parent in step.parents():
                 visit(parent)
-            found[step.name] = step
+            steps[step.name] = step
 
     for goal in goals:
         visit(goal)
-    return list(found.values())
+    return list(steps.values())

@@ -86,8 +86,8 @@ class Store:
         """Read every byte of an artifact again. StoreError if one differs from its manifest."""
         self.open(home)
         files = _manifest(home)["files"]
-        for (name, file), found in zip(files.items(), file_digests(home / name for name in files), strict=True):
-            if found != file["sha256"]:
+        for (name, file), sha256 in zip(files.items(), file_digests(home / name for name in files), strict=True):
+            if sha256 != file["sha256"]:
                 raise _damaged(home, name)
 
     def commit(self, key: Mapping[str, JSON], facts: Facts, about: Mapping[str, JSON]) -> Artifact:
@@ -117,8 +117,8 @@ class Store:
     def manifests(self, step: str) -> list[dict[str, Any]]:
         """All finished manifests of steps with this name, newest first."""
         homes = [path.parent for path in (self.root / "artifacts").glob(f"{step}-*/{MANIFEST}")]
-        found = [_manifest(home) for home in homes if home.name[:-13] == step]
-        return sorted(found, key=lambda manifest: str(manifest["finished"]), reverse=True)
+        manifests = [_manifest(home) for home in homes if home.name[:-13] == step]
+        return sorted(manifests, key=lambda manifest: str(manifest["finished"]), reverse=True)
 
     def point(self, name: str, artifact: Artifact) -> None:
         """Let a name such as `tiny/cap` mean an artifact from now on."""
@@ -141,8 +141,8 @@ class Store:
     def names(self) -> list[str]:
         """All names, sorted."""
         refs = self.root / "refs"
-        found = folder_files(refs) if refs.exists() else []
-        return [name for name in found if not name.endswith(".tmp")]  # left by a run that was killed
+        names = folder_files(refs) if refs.exists() else []
+        return [name for name in names if not name.endswith(".tmp")]  # left by a run that was killed
 
     def gc(self) -> tuple[int, int]:
         """Delete what no name reaches and what was left half done; returns (folders, bytes). Needs the lock.
@@ -167,13 +167,13 @@ class Store:
             manifest = _manifest(path.parent)
             inputs[path.parent.name] = [*manifest["key"]["inputs"].values()]
             homes.setdefault(manifest["digest"], []).append(path.parent.name)
-        front, found = [self._pointed(name) for name in self.names()], set[str]()
+        front, reached = [self._pointed(name) for name in self.names()], set[str]()
         while front:
             home = front.pop()
-            if home not in found:
-                found.add(home)
+            if home not in reached:
+                reached.add(home)
                 front += [parent for made in inputs.get(home, []) for parent in homes.get(made, [])]
-        return found
+        return reached
 
     def _pointed(self, name: str) -> str:
         return (self.root / "refs" / name).read_text()

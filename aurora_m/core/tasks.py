@@ -69,10 +69,26 @@ def _pool(work: Work, fn: Callable[[Task], Result], tasks: Sequence[Task]) -> It
 def _workers(count: int) -> ProcessPoolExecutor:
     """Processes that stay for the next step: each takes seconds to start and to load its kernels."""
     if count not in _pools:
-        resource_tracker.ensure_running()  # once here, as it would end the block of SIGINT around the first process
+        _start_tracker()
         # Spawned, not forked: a fork in a process with compiled kernels and Arrow's threads can hang.
         _pools[count] = ProcessPoolExecutor(count, get_context("spawn"))
     return _pools[count]
+
+
+def _start_tracker() -> None:
+    """Start multiprocessing's process that clears semaphores up.
+
+    Here, as it would end the block of SIGINT around the first worker; and silent, as after a stop it has work to do.
+    """
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = "ignore:resource_tracker"
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
 
 
 def shutdown_workers() -> None:

@@ -9,12 +9,12 @@ _NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)")
 
 
 def _parse(text: str, units: dict[str, int], what: str, examples: str) -> int:
-    found = _NUMBER.fullmatch(text.strip())
-    if not found or found[2] not in units:
+    number = _NUMBER.fullmatch(text.strip())
+    if not number or number[2] not in units:
         raise ValueError(f"`{text}` is not a {what}: write {examples}")
-    whole, _, fraction = found[1].partition(".")
+    whole, _, fraction = number[1].partition(".")
     tenths: int = 10 ** len(fraction)
-    value, rest = divmod(int(whole + fraction) * units[found[2]], tenths)
+    value, rest = divmod(int(whole + fraction) * units[number[2]], tenths)
     if rest:
         raise ValueError(f"`{text}` is not a whole {what}")
     return value

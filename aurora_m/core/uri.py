@@ -57,9 +57,9 @@ def changed(at: str) -> DataError:
 
 def _globbed(pattern: str, root: Path) -> dict[str, Path]:
     """The files below `root` by their names from the first part of the pattern that is not fixed."""
-    found = [name for name in glob.glob(pattern, root_dir=root, recursive=True) if (root / name).is_file()]
+    names = [name for name in glob.glob(pattern, root_dir=root, recursive=True) if (root / name).is_file()]
     parts = Path(pattern).parts
     fixed = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
     base = Path(*parts[:fixed])
-    files = {Path(os.path.relpath(name, base)).as_posix(): root / name for name in found}
+    files = {Path(os.path.relpath(name, base)).as_posix(): root / name for name in names}
     return dict(sorted(files.items()))

@@ -30,8 +30,8 @@ def test_wrong_options(tmp_path: Path, capsys: pytest.CaptureFixture[str], words
 def test_what_a_run_is_given() -> None:
     words = "run a.toml --replicas 2 --tensor-parallel 4 --precision bf16 --checkpoint-activations blocks --compile"
     wanted = {"replicas": 2, "tensor": 4, "precision": "bf16", "recompute": "blocks", "compile": True}
-    assert distributed.asked(parser().parse_args(words.split())) == wanted
-    assert distributed.asked(parser().parse_args(["chat", "tiny/release"])) == {}
+    assert distributed.runtime_fields(parser().parse_args(words.split())) == wanted
+    assert distributed.runtime_fields(parser().parse_args(["chat", "tiny/release"])) == {}
 
 
 def test_one_process_follows_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,93 @@
+"""Ctrl-C as a terminal sends it, to the whole group: one line, 130, and no worker left that says anything."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from aurora_m.core.interrupt import STOPPED
+from aurora_m.core.log import Log
+from aurora_m.core.step import Runtime, Work
+from aurora_m.core.tasks import map_shards
+
+HOUSE = Path(__file__).parents[2]
+WORKERS = 2
+PROGRAM = """
+import sys
+from pathlib import Path
+from aurora_m.core import interrupt
+from tests.core.test_interrupt import spread
+if __name__ == "__main__":
+    interrupt.install()
+    with interrupt.at("step spread"):
+        spread(Path(sys.argv[1]))
+"""
+
+
+def endless(task: int) -> int:
+    """Say who does it, then run until it is ended."""
+    os.write(1, f"{os.getpid()}\n".encode())
+    while True:
+        signal.pause()
+
+
+def spread(folder: Path) -> None:
+    list(map_shards(Work(folder, folder, Runtime(folder, workers=WORKERS), Log(quiet=True)), endless, [0, 1], "tasks"))
+
+
+def start(*command: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(HOUSE)},
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def test_workers_end_with_the_run_and_say_nothing(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    run = start(str(program), str(tmp_path))
+    assert run.stdout
+    assert len({run.stdout.readline() for _ in range(WORKERS)}) == WORKERS
+    os.killpg(run.pid, signal.SIGINT)
+    stdout, stderr = run.communicate(timeout=60)  # until each worker has ended, too: they share the pipes
+    assert (run.returncode, stdout) == (STOPPED, "")
+    assert stderr == "\nstopped in step spread; the same command goes on from here\n"
+
+
+def test_an_interrupt_inside_exec_ends_like_any_other() -> None:
+    """There a KeyboardInterrupt, though caught, makes the interpreter end itself by the signal."""
+    code = (
+        "import os, signal; from aurora_m.core import interrupt; interrupt.install()\n"
+        "try: exec('os.kill(os.getpid(), signal.SIGINT)\\nwhile True: pass')\n"
+        "except BaseException: print('caught')\n"
+    )
+    run = start("-c", code)
+    assert run.communicate(timeout=60) == ("", "\nstopped in aurora; the same command goes on from here\n")
+    assert run.returncode == STOPPED
+
+
+def test_who_asked_to_ignore_the_signal_is_not_stopped() -> None:
+    code = (
+        "import os, signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "from aurora_m.core import interrupt; interrupt.install()\n"
+        "os.kill(os.getpid(), signal.SIGINT); print('goes on')\n"
+    )
+    run = start("-c", code)
+    assert run.communicate(timeout=60) == ("goes on\n", "")
+    assert run.returncode == 0
+
+
+def test_only_the_first_of_several_processes_talks() -> None:
+    code = (
+        "import os, signal; from aurora_m.core import interrupt; interrupt.install()\n"
+        "os.environ['RANK'] = '1'; os.kill(os.getpid(), signal.SIGINT)\nwhile True: pass\n"
+    )
+    run = start("-c", code)
+    assert run.communicate(timeout=60) == ("", "")
+    assert run.returncode == STOPPED
