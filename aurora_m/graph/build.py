@@ -6,26 +6,24 @@ weights ──mixture──┴─> base ─> cap ─> cat ─> safe          eac
 safety rows ─review by people─> reviewed ───────┘          scores ─forgetting─> changes ─> report, card ─> release
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-import pyarrow as pa
-
 from aurora_m.core.canon import JSON
 from aurora_m.core.errors import Missing, RecipeError
 from aurora_m.core.step import Step
 from aurora_m.core.uri import local_files, pin_files
-from aurora_m.data.measure.code import CODE
+from aurora_m.data.columns import Column, columns_of
 from aurora_m.data.measure.toxic import languages as toxic_languages
 from aurora_m.data.personal.pii import CODE_KINDS as CODE_MASKS
 from aurora_m.data.personal.pii import KINDS as MASKS
 from aurora_m.data.read.sources import pin as pin_source
-from aurora_m.data.select.decide import COLUMNS, KEYWORDS, check_keep, names
+from aurora_m.data.select.expression import column_names
+from aurora_m.data.select.keep import check_keep, check_model_names
 from aurora_m.data.select.rules import expand
-from aurora_m.data.select.rules import table as rules_table
 from aurora_m.evals.suites import pin_suites
 from aurora_m.model.base import base_files, check_rows
 from aurora_m.recipe import Extend, Merge, Recipe, Stage, Tune, dumps, known
@@ -138,7 +136,7 @@ def curate(graph: Graph, recipe: Recipe, root: Path, items: Step, came: Steps) -
         "duplicates", "data.dedup.duplicates:duplicates", {"docs": docs}, 3, near=near, order=[*order]
     )
     overlap = graph.add("overlap", "data.dedup.contamination:overlap", {"docs": docs, "items": items}, 2)
-    check_models(recipe)
+    check_model_names(recipe.quality, recipe.register)
     models = learn(graph, recipe, docs)
     for name, s in recipe.source.items():
         rules, at = recipe.curate[s.curate], f"curate.{s.curate}.mask"
@@ -147,9 +145,10 @@ def curate(graph: Graph, recipe: Recipe, root: Path, items: Step, came: Steps) -
                 kind, *((CODE_MASKS, at, "kind to mask in code") if s.lang == "code" else (MASKS, at, "kind to mask"))
             )
         keep = expand(rules.keep, s.lang)
-        more = more_columns(recipe, s.lang, rules.boilerplate > 0, rules.words)
-        check_keep(keep, more.values())
-        measured = measure(graph, recipe, root, docs, models, name, names(keep) & set(more))
+        there = source_columns(recipe, name)
+        check_keep(keep, there)
+        used = [column for column in there if column.name in column_names(keep)]
+        measured = measure(graph, recipe, root, docs, models, name, used)
         found = boilerplate(graph, recipe, docs, duplicates, name)
         columns: Steps = {**measured, "duplicates": duplicates, "overlap": overlap, **found}
         told: Given = {"docs": docs[name], "columns": columns}
@@ -161,17 +160,6 @@ def curate(graph: Graph, recipe: Recipe, root: Path, items: Step, came: Steps) -
     sheet: Given = {"fetched": docs, "duplicates": duplicates, "overlap": overlap, "decided": kept, "rewritten": clean}
     graph.add("datasheet", "report.datasheet:datasheet", sheet, recipe=dumps(recipe))
     return Curated(kept, clean, {name: clean[name] for name, s in recipe.source.items() if s.held_out > 0})
-
-
-def check_models(recipe: Recipe) -> None:
-    """RecipeError unless the columns of the recipe's own models have names of their own, which a `keep` can say."""
-    taken = {*(field.name for field in COLUMNS), *CODE.names, "text", "boiler", "toxic", "perplexity", *rules_table()}
-    made = [f"{name}{end}" for name in recipe.register for end in ("", "_prob", "_keep")] + [*recipe.quality]
-    for name in made:
-        right = name.isidentifier() and name.isascii() and name.upper() not in KEYWORDS
-        if not right or name in taken or made.count(name) > 1:
-            hint = "choose a name of letters, digits and `_` that no column and no rule has"
-            raise RecipeError(f"a model cannot be named `{name}`", at=f"quality or register `{name}`", hint=hint)
 
 
 def boilerplate(graph: Graph, recipe: Recipe, docs: Steps, duplicates: Step, name: str) -> Steps:
@@ -187,17 +175,17 @@ def boilerplate(graph: Graph, recipe: Recipe, docs: Steps, duplicates: Step, nam
     return {"lines": graph.steps[step]}
 
 
-def more_columns(recipe: Recipe, lang: str, boiler: bool, words: str) -> dict[str, pa.Field]:
-    """The columns that only some sources have: of code, and of the recipe's own models."""
-    fields = [field for field in CODE if lang == "code" and field.name != "id"]
-    fields += [pa.field("boiler", pa.float64())] if boiler else []
-    fields += [pa.field("toxic", pa.float64())] if lang in toxic_languages() or words else []
-    fields += [pa.field("perplexity", pa.float64())] if lang in recipe.perplexity else []
-    fields += [pa.field(name, pa.float64()) for name in recipe.quality]
-    for name in recipe.register:
-        fields += [pa.field(name, pa.string()), pa.field(f"{name}_prob", pa.float64())]
-        fields += [pa.field(f"{name}_keep", pa.bool_())]
-    return {field.name: field for field in fields}
+def source_columns(recipe: Recipe, name: str) -> tuple[Column, ...]:
+    """The columns of a source."""
+    lang, rules = recipe.source[name].lang, recipe.curate[recipe.source[name].curate]
+    return columns_of(
+        lang,
+        boilerplate=rules.boilerplate > 0,
+        toxic=lang in toxic_languages() or bool(rules.words),
+        perplexity=lang in recipe.perplexity,
+        quality=recipe.quality,
+        registers=recipe.register,
+    )
 
 
 def learn(graph: Graph, recipe: Recipe, docs: Steps) -> Steps:
@@ -218,24 +206,27 @@ def learn(graph: Graph, recipe: Recipe, docs: Steps) -> Steps:
     return models
 
 
-def measure(graph: Graph, recipe: Recipe, root: Path, docs: Steps, models: Steps, name: str, used: set[str]) -> Steps:
+def measure(
+    graph: Graph, recipe: Recipe, root: Path, docs: Steps, models: Steps, name: str, used: Sequence[Column]
+) -> Steps:
     """The steps that measure a source; of the columns that only some sources have, those that are used."""
     read, lang = {"docs": docs[name]}, recipe.source[name].lang
     found = {"signals": graph.add(f"signals.{name}", "data.measure.signals:signals", read, 2, lang=lang)}
-    if used & set(CODE.names):
+    made_by = {column.step for column in used}
+    if "code" in made_by:
         found["code"] = graph.add(f"code.{name}", "data.measure.code:code_signals", read)
-    if "perplexity" in used:
+    if "perplexity" in made_by:
         asked: Given = {**read, "model": models[f"perplexity.{lang}"]}
         found["perplexity"] = graph.add(f"perplexity.{name}", "data.measure.perplexity:perplexity", asked)
-    if "toxic" in used:
+    if "toxic" in made_by:
         words = recipe.curate[recipe.source[name].curate].words
         listed: dict[str, Param] = {"words": words, "pin": pin_local(words, root) if words else ""}
         found["toxic"] = graph.add(f"toxic.{name}", "data.measure.toxic:toxic", read, lang=lang, **listed)
-    judges = {model: step for model, step in models.items() if used & {model, f"{model}_prob", f"{model}_keep"}}
+    judges = {model: step for model, step in models.items() if any(column.model == model for column in used)}
     if judges:
         asked = {**read, "models": judges}
         found["classes"] = graph.add(f"classes.{name}", "data.measure.classify:classify", asked)
-    for model in (model for model in recipe.register if f"{model}_keep" in used):
+    for model in (column.model for column in used if column.step == "subsample"):
         shares: JSON = {**recipe.register[model].shares}
         asked = {**read, "classes": found["classes"], "model": models[model]}
         thin: dict[str, JSON] = {"column": model, "shares": shares, "seed": recipe.seed}

@@ -207,7 +207,7 @@ def test_a_run_in_which_nothing_left_and_nothing_was_edited(tmp_path: Path) -> N
 
 def test_the_conditions_masks_and_declared_shares_are_told(whole: Whole) -> None:
     text = whole["md"].replace(SPACE, " ")
-    assert "| instruct | `chars >= 40 AND dup_of IS NULL AND leak = 0` | – |" in text
+    assert "| instruct | `chars >= 40 AND dup_of IS NULL AND contaminated_items = 0` | – |" in text
     assert "| cap | `fi` | 15.0 % of bytes |" in text
     assert "| `code` | code | `python:stdlib` | 90 documents | 1 × \\<script\\>" in text
 

@@ -17,13 +17,14 @@ from aurora_m.core.canon import hash64
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
+from aurora_m.data.columns import BOILER, schema
 from aurora_m.data.dedup.duplicates import key_range, make_once, pieces, save
 from aurora_m.data.text import kernels
 from aurora_m.data.text.compiled import compiled
 from aurora_m.data.text.kernels import DIGIT, I64, PRIME, SEED, SPACE, U64, decoded, mixed
 from aurora_m.data.text.rounding import DIGITS
 
-LINES = pa.schema([("id", pa.string()), ("lines", pa.list_(pa.int32())), ("boiler", pa.float64())])
+LINES = schema([BOILER]).insert(1, pa.field("lines", pa.list_(pa.int32())))
 COUNTS = ("docs", "docs_with", "lines", "bytes")
 PART_LINES = 2**22  # of all distinct lines of shards in one task of the global pass: some hundred MB
 BLANK = np.uint64(32)

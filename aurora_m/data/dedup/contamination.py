@@ -12,11 +12,11 @@ from aurora_m.core.files import read_jsonl
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
+from aurora_m.data.columns import OVERLAP, schema
 from aurora_m.data.dedup.minhash import nfc
 from aurora_m.data.text import kernels
 from aurora_m.data.text.kernels import Pieces
 
-OVERLAP = pa.schema([("id", pa.string()), ("leak", pa.int64()), ("leak_items", pa.string())])
 GRAM_WORDS = 13  # as GPT-3 (Brown et al. 2020, appendix C)
 MIN_WORDS = 5  # fewer words stand anywhere by chance
 
@@ -75,5 +75,5 @@ def _leaks(task: tuple[str, Path], *, items: Path, out: Path) -> tuple[int, set[
     for text, place in zip(np.searchsorted(bounds, starts, "right") - 1, places, strict=True):
         held[text].update(owners[place])
     columns = [table["id"], [len(names) for names in held], [";".join(sorted(names)) for names in held]]
-    write_table(out / source / path.name, pa.table(columns, schema=OVERLAP))
+    write_table(out / source / path.name, pa.table(columns, schema=schema(OVERLAP)))
     return sum(map(bool, held)), set().union(*held)

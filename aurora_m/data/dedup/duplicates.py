@@ -25,14 +25,12 @@ from aurora_m.core.files import replacing
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
+from aurora_m.data.columns import DUPLICATES, schema
 from aurora_m.data.dedup import minhash
 from aurora_m.data.text import kernels
 from aurora_m.data.text.kernels import I64, U64
 from aurora_m.data.text.rounding import DIGITS
 
-DUPLICATES = pa.schema(
-    [("id", pa.string()), ("dup_of", pa.string()), ("dup_kind", pa.string()), ("similarity", pa.float64())]
-)
 COUNTS = ("docs", "exact", "near", "bytes")
 PART_DOCS = 2**19  # of all documents in one task of the global passes: some hundred MB
 PARTS, FEW_DOCS = 8, 2**14  # so many tasks at least, for workers to share, while each has so many documents
@@ -358,7 +356,7 @@ def _write(
             "dup_kind": pa.array(np.where(exact, "exact", "near"), pa.string(), mask=first),
             "similarity": pa.array(similarity[part], mask=first),
         }
-        write_table(work.out / "duplicates" / source / path.name, pa.table(columns, schema=DUPLICATES))
+        write_table(work.out / "duplicates" / source / path.name, pa.table(columns, schema=schema(DUPLICATES)))
         repeated_bytes = sketches.load(shard, "size")[~first].sum()
         totals[source] += (stop - start, (exact & ~first).sum(), (~exact).sum(), repeated_bytes)
     return {source: dict(zip(COUNTS, map(int, counts), strict=True)) for source, counts in totals.items()}

@@ -23,6 +23,7 @@ from aurora_m.core.interval import wilson
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
+from aurora_m.data.columns import quality_columns, register_columns, schema
 from aurora_m.data.measure.linear import EPOCHS, Floats, held_out, pieces, probabilities, ranks, trained
 from aurora_m.data.text.rounding import DIGITS, mean, millionths
 
@@ -202,7 +203,7 @@ def _classified(path: Path, *, out: Path, models: dict[str, Path]) -> tuple[int,
     """Judge one shard; returns its rows and the sum of each model's probability, in millionths."""
     docs = pq.read_table(path, columns=["id", "text"])
     texts = pieces(docs["text"])
-    columns: dict[str, Any] = {"id": docs["id"]}
+    table = pa.table([docs["id"]], ["id"])
     sums = {}
     for name, folder in models.items():
         about = read_json(folder / "model.json")
@@ -211,10 +212,13 @@ def _classified(path: Path, *, out: Path, models: dict[str, Path]) -> tuple[int,
         likeliest = found.argmax(1)
         prob = found[np.arange(len(found)), likeliest] if about["registers"] else found[:, 1]
         if about["registers"]:
-            columns[name] = pa.array(about["labels"], pa.string()).take(pa.array(likeliest))
-        columns[f"{name}_prob" if about["registers"] else name] = prob
+            label, label_prob, _ = register_columns(name)
+            table = table.append_column(label.field, [pa.array(about["labels"], label.type).take(pa.array(likeliest))])
+            table = table.append_column(label_prob.field, [prob])
+        else:
+            table = table.append_column(quality_columns(name)[0].field, [prob])
         sums[name] = millionths(prob)
-    write_table(out / path.name, pa.table(columns))
+    write_table(out / path.name, table)
     return docs.num_rows, sums
 
 
@@ -229,8 +233,9 @@ def _subsampled(path: Path, *, out: Path, classes: Path, column: str, rates: dic
     ids = pq.read_table(path, columns=["id"])["id"]
     rate = np.array([rates[label] for label in _column(path, classes, column).to_pylist()], np.float64)
     keep = ranks(ids, seed).astype(np.float64) / 2**64 < rate
-    write_table(out / path.name, pa.table({"id": ids, f"{column}_keep": keep | (rate >= 1)}))
-    return int((keep | (rate >= 1)).sum())
+    kept = keep | (rate >= 1)
+    write_table(out / path.name, pa.table([ids, pa.array(kept)], schema=schema(register_columns(column)[2:])))
+    return int(kept.sum())
 
 
 def _column(path: Path, classes: Path, column: str) -> pa.ChunkedArray:

@@ -16,6 +16,7 @@ from aurora_m.core.canon import JSON
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
+from aurora_m.data.columns import CODE, schema
 from aurora_m.data.measure import licences
 from aurora_m.data.read.metadata import PATH, REPO, field
 from aurora_m.data.text import kernels
@@ -24,11 +25,6 @@ from aurora_m.data.text.languages import HEADER_BYTES, PROSE, comments, language
 from aurora_m.data.text.rounding import DIGITS, mean, millionths
 
 FLAGS, SHARES = ("generated", "vendored", "minified"), ("comment_share", "alnum_share", "encoded_share")
-CODE = pa.schema(
-    [("id", pa.string()), ("code_lang", pa.string()), ("licence", pa.string()), ("licence_kind", pa.string())]
-    + [(name, pa.bool_()) for name in FLAGS]
-    + [(name, pa.float64()) for name in SHARES]
-)
 LICENCES = pa.schema([(name, pa.string()) for name in ("repo", "folder", "file", "licence")])
 LICENCE_CHARS = 65536  # of a licence file
 END_CHARS = 300  # where a map is named
@@ -127,7 +123,7 @@ def _shard(path: Path, *, out: Path, there: Path) -> Counter[str]:
     metas = [orjson.loads(meta) for meta in docs["meta"].to_pylist()]
     names = _paths(docs["id"].to_pylist(), metas)
     columns = {"id": docs["id"], **columns_of(docs["text"], names, metas, _nearest(names, metas, there))}
-    write_table(out / path.name, pa.table(columns, schema=CODE))
+    write_table(out / path.name, pa.table(columns, schema=schema(CODE)))
     counts = Counter({"docs": docs.num_rows})
     for name in ("licence_kind", "code_lang"):
         counts.update(f"{name}={value}" for value in columns[name])

@@ -21,12 +21,12 @@ from aurora_m.core.files import replacing
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
+from aurora_m.data.columns import PERPLEXITY, schema
 from aurora_m.data.measure.linear import held_out, pieces, ranks
 from aurora_m.data.text.compiled import compiled
 from aurora_m.data.text.kernels import DIGIT, PRIME, SEED, SPACE, classes, decoded, folded, mixed, text_buffers
 from aurora_m.data.text.rounding import DIGITS, mean, millionths
 
-PERPLEXITY = pa.schema([("id", pa.string()), ("perplexity", pa.float64())])
 ORDER = 6  # characters in the longest n-gram
 TABLE_BITS = 22
 ROOT = 2**TABLE_BITS  # the cell of the empty context, after all others
@@ -82,7 +82,7 @@ def train_ngrams(work: Work, *, docs: dict[str, Artifact], seed: int, max_bytes:
 
 
 def perplexity(work: Work, *, docs: Artifact, model: Artifact) -> Facts:
-    """Write `perplexity/`, one file for each shard of docs, rows in the same order (columns: `PERPLEXITY`).
+    """Write `perplexity/`, one file for each shard of docs, rows in the same order (column: `PERPLEXITY`).
 
     It is 2 to the power of the bits that one byte of the text costs under the model, so that scripts compare; case,
     digits and the kind of white space make no difference. Long texts are judged by pieces, as by linear.py. Null
@@ -138,7 +138,7 @@ def _measure_shard(path: Path, *, out: Path, model: Path) -> tuple[int, int, int
     packed = np.load(model / "ngrams.npy", mmap_mode="r")  # mapped: all workers of a machine share it
     values = _perplexities(_costs(docs["text"], packed))
     column = pa.array(values, from_pandas=True)  # NaN is null
-    write_table(out / path.name, pa.table({"id": docs["id"], "perplexity": column}, schema=PERPLEXITY))
+    write_table(out / path.name, pa.table({"id": docs["id"], "perplexity": column}, schema=schema([PERPLEXITY])))
     return len(values), millionths(values[~np.isnan(values)]), len(values) - column.null_count
 
 

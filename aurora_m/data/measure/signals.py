@@ -15,6 +15,7 @@ from aurora_m.core.canon import JSON
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
+from aurora_m.data.columns import SIGNALS, TEXT, schema
 from aurora_m.data.measure import repeats, scan
 from aurora_m.data.personal import pii
 from aurora_m.data.text import kernels, langid
@@ -55,14 +56,7 @@ SHARES: Mapping[str, tuple[int, int]] = {
         *((f"dup_{n}grams", repeats.DUP + n - repeats.LEAST_DUP) for n in range(5, repeats.MOST_DUP + 1)),
     )},
 }  # fmt: skip
-SIGNALS = pa.schema(
-    [("id", pa.string())]
-    + [(name, pa.int64()) for name in ("num_bytes", *NUMBERS)]
-    + [(name, pa.float64()) for name in SHARES]
-    + [(name, pa.int64()) for name in pii.COLUMNS]
-    + [("lang_id", pa.string()), ("lang_prob", pa.float64())]
-)
-MEASURES = [field.name for field in SIGNALS if not pa.types.is_string(field.type)]
+MEASURES = [column.name for column in SIGNALS if column.type != TEXT]
 LISTS = ("stop_words", "flagged_words", "policy")
 
 
@@ -92,12 +86,12 @@ def _shard(path: Path, *, out: Path, lang: str) -> tuple[int, dict[str, int]]:
     docs = pq.read_table(path, columns=["id", "text", "lang"])
     columns = {"id": docs["id"], **measures(docs["text"], lang), **_languages(docs["text"], lang)}
     columns |= pii.counts(docs["text"], docs["lang"].to_pylist())
-    write_table(out / path.name, pa.table(columns, schema=SIGNALS))
+    write_table(out / path.name, pa.table(columns, schema=schema(SIGNALS)))
     return docs.num_rows, {name: millionths(columns[name]) for name in MEASURES}
 
 
 def measures(texts: pa.ChunkedArray, lang: str = "") -> dict[str, Any]:
-    """Everything in `SIGNALS` but the id and the language, one number a text."""
+    """Everything in `SIGNALS` but personal data and the language, one number a text."""
     data, offsets = kernels.text_buffers(texts)
     counts = _measured(data, offsets, scan.traits(), phrases(lang))
     shares = {name: counts[:, part] / np.maximum(counts[:, whole], 1) for name, (part, whole) in SHARES.items()}

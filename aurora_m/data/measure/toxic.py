@@ -19,12 +19,12 @@ from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
 from aurora_m.core.uri import check_pin, local_files
+from aurora_m.data.columns import TOXIC, schema
 from aurora_m.data.text import kernels
 from aurora_m.data.text.compiled import compiled
 from aurora_m.data.text.kernels import I64, ONE, U64, power_of_two, slot
 from aurora_m.data.text.rounding import DIGITS, mean, millionths
 
-TOXIC = pa.schema([("id", pa.string()), ("toxic", pa.float64())])
 WORDS = Path(__file__).with_name("words")
 TONES = "\u0300\u0301\u0303\u0309\u0323"  # of Vietnamese: older systems write them after a composed letter
 
@@ -37,7 +37,7 @@ class Terms(NamedTuple):
 
 
 def toxic(work: Work, *, docs: Artifact, lang: str, words: str, pin: str) -> Facts:
-    """Write `toxic/`, one file for each shard of docs, rows in the same order (columns: `TOXIC`).
+    """Write `toxic/`, one file for each shard of docs, rows in the same order (column: `TOXIC`).
 
     `toxic` is the share of words inside listed terms, 0 to 1; words are those of kernels.py, so Japanese counts by
     pieces of two characters. The list is that of `lang` in `words/` where there is one, and the user's own: `words`,
@@ -109,7 +109,7 @@ def _shard(path: Path, *, out: Path, terms: Terms) -> tuple[int, int, int]:
     """Measure one shard; returns its rows, those with a term, and the sum in millionths."""
     docs = pq.read_table(path, columns=["id", "text"])
     found = shares(docs["text"], terms)
-    write_table(out / path.name, pa.table({"id": docs["id"], "toxic": found}, schema=TOXIC))
+    write_table(out / path.name, pa.table({"id": docs["id"], "toxic": found}, schema=schema([TOXIC])))
     return len(found), int(np.count_nonzero(found)), millionths(found)
 
 

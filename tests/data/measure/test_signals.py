@@ -8,7 +8,8 @@ import pytest
 
 from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import read_all, shards
-from aurora_m.data.measure.signals import MEASURES, SHARES, SIGNALS, measures, signals
+from aurora_m.data.columns import SIGNALS, schema
+from aurora_m.data.measure.signals import MEASURES, SHARES, measures, signals
 
 PIECES = ["foo", "Foo ", "bar baz ", "\n", "漢字", "かな", "नमस्ते ", "tiếng Việt ", "#", "1", "สวัสดี", " ", "。", "{x}"]
 
@@ -79,7 +80,7 @@ def test_shards_and_workers_change_nothing(new_work: Callable[[], Work], make_do
     facts, rows = results[0]
     assert facts["docs"] == len(texts)
     assert facts["words"] == round(sum(row["words"] for row in rows) / len(rows), 6)
-    assert list(rows[0]) == SIGNALS.names
+    assert list(rows[0]) == schema(SIGNALS).names
 
 
 def test_code_needs_no_language_model(work: Work, make_docs: Callable[..., Artifact]) -> None:

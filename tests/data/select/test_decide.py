@@ -11,14 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aurora_m.core.errors import DataError, RecipeError
+from aurora_m.core.errors import DataError
 from aurora_m.core.files import read_json, write_jsonl
 from aurora_m.core.step import Artifact, Facts, Work
 from aurora_m.core.table import write_table
 from aurora_m.data.dedup.contamination import overlap
 from aurora_m.data.dedup.duplicates import duplicates
 from aurora_m.data.measure.signals import signals
-from aurora_m.data.select.decide import _clauses, check_keep, decide, known_columns
+from aurora_m.data.select.decide import decide
 
 Decided = Callable[..., tuple[Facts, list[str], Any]]
 NewWork = Callable[[], Work]
@@ -52,10 +52,16 @@ def decided(new_work: NewWork, make_docs: MakeDocs, tmp_path: Path) -> Decided:
 
 def test_a_document_counts_under_the_first_clause_it_fails(decided: Decided) -> None:
     texts = ["one two three", "one", "one two three", "What is the answer to this question?", "one"]
-    keep = "words >= 2 AND dup_of IS NULL AND leak = 0 AND lang = 'code' AND lang_prob BETWEEN 0.5 AND 1"
+    keep = "words >= 2 AND dup_of IS NULL AND contaminated_items = 0 AND lang = 'code' AND lang_prob BETWEEN 0.5 AND 1"
     facts, kept, reasons = decided(texts, keep)
     assert kept == ["d0"]
-    counts = {"words >= 2": 2, "dup_of IS NULL": 1, "leak = 0": 1, "lang = 'code'": 0, "lang_prob BETWEEN 0.5 AND 1": 0}
+    counts = {
+        "words >= 2": 2,
+        "dup_of IS NULL": 1,
+        "contaminated_items = 0": 1,
+        "lang = 'code'": 0,
+        "lang_prob BETWEEN 0.5 AND 1": 0,
+    }
     assert facts == {"docs_in": 5, "docs_kept": 1, "bytes_in": 68, "bytes_kept": 13, "reasons": counts}
     assert [(reason["clause"], reason["docs"]) for reason in reasons] == list(counts.items())
     assert [reason["bytes"] for reason in reasons] == [6, 13, 36, 0, 0]
@@ -83,7 +89,13 @@ def test_samples_are_few_short_and_the_same_for_any_shards(decided: Decided) -> 
     assert [sample["id"] for sample in reason["samples"]] != [f"d{i}" for i in range(5)]
 
 
-CLAUSES = ["words > 2", "(words > 1 OR digits > 0.2)", "dup_of IS NULL", "num_bytes BETWEEN 2 AND 20", "leak = 0"]
+CLAUSES = [
+    "words > 2",
+    "(words > 1 OR digits > 0.2)",
+    "dup_of IS NULL",
+    "num_bytes BETWEEN 2 AND 20",
+    "contaminated_items = 0",
+]
 
 
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -100,55 +112,14 @@ def test_nothing_leaves_uncounted(decided: Decided, texts: list[str], clauses: l
     assert [reason["clause"] for reason in reasons] == clauses
 
 
-@pytest.mark.parametrize(
-    ("keep", "clauses"),
-    [
-        ("a > 1 AND b < 2", ["a > 1", "b < 2"]),
-        (" a BETWEEN 1 AND 2 and b = 'x AND y' ", ["a BETWEEN 1 AND 2", "b = 'x AND y'"]),
-        ("(a = 1 AND b = 2) AND NOT (c = 3 AND d = 4)", ["(a = 1 AND b = 2)", "NOT (c = 3 AND d = 4)"]),
-        ("a = 1 AND b = 2 OR c = 3", ["a = 1 AND b = 2 OR c = 3"]),
-        ("a NOT BETWEEN (1) AND (2) AND b IN (1, 2)", ["a NOT BETWEEN (1) AND (2)", "b IN (1, 2)"]),
-        ("a = 'it''s' AND b = 1", ["a = 'it''s'", "b = 1"]),
-    ],
-)
-def test_clauses(keep: str, clauses: list[str]) -> None:
-    assert _clauses(keep) == clauses
-
-
-@pytest.mark.parametrize(
-    ("keep", "what", "hint"),
-    [
-        ("wrods > 3", "there is no column `wrods`", "did you mean `words`?"),
-        ("zzzzzz > 3", "there is no column `zzzzzz`", "the columns are `num_bytes`"),
-        ("words > 'a'", "`words > 'a'` is no condition", "cannot compare"),
-        ("words >", "`words >` is no condition", "parse"),
-        ("words > 1 AND", "`` is no condition", "parse"),
-        ("words + 1", "`words + 1` is not true or false", "compare it"),
-        ("abs(words) > 1", "`abs` is no function here", "only columns"),
-        ("words > 1; DROP", "`;` cannot stand in a condition", "single quotes"),
-        ('lang_id = "fi"', '`"fi"` cannot stand in a condition', "single quotes"),
-        ("  ", "`keep` is empty", "write a condition"),
-    ],
-)
-def test_wrong_conditions(keep: str, what: str, hint: str) -> None:
-    with pytest.raises(RecipeError) as error:
-        check_keep(keep, ())
-    assert error.value.what == what
-    assert hint in error.value.hint
-
-
-def test_right_conditions() -> None:
-    check_keep("lang_id IN ('fi', 'en') AND NOT (dup_kind = 'near' OR leak > 0) AND (chars - words) / 2 >= .5e1", ())
-    check_keep(" AND ".join(f"{name} IS NOT NULL" for name in known_columns(()).columns), ())
-    check_keep("lang = 'fi' and dup_of is null", ())
-
-
 def test_columns_of_other_docs_are_refused(new_work: NewWork, make_docs: MakeDocs) -> None:
     docs, other = make_docs(["a", "b"]), make_docs(["a"])
     made = [new_work() for _ in range(4)]
     signals(made[0], docs=docs, lang="code")
     duplicates(made[1], docs={"web": other}, near=0.8, order=["web"])
-    write_table(made[2].out / "overlap/web/00000-of-00001.parquet", pa.table({"id": ["d0", "d1"], "leak": [0, 0]}))
+    write_table(
+        made[2].out / "overlap/web/00000-of-00001.parquet", pa.table({"id": ["d0", "d1"], "contaminated_items": [0, 0]})
+    )
     parts = [Artifact(work.out, "0" * 64, {}) for work in made]
     with pytest.raises(DataError, match="the columns are not those of these docs"):
         decide(made[3], docs=docs, columns=as_taken(parts), source="web", keep="words > 0")
