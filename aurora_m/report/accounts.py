@@ -101,7 +101,7 @@ def read_sheet(
     rewritten: Mapping[str, Artifact],
 ) -> Sheet:
     """Read the artifacts' facts and samples. DataError where a source's figures do not add up."""
-    repeats: Any = duplicates.facts
+    repeats: Any = duplicates.facts["sources"]
     found: Any = overlap.facts
     accounts, gone, changed = {}, {}, {}
     for name, source in recipe.source.items():

@@ -51,7 +51,7 @@ def build(folder: Path) -> dict[str, Any]:
         clean = {**run["rewritten"][source].facts, "docs": 90 - left - 13, "emptied": 1}
         made["rewritten"][source] = replace(run["rewritten"][source], facts=clean)
     repeats = {source: {"docs": 90, "exact": 1, "near": 2, "bytes": 3000} for source in run["decided"]}
-    made["duplicates"] = Artifact(folder, "d" * 64, {**repeats})
+    made["duplicates"] = Artifact(folder, "d" * 64, {"sources": repeats})
     held: Any = {"items": 1200, "items_too_short": 4, "items_found": 7, "docs": dict.fromkeys(run["decided"], 1)}
     return {**made, "overlap": Artifact(folder, "e" * 64, held)}
 

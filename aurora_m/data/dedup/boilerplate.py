@@ -1,7 +1,8 @@
 """Lines that stand on many pages of one site: menus, headers, footers. Found here, dropped by the rewriting step."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from aurora_m.core.canon import hash64
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
 from aurora_m.data.columns import BOILER, schema
@@ -25,13 +26,31 @@ from aurora_m.data.text.kernels import DIGIT, I64, PRIME, SEED, SPACE, U64, deco
 from aurora_m.data.text.rounding import DIGITS
 
 LINES = schema([BOILER]).insert(1, pa.field("lines", pa.list_(pa.int32())))
-COUNTS = ("docs", "docs_with", "lines", "bytes")
 PART_LINES = 2**22  # of all distinct lines of shards in one task of the global pass: some hundred MB
 BLANK = np.uint64(32)
 _HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#]*@)?([^/?#:]+)")
 
 
-def lines(work: Work, *, docs: dict[str, Artifact], duplicates: Artifact, min_docs: int, order: list[str]) -> Facts:
+@dataclass(frozen=True)
+class Boilerplate:
+    """Documents of a source, those with boilerplate, its lines and their bytes."""
+
+    docs: int
+    docs_with: int
+    lines: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class BoilerplateFacts:
+    """How much of each source is boilerplate."""
+
+    sources: Mapping[str, Boilerplate]
+
+
+def lines(
+    work: Work, *, docs: dict[str, Artifact], duplicates: Artifact, min_docs: int, order: list[str]
+) -> BoilerplateFacts:
     """Write `lines/<source>/`: for each document, shard by shard, the numbers of its boilerplate lines.
 
     A line is boilerplate where it stands on `min_docs` pages or more of its site, and has a word. A site is the host
@@ -41,7 +60,7 @@ def lines(work: Work, *, docs: dict[str, Artifact], duplicates: Artifact, min_do
     was crawled often would be boilerplate; their lines are looked up all the same.
 
     `lines` are numbers from 0 among all lines of the text, blank ones too; `boiler` is the share of the text's bytes
-    that they and their ends take. Facts: for each source docs, docs_with such lines, lines and bytes.
+    that they and their ends take.
     """
     repeats = duplicates.path / "duplicates"
     paths = [(source, path) for source in order for path in shards(docs[source].path)]
@@ -53,10 +72,10 @@ def lines(work: Work, *, docs: dict[str, Artifact], duplicates: Artifact, min_do
     keys = [np.load(path) for path in map_shards(work, count, range(parts), "boilerplate", "parts")]
     save(work.scratch / "boilerplate.npy", np.concatenate(keys))
     mark = partial(_marked, folder=work.scratch, out=work.out / "lines")
-    totals = {source: np.zeros(len(COUNTS), np.int64) for source in order}
+    totals = {source: np.zeros(len(fields(Boilerplate)), np.int64) for source in order}
     for (source, _), counts in zip(paths, map_shards(work, mark, tasks, "boilerplate lines"), strict=True):
         totals[source] += counts
-    return {source: dict(zip(COUNTS, map(int, counts), strict=True)) for source, counts in totals.items()}
+    return BoilerplateFacts({source: Boilerplate(*counts.tolist()) for source, counts in totals.items()})
 
 
 def drop_lines(text: str, numbers: Sequence[int]) -> str:

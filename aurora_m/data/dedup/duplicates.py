@@ -7,9 +7,9 @@ held of all documents at once is two numbers each.
 import os
 import shutil
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from io import FileIO
 from pathlib import Path
@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from aurora_m.core.files import replacing
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
 from aurora_m.data.columns import DUPLICATES, schema
@@ -31,11 +31,27 @@ from aurora_m.data.text import kernels
 from aurora_m.data.text.kernels import I64, U64
 from aurora_m.data.text.rounding import DIGITS
 
-COUNTS = ("docs", "exact", "near", "bytes")
 PART_DOCS = 2**19  # of all documents in one task of the global passes: some hundred MB
 PARTS, FEW_DOCS = 8, 2**14  # so many tasks at least, for workers to share, while each has so many documents
 PIECE_DOCS, PIECE_BYTES = 1024, 4 * 2**20  # of text that are hashed at a time: little memory, and warm caches
 OPEN_FILES = 128
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Documents of a source, those that repeat an earlier one, and the bytes of these."""
+
+    docs: int
+    exact: int
+    near: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class DuplicatesFacts:
+    """How much of each source stands earlier."""
+
+    sources: Mapping[str, Repeats]
 
 
 @dataclass(frozen=True)
@@ -61,14 +77,14 @@ class Sketches:
             yield shard, int(self.starts[shard]), int(self.starts[shard + 1])
 
 
-def duplicates(work: Work, *, docs: dict[str, Artifact], near: float, order: list[str]) -> Facts:
+def duplicates(work: Work, *, docs: dict[str, Artifact], near: float, order: list[str]) -> DuplicatesFacts:
     """Write `duplicates/<source>/`: for each document, shard by shard, which earlier one it repeats, if any.
 
     Earlier is: in a source that `order` names earlier, or earlier in the source; the first copy is kept. Exact: same
     text with white space collapsed. Near: Jaccard of 5-word shingles >= `near`, for pairs that share one of 16 MinHash
     bands of 7 rows (Broder 1997); components of such pairs are one text. `dup_of` is "source/id" of the component's
     first document and `similarity` the Jaccard with it (6 digits), which may be below `near` where a chain of near
-    pairs leads there. Facts: for each source docs, exact, near, and the bytes of both.
+    pairs leads there.
     """
     paths = [(source, path) for source in order for path in shards(docs[source].path)]
     sketches = sketched(work, [path for _, path in paths])
@@ -339,9 +355,9 @@ def _similarity(part: int, sketches: Sketches, *, pairs: Path) -> NDArray[np.flo
 
 def _write(
     work: Work, paths: list[tuple[str, Path]], order: list[str], sketches: Sketches, equal: I64, parents: I64, near: Any
-) -> Facts:
+) -> DuplicatesFacts:
     """One file a shard; `near` are the similarities of the near repeats, in order."""
-    totals = {source: np.zeros(len(COUNTS), np.int64) for source in order}
+    totals = {source: np.zeros(len(fields(Repeats)), np.int64) for source in order}
     roots = np.unique(parents[parents != np.arange(len(parents))])
     names = _names(paths, sketches, roots)
     similarity = np.ones(len(parents))
@@ -359,7 +375,7 @@ def _write(
         write_table(work.out / "duplicates" / source / path.name, pa.table(columns, schema=schema(DUPLICATES)))
         repeated_bytes = sketches.load(shard, "size")[~first].sum()
         totals[source] += (stop - start, (exact & ~first).sum(), (~exact).sum(), repeated_bytes)
-    return {source: dict(zip(COUNTS, map(int, counts), strict=True)) for source, counts in totals.items()}
+    return DuplicatesFacts({source: Repeats(*counts.tolist()) for source, counts in totals.items()})
 
 
 def _names(paths: list[tuple[str, Path]], sketches: Sketches, texts: I64) -> pa.Array:

@@ -6,6 +6,8 @@ which the language identifier's package needs, and one would overwrite the other
 
 import json
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from aurora_m.core.canon import JSON
 from aurora_m.core.errors import DataError, did_you_mean
 from aurora_m.core.files import read_json, replacing, write_json
 from aurora_m.core.interval import wilson
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
 from aurora_m.data.columns import quality_columns, register_columns, schema
@@ -32,15 +33,59 @@ HELD_SHARE = 0.2  # of the documents that a model is measured on, drawn by the h
 MIN_DOCS = 10  # of a label, or nothing is learned of it
 
 
+@dataclass(frozen=True)
+class Share:
+    """A share with Wilson's 95 % interval (1927)."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class ClassifierFacts:
+    """What a model learned from, and how it judges documents that were kept aside."""
+
+    docs: Mapping[str, int]  # by label
+    held: Mapping[str, int]  # kept aside, by label
+    accuracy: Share | None  # none where none were kept aside
+    auc: Share | None  # of two labels
+
+
+@dataclass(frozen=True)
+class ClassifyFacts:
+    """What a source is like."""
+
+    docs: int
+    mean: Mapping[str, float]  # of each model's probability
+
+
+@dataclass(frozen=True)
+class LabelRate:
+    """Bytes of text with a label, and the share of the documents that stays."""
+
+    bytes: int
+    rate: float
+
+
+@dataclass(frozen=True)
+class SubsampleFacts:
+    """What stays."""
+
+    docs_kept: int
+    labels: Mapping[str, LabelRate]
+
+
 def train_classifier(
     work: Work, *, positive: dict[str, Artifact], negative: dict[str, Artifact], seed: int, max_docs: int
-) -> Facts:
+) -> ClassifierFacts:
     """Write a model that tells documents of the positive sources from those of the negative ones.
 
     At most about `max_docs` of each side are drawn by the hash of seed and id and held in memory, 3,000 bytes of each;
     both sides weigh alike, so that 0.5 is as near to one as to the other. Positives are such as the pages that
     reference sites link to (RedPajama's choice for English), in the language that is to be judged.
-    Files: `model.npy` (float32 [n-grams, labels]), `model.json` (labels, registers). Facts: as `_learned`.
+    Files: `model.npy` (float32 [n-grams, labels]), `model.json` (labels, registers).
     DataError where a side has fewer than `MIN_DOCS` documents.
     """
     drawn = [_draw(work, side, seed, max_docs, "") for side in (negative, positive)]
@@ -51,7 +96,7 @@ def train_classifier(
     return _learned(work, table, LABELS, registers=False)
 
 
-def train_registers(work: Work, *, docs: dict[str, Artifact], field: str, seed: int, max_docs: int) -> Facts:
+def train_registers(work: Work, *, docs: dict[str, Artifact], field: str, seed: int, max_docs: int) -> ClassifierFacts:
     """Write a model of the labels that stand in the field `field` of the documents' meta (registers, genres).
 
     As `train_classifier`, but labels weigh as often as they stand, documents without one are passed over, and so are
@@ -66,12 +111,11 @@ def train_registers(work: Work, *, docs: dict[str, Artifact], field: str, seed: 
     return _learned(work, table.filter(pc.is_in(table["label"], pa.array(labels))), labels, registers=True)
 
 
-def classify(work: Work, *, docs: Artifact, models: dict[str, Artifact]) -> Facts:
+def classify(work: Work, *, docs: Artifact, models: dict[str, Artifact]) -> ClassifyFacts:
     """Write `classes/`, one file for each shard of docs, rows in the same order: id, and columns for each model.
 
     A quality model NAME gives `NAME`: probability of the positive sources, 0 to 1. A model of registers gives `NAME`,
-    the likeliest label, and `NAME_prob`. Texts are judged by at most 3,000 bytes. Facts: docs, and for each
-    model the mean of its probability.
+    the likeliest label, and `NAME_prob`. Texts are judged by at most 3,000 bytes.
     """
     paths = shards(docs.path)
     folders = {name: model.path for name, model in models.items()}
@@ -81,18 +125,17 @@ def classify(work: Work, *, docs: Artifact, models: dict[str, Artifact]) -> Fact
     ):
         count += rows
         totals = {name: totals[name] + sums[name] for name in models}
-    means: dict[str, JSON] = {name: mean(totals[name], count) for name in models}
-    return {"docs": count, "mean": means}
+    return ClassifyFacts(count, {name: mean(totals[name], count) for name in models})
 
 
 def subsample(
     work: Work, *, docs: Artifact, classes: Artifact, model: Artifact, column: str, shares: dict[str, float], seed: int
-) -> Facts:
+) -> SubsampleFacts:
     """Write `subsample/`, one file for each shard of docs: id, and `<column>_keep`, false for what is too much.
 
     `shares` gives labels of `column` the most that they may be of the bytes of text that stay; others stay whole. A
     document stays when the hash of seed and id falls below its label's rate, so a smaller share keeps a part of what a
-    larger one keeps. Facts: bytes and rate of each label. DataError for a label that `model` does not know, and where
+    larger one keeps. DataError for a label that `model` does not know, and where
     no rate reaches the shares.
     """
     known = read_json(model.path / "model.json")["labels"]
@@ -103,16 +146,13 @@ def subsample(
             raise DataError(f"the model knows no label `{label}`", at=f"register.{column}.shares", hint=hint)
     paths = shards(docs.path)
     sizes: Counter[str] = Counter()
-    for found in map_shards(work, partial(_label_bytes, classes=classes.path, column=column), paths, f"{column} sizes"):
-        sizes.update(found)
+    for part in map_shards(work, partial(_label_bytes, classes=classes.path, column=column), paths, f"{column} sizes"):
+        sizes.update(part)
     rates = keep_rates(sizes, shares, column)
     out = work.out / "subsample"
     task = partial(_subsampled, out=out, classes=classes.path, column=column, rates=rates, seed=seed)
     kept = sum(map_shards(work, task, paths, f"{column} subsample"))
-    labels: dict[str, JSON] = {
-        label: {"bytes": sizes[label], "rate": round(rates[label], DIGITS)} for label in sorted(sizes)
-    }
-    return {"docs_kept": kept, "labels": labels}
+    return SubsampleFacts(kept, {x: LabelRate(sizes[x], round(rates[x], DIGITS)) for x in sorted(sizes)})
 
 
 def keep_rates(sizes: dict[str, int], shares: dict[str, float], column: str) -> dict[str, float]:
@@ -158,9 +198,8 @@ def _label(meta: str, field: str) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _learned(work: Work, table: pa.Table, labels: tuple[str, ...], *, registers: bool) -> Facts:
-    """Train on the larger part and measure on the rest: docs and held (each {label: number}), accuracy; for two
-    labels auc; each with its 95 % interval."""
+def _learned(work: Work, table: pa.Table, labels: tuple[str, ...], *, registers: bool) -> ClassifierFacts:
+    """Train on the larger part and measure on the rest."""
     order = pc.sort_indices(table, [("rank", "ascending")])  # a shuffle that no split of the shards can change
     table = table.take(order).combine_chunks()
     truth = pc.index_in(table["label"], pa.array(labels)).to_numpy().astype(np.int64)
@@ -177,26 +216,27 @@ def _learned(work: Work, table: pa.Table, labels: tuple[str, ...], *, registers:
         np.save(file, weights)
     write_json(work.out / "model.json", {"labels": [*labels], "registers": registers})
     probs = probabilities(table["text"].filter(pa.array(held)), weights)
-    docs, held_docs = (dict[str, JSON](zip(labels, side, strict=True)) for side in counts)
-    return {"docs": docs, "held": held_docs, **_measured(probs, truth[held])}
+    docs, held_docs = (dict(zip(labels, side, strict=True)) for side in counts)
+    return ClassifierFacts(docs, held_docs, _accuracy(probs, truth[held]), _auc(probs, truth[held]))
 
 
-def _measured(probs: Floats, truth: NDArray[np.int64]) -> Facts:
-    facts: Facts = {}
-    if len(truth):
-        facts["accuracy"] = _share(float(np.mean(probs.argmax(1) == truth)), len(truth))
-    if probs.shape[1] == 2 and 0 < truth.sum() < len(truth):
-        lesser, greater = np.sort(probs[truth == 0, 1]), probs[truth == 1, 1]
-        below = np.searchsorted(lesser, greater, "left") + np.searchsorted(lesser, greater, "right")
-        # The variance of an AUC is at most that of a share of the smaller side (Birnbaum & Klose 1957).
-        facts["auc"] = _share(float(below.mean()) / 2 / len(lesser), min(len(lesser), len(greater)))
-    return facts
+def _accuracy(probs: Floats, truth: NDArray[np.int64]) -> Share | None:
+    return _share(float(np.mean(probs.argmax(1) == truth)), len(truth)) if len(truth) else None
 
 
-def _share(share: float, n: int) -> JSON:
-    """A share with Wilson's 95 % interval (1927)."""
+def _auc(probs: Floats, truth: NDArray[np.int64]) -> Share | None:
+    """How often a document of the second of two labels is given more probability of it than one of the first."""
+    if probs.shape[1] != 2 or not 0 < truth.sum() < len(truth):
+        return None
+    lesser, greater = np.sort(probs[truth == 0, 1]), probs[truth == 1, 1]
+    below = np.searchsorted(lesser, greater, "left") + np.searchsorted(lesser, greater, "right")
+    # The variance of an AUC is at most that of a share of the smaller side (Birnbaum & Klose 1957).
+    return _share(float(below.mean()) / 2 / len(lesser), min(len(lesser), len(greater)))
+
+
+def _share(share: float, n: int) -> Share:
     low, high = wilson(share * n, n)
-    return {"value": round(share, DIGITS), "low": round(low, DIGITS), "high": round(high, DIGITS), "n": n}
+    return Share(round(share, DIGITS), round(low, DIGITS), round(high, DIGITS), n)
 
 
 def _classified(path: Path, *, out: Path, models: dict[str, Path]) -> tuple[int, dict[str, int]]:

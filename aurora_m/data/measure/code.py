@@ -1,6 +1,8 @@
 """Code signals: columns beside each shard of code that tell its language, its licence and whether people wrote it."""
 
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from aurora_m.core.canon import JSON
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
 from aurora_m.data.columns import CODE, schema
@@ -63,7 +65,22 @@ _MAPPED = r"[/*][/*][#@] ?sourceMappingURL="  # at the end; or a map itself, by 
 _MAP = r'^\W*"version"\s*:\s*3\s*,\s*"(file|sources|sourceRoot|names|mappings)"'
 
 
-def code_signals(work: Work, *, docs: Artifact) -> Facts:
+@dataclass(frozen=True)
+class CodeFacts:
+    """What a source of code is like: documents by value or with a flag, and means of shares."""
+
+    docs: int
+    licence_kind: Mapping[str, int]
+    code_lang: Mapping[str, int]
+    generated: int
+    vendored: int
+    minified: int
+    comment_share: float
+    alnum_share: float
+    encoded_share: float
+
+
+def code_signals(work: Work, *, docs: Artifact) -> CodeFacts:
     """Write `code/`, one file for each shard of docs, rows in the same order (columns: `CODE`).
 
     A file is known by `path` and `repo` in its meta (or StarCoder's names for them), else by its id. `code_lang` is by
@@ -73,7 +90,6 @@ def code_signals(work: Work, *, docs: Artifact) -> Facts:
     lies in a folder of other people's code) and `minified` are flags. Shares: `comment_share` of bytes other than white
     space that stand in comments and documentation strings, `alnum_share` of characters that are letters or digits,
     `encoded_share` of bytes in runs of `RUN_BYTES` or more of base64 or hex (Kocetkov et al. 2022, Li et al. 2023).
-    Facts: docs; docs by `licence_kind` and by `code_lang`, docs with each flag, the mean of each share.
     """
     paths = shards(docs.path)
     rows = [row for found in map_shards(work, _licence_files, paths, "licence files") for row in found]
@@ -85,15 +101,14 @@ def code_signals(work: Work, *, docs: Artifact) -> Facts:
     return _facts(counts)
 
 
-def _facts(counts: Counter[str]) -> Facts:
+def _facts(counts: Counter[str]) -> CodeFacts:
     num = counts["docs"]
 
-    def named(column: str) -> JSON:
+    def named(column: str) -> dict[str, int]:
         return {key.partition("=")[2]: counts[key] for key in sorted(counts) if key.startswith(f"{column}=")}
 
-    means: dict[str, JSON] = {name: mean(counts[name], num) for name in SHARES}
-    flags: dict[str, JSON] = {name: counts[name] for name in FLAGS}
-    return {"docs": num, "licence_kind": named("licence_kind"), "code_lang": named("code_lang"), **flags, **means}
+    flags, shares = [counts[name] for name in FLAGS], [mean(counts[name], num) for name in SHARES]
+    return CodeFacts(num, named("licence_kind"), named("code_lang"), *flags, *shares)
 
 
 def _licence_files(path: Path) -> list[dict[str, str]]:

@@ -5,6 +5,8 @@ back-off weight, as KenLM does (Heafield 2011). An n-gram enters the table only 
 n-grams that end at a character only the longest is counted: so a shorter one counts in how many contexts it stands.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from aurora_m.core.canon import JSON
 from aurora_m.core.errors import DataError
 from aurora_m.core.files import replacing
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
 from aurora_m.data.columns import PERPLEXITY, schema
@@ -41,12 +42,30 @@ BLANK = np.uint64(32)
 ODD = np.uint64(1)
 
 
-def train_ngrams(work: Work, *, docs: dict[str, Artifact], seed: int, max_bytes: int) -> Facts:
+@dataclass(frozen=True)
+class NgramFacts:
+    """What was learned, and what it says of documents that were kept aside; nothing where they have no text."""
+
+    docs: int
+    bytes: int
+    ngrams: int
+    held_docs: int
+    perplexity: float | None = None  # of them as a whole
+    percentiles: Mapping[str, float] | None = None  # of the column `perplexity` over them, to choose a bound from
+
+
+@dataclass(frozen=True)
+class PerplexityFacts:
+    """What a source is like."""
+
+    docs: int
+    perplexity: float  # the mean
+
+
+def train_ngrams(work: Work, *, docs: dict[str, Artifact], seed: int, max_bytes: int) -> NgramFacts:
     """Write `ngrams.npy`, a model of the characters of these documents, which should be clean and in one language.
 
-    About `max_bytes` of text are drawn by the hash of seed and id. Facts: docs, bytes and n-grams learned; held_docs,
-    their perplexity as a whole, and percentiles of the column `perplexity` over them, to choose a bound from.
-    DataError where there is no text.
+    About `max_bytes` of text are drawn by the hash of seed and id. DataError where there is no text.
     """
     paths = [path for name in sorted(docs) for path in shards(docs[name].path)]
     total = sum(_size(pq.read_table(path, columns=["text"])["text"]) for path in paths)
@@ -72,28 +91,22 @@ def train_ngrams(work: Work, *, docs: dict[str, Artifact], seed: int, max_bytes:
     with replacing(work.out / "ngrams.npy") as file:
         np.save(file, packed)
     held_bits = np.concatenate(bits)
-    facts: Facts = {
-        "docs": num_docs // 2,
-        "bytes": num_bytes // 2,
-        "ngrams": int(known[0]),
-        "held_docs": len(held_bits),
-    }
-    return facts | _measured(held_bits)
+    return NgramFacts(num_docs // 2, num_bytes // 2, int(known[0]), len(held_bits), *_measured(held_bits))
 
 
-def perplexity(work: Work, *, docs: Artifact, model: Artifact) -> Facts:
+def perplexity(work: Work, *, docs: Artifact, model: Artifact) -> PerplexityFacts:
     """Write `perplexity/`, one file for each shard of docs, rows in the same order (column: `PERPLEXITY`).
 
     It is 2 to the power of the bits that one byte of the text costs under the model, so that scripts compare; case,
     digits and the kind of white space make no difference. Long texts are judged by pieces, as by linear.py. Null
-    where there is no character. Facts: docs, and the mean.
+    where there is no character.
     """
     paths = shards(docs.path)
     rows = total = judged = 0
     task = partial(_measure_shard, out=work.out / "perplexity", model=model.path)
     for count, summed, number in map_shards(work, task, paths, "perplexity"):
         rows, total, judged = rows + count, total + summed, judged + number
-    return {"docs": rows, "perplexity": mean(total, judged)}
+    return PerplexityFacts(rows, mean(total, judged))
 
 
 def _size(texts: pa.ChunkedArray) -> int:
@@ -120,16 +133,14 @@ def _perplexities(bits: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.round(values, DIGITS)
 
 
-def _measured(bits: NDArray[np.int64]) -> Facts:
+def _measured(bits: NDArray[np.int64]) -> tuple[float | None, dict[str, float] | None]:
+    """The perplexity of texts as a whole, and percentiles of theirs; none where there is no text."""
     bits = bits[bits[:, 1] > 0]
     if not len(bits):
-        return {}
-    found = np.percentile(_perplexities(bits), PERCENTILES)
-    whole: JSON = round(float(_perplexities(bits.sum(0, keepdims=True))[0]), DIGITS)
-    percentiles: dict[str, JSON] = {
-        f"p{p}": round(float(value), DIGITS) for p, value in zip(PERCENTILES, found, strict=True)
-    }
-    return {"perplexity": whole, "percentiles": percentiles}
+        return None, None
+    values = np.percentile(_perplexities(bits), PERCENTILES)
+    whole = round(float(_perplexities(bits.sum(0, keepdims=True))[0]), DIGITS)
+    return whole, {f"p{p}": round(float(value), DIGITS) for p, value in zip(PERCENTILES, values, strict=True)}
 
 
 def _measure_shard(path: Path, *, out: Path, model: Path) -> tuple[int, int, int]:

@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from aurora_m.core.canon import JSON
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
 from aurora_m.data.columns import SIGNALS, TEXT, schema
@@ -60,13 +60,20 @@ MEASURES = [column.name for column in SIGNALS if column.type != TEXT]
 LISTS = ("stop_words", "flagged_words", "policy")
 
 
-def signals(work: Work, *, docs: Artifact, lang: str) -> Facts:
+@dataclass(frozen=True)
+class SignalFacts:
+    """What a source is like."""
+
+    docs: int
+    mean: Mapping[str, float]  # of each measure
+
+
+def signals(work: Work, *, docs: Artifact, lang: str) -> SignalFacts:
     """Write `signals/`, one file for each shard of docs, rows in the same order (columns: `SIGNALS`).
 
     What each column is of: docs/curation.md. Stop and flagged words are those of the declared language in rules.toml.
     `lang_id` and `lang_prob` are fastText's (lid.176, Joulin et al. 2016) for about 1,000 characters from the start,
     middle and end; a source declared `code` is `code`. `pii_<kind>` counts what pii.py finds.
-    Facts: docs, and the mean of each measure rounded to 6 digits.
     """
     paths = shards(docs.path)
     count, totals = 0, dict.fromkeys(MEASURES, 0)
@@ -77,8 +84,7 @@ def signals(work: Work, *, docs: Artifact, lang: str) -> Facts:
     for rows, sums in map_shards(work, shard, paths, "signals"):
         count += rows
         totals = {name: totals[name] + sums[name] for name in MEASURES}
-    means: dict[str, JSON] = {name: mean(totals[name], count) for name in MEASURES}
-    return {"docs": count, **means}
+    return SignalFacts(count, {name: mean(totals[name], count) for name in MEASURES})
 
 
 def _shard(path: Path, *, out: Path, lang: str) -> tuple[int, dict[str, int]]:

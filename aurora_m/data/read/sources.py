@@ -4,6 +4,7 @@ import os
 import sysconfig
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 from aurora_m.core.canon import JSON, digest
 from aurora_m.core.errors import DataError
 from aurora_m.core.files import shard_name, write_jsonl
-from aurora_m.core.step import Facts, Work
+from aurora_m.core.step import Work
 from aurora_m.core.table import DOCS, SHARD_BYTES, read_shards, write_table
 from aurora_m.core.tasks import map_shards
 from aurora_m.core.uri import check_pin, local_files, pin_files, unchanged
@@ -35,6 +36,16 @@ UNPACKED = ".parquet"  # has a compression of its own
 VERSIONS = ("ETag", "etag", "md5Hash", "md5", "LastModified", "last_modified", "Last-Modified", "mtime", "created")
 NOT_LIBRARY = {"test", "tests", "idle_test", "idlelib", "lib2to3", "site-packages", "dist-packages", "__pycache__"}
 BUILT = "_sysconfigdata"  # how this Python was built, on which machine
+
+
+@dataclass(frozen=True)
+class FetchFacts:
+    """What a source held."""
+
+    docs: int
+    bytes: int  # of text
+    skipped: Mapping[str, int]  # by reason: files of `python:`, records of web archives
+    repairs: Mapping[str, int]  # by kind
 
 
 class Written(NamedTuple):
@@ -59,12 +70,11 @@ def pin(uri: str, root: Path) -> str:
     return _far_pin(_far_files(uri)) if "://" in uri else pin_files(_files(uri, root))
 
 
-def fetch(work: Work, *, uri: str, source: str, lang: str, pin: str, revision: str, form: str) -> Facts:
+def fetch(work: Work, *, uri: str, source: str, lang: str, pin: str, revision: str, form: str) -> FetchFacts:
     """Write a source's documents as `docs/`, repaired (repair.py) and all with the declared language; samples.jsonl.
 
     `form` is "text" (field `text`) or "instruction" (fields `instruction` and `response`, joined by core/chat.py).
-    Repairs come first, so that all that follows is of the text as it will be read; samples.jsonl shows some. Facts:
-    docs, bytes of text, by reason what was skipped (files of `python:`, records of web archives), and repairs.
+    Repairs come first, so that all that follows is of the text as it will be read; samples.jsonl shows some.
     DataError, with file and line, for whatever cannot be read as declared, and if the files are not those that `pin`
     names.
     """
@@ -300,7 +310,7 @@ def _with(docs: pa.Table, source: str, lang: str) -> tuple[pa.Table, Edits]:
     return pa.table([docs["id"], texts, *both, docs["meta"]], schema=DOCS), edits
 
 
-def _finished(folder: Path, parts: list[Written], where: Callable[[int], str]) -> Facts:
+def _finished(folder: Path, parts: list[Written], where: Callable[[int], str]) -> FetchFacts:
     """Name the shards, once no id stands twice in them; there is always one, if only an empty one."""
     paths = [path for part in parts for path in part.paths]
     for index, path in enumerate(paths):
@@ -313,8 +323,8 @@ def _finished(folder: Path, parts: list[Written], where: Callable[[int], str]) -
         skipped.update(part.skipped)
     edits = together(part.edits for part in parts)
     write_jsonl(folder / "samples.jsonl", edits.shown())
-    facts: Facts = {"docs": sum(sum(part.docs) for part in parts), "bytes": sum(part.num_bytes for part in parts)}
-    return {**facts, "skipped": dict(sorted(skipped.items())), "repairs": edits.counted()}
+    docs, num_bytes = sum(sum(part.docs) for part in parts), sum(part.num_bytes for part in parts)
+    return FetchFacts(docs, num_bytes, dict(sorted(skipped.items())), edits.counted())
 
 
 def _check_ids(folder: Path, where: Callable[[int], str]) -> None:

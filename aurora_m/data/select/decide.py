@@ -1,11 +1,13 @@
 """Decide which documents stay: one expression over columns; each that leaves is counted under the clause it fails."""
 
 import heapq
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,7 +15,7 @@ import pyarrow.parquet as pq
 from aurora_m.core.canon import JSON, hash64
 from aurora_m.core.errors import DataError
 from aurora_m.core.files import write_json
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
 from aurora_m.data.columns import schema
@@ -47,29 +49,41 @@ class Reason:
         return {"clause": self.clause, "docs": self.docs, "bytes": self.num_bytes, "samples": samples}
 
 
-def decide(work: Work, *, docs: Artifact, columns: dict[str, Artifact], source: str, keep: str) -> Facts:
+@dataclass(frozen=True)
+class DecideFacts:
+    """What came and what stays."""
+
+    docs_in: int
+    docs_kept: int
+    bytes_in: int
+    bytes_kept: int
+    reasons: Mapping[str, int]  # documents that each clause removed
+
+
+def decide(work: Work, *, docs: Artifact, columns: dict[str, Artifact], source: str, keep: str) -> DecideFacts:
     """Write `kept.parquet` (the ids that stay, in order) and `reasons.json` (what each clause removed, with samples).
 
     `columns` are artifacts with a folder of their name (up to a dot), in which each shard of docs has a file, below
     the name of the source where the artifact is of many. `keep` is SQL over these columns, checked by `check_keep`;
-    its top-level AND clauses are tried in order, and a document counts under the first that is not true. Facts:
-    docs_in, docs_kept, bytes_in, bytes_kept, reasons {clause: docs}. DataError if the columns are not those of docs.
+    its top-level AND clauses are tried in order, and a document counts under the first that is not true.
+    DataError if the columns are not those of docs.
     """
     clauses = list(dict.fromkeys(expression.clauses(keep)))
     folders = [_folder(given.path / name.partition(".")[0], source) for name, given in columns.items()]
     one = partial(_decided, folders=folders, wanted={"num_bytes", *column_names(keep)}, clauses=clauses, source=source)
     kept: list[pa.Array] = []
-    totals = dict.fromkeys(("docs_in", "docs_kept", "bytes_in", "bytes_kept"), 0)
+    sizes = np.zeros(4, np.int64)
     reasons = [Reason(clause) for clause in clauses]
-    for ids, counts, found in map_shards(work, one, shards(docs.path), f"decide {source}"):
+    for ids, counts, removed in map_shards(work, one, shards(docs.path), f"decide {source}"):
         kept.append(ids)
-        for name, count in zip(totals, counts, strict=True):
-            totals[name] += count
-        for reason, other in zip(reasons, found, strict=True):
+        sizes += counts
+        for reason, other in zip(reasons, removed, strict=True):
             reason.add(other)
     write_table(work.out / "kept.parquet", pa.table([pa.chunked_array(kept, pa.string())], schema=KEPT))
     write_json(work.out / "reasons.json", [reason.as_json() for reason in reasons])
-    return {**totals, "reasons": {reason.clause: reason.docs for reason in reasons}}
+    docs_in, docs_kept, bytes_in, bytes_kept = sizes.tolist()
+    by_clause = {reason.clause: reason.docs for reason in reasons}
+    return DecideFacts(docs_in, docs_kept, bytes_in, bytes_kept, by_clause)
 
 
 def _folder(folder: Path, source: str) -> Path:
@@ -80,15 +94,15 @@ def _decided(
     path: Path, *, folders: list[Path], wanted: set[str], clauses: list[str], source: str
 ) -> tuple[pa.Array, tuple[int, int, int, int], list[Reason]]:
     """Decide one shard; returns the ids that stay, docs in and kept, bytes in and kept, what each clause removed."""
-    frame = came = _frame(path, folders, wanted, source)
+    frame = whole = _frame(path, folders, wanted, source)
     reasons = []
     for clause in clauses:
         passed = frame.select(pl.repeat(True, pl.len()) & pl.sql_expr(clause).fill_null(False)).to_series()
         reasons.append(_removed(clause, frame.filter(~passed)))
         frame = frame.filter(passed)
     _show(reasons, path)
-    came_bytes, kept_bytes = (int(part["num_bytes"].sum()) for part in (came, frame))
-    return frame["id"].to_arrow().cast(pa.string()), (came.height, frame.height, came_bytes, kept_bytes), reasons
+    num_bytes, kept_bytes = (int(part["num_bytes"].sum()) for part in (whole, frame))
+    return frame["id"].to_arrow().cast(pa.string()), (whole.height, frame.height, num_bytes, kept_bytes), reasons
 
 
 def _removed(clause: str, gone: pl.DataFrame) -> Reason:

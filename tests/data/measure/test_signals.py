@@ -78,8 +78,8 @@ def test_shards_and_workers_change_nothing(new_work: Callable[[], Work], make_do
         results.append((facts, read_all(work.out, "signals").to_pylist()))
     assert results[0] == results[1]
     facts, rows = results[0]
-    assert facts["docs"] == len(texts)
-    assert facts["words"] == round(sum(row["words"] for row in rows) / len(rows), 6)
+    assert facts.docs == len(texts)
+    assert facts.mean["words"] == round(sum(row["words"] for row in rows) / len(rows), 6)
     assert list(rows[0]) == schema(SIGNALS).names
 
 
@@ -91,5 +91,5 @@ def test_code_needs_no_language_model(work: Work, make_docs: Callable[..., Artif
 
 def test_no_docs(work: Work, make_docs: Callable[..., Artifact]) -> None:
     facts = signals(work, docs=make_docs([]), lang="en")
-    assert facts["docs"] == facts["words"] == 0
+    assert facts.docs == facts.mean["words"] == 0
     assert read_all(work.out, "signals").num_rows == 0

@@ -12,15 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aurora_m.core.errors import DataError
+from aurora_m.core.facts import from_json, to_json
 from aurora_m.core.files import read_json, write_jsonl
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import write_table
 from aurora_m.data.dedup.contamination import overlap
 from aurora_m.data.dedup.duplicates import duplicates
 from aurora_m.data.measure.signals import signals
-from aurora_m.data.select.decide import decide
+from aurora_m.data.select.decide import DecideFacts, decide
 
-Decided = Callable[..., tuple[Facts, list[str], Any]]
+Decided = Callable[..., tuple[DecideFacts, list[str], Any]]
 NewWork = Callable[[], Work]
 MakeDocs = Callable[..., Artifact]
 
@@ -34,7 +35,7 @@ def as_taken(parts: list[Artifact]) -> dict[str, Artifact]:
 def decided(new_work: NewWork, make_docs: MakeDocs, tmp_path: Path) -> Decided:
     """Measure texts and decide: facts, kept ids, reasons."""
 
-    def call(texts: list[str], keep: str, shards: int = 1, lang: str = "code") -> tuple[Facts, list[str], Any]:
+    def call(texts: list[str], keep: str, shards: int = 1, lang: str = "code") -> tuple[DecideFacts, list[str], Any]:
         docs = make_docs(texts, shards, lang=lang)
         write_jsonl(tmp_path / "items/overlap.jsonl", [{"id": "q", "text": "what is the answer to this question"}])
         items = Artifact(tmp_path / "items", "0" * 64, {})
@@ -62,7 +63,7 @@ def test_a_document_counts_under_the_first_clause_it_fails(decided: Decided) -> 
         "lang = 'code'": 0,
         "lang_prob BETWEEN 0.5 AND 1": 0,
     }
-    assert facts == {"docs_in": 5, "docs_kept": 1, "bytes_in": 68, "bytes_kept": 13, "reasons": counts}
+    assert facts == DecideFacts(docs_in=5, docs_kept=1, bytes_in=68, bytes_kept=13, reasons=counts)
     assert [(reason["clause"], reason["docs"]) for reason in reasons] == list(counts.items())
     assert [reason["bytes"] for reason in reasons] == [6, 13, 36, 0, 0]
     assert reasons[1]["samples"] == [{"id": "d2", "text": "one two three", "values": {"dup_of": "web/d0"}}]
@@ -75,7 +76,7 @@ def test_a_document_counts_under_the_first_clause_it_fails(decided: Decided) -> 
 def test_null_fails(decided: Decided) -> None:
     facts, kept, _ = decided(["a", "a", "b"], "similarity > 0.5")
     assert kept == ["d1"]
-    assert facts["reasons"] == {"similarity > 0.5": 2}
+    assert facts.reasons == {"similarity > 0.5": 2}
     assert decided(["a", "a", "b"], "NOT similarity > 0.5")[1] == []
 
 
@@ -84,7 +85,7 @@ def test_samples_are_few_short_and_the_same_for_any_shards(decided: Decided) -> 
     results = [decided(texts, "words > 2 AND words > 2", shards) for shards in (1, 4)]
     assert results[0] == results[1]
     facts, kept, (reason,) = results[0]
-    assert (kept, facts["reasons"]) == ([], {"words > 2": 30})
+    assert (kept, facts.reasons) == ([], {"words > 2": 30})
     assert [len(sample["text"]) for sample in reason["samples"]] == [300] * 5
     assert [sample["id"] for sample in reason["samples"]] != [f"d{i}" for i in range(5)]
 
@@ -106,9 +107,9 @@ CLAUSES = [
 )
 def test_nothing_leaves_uncounted(decided: Decided, texts: list[str], clauses: list[str], shards: int) -> None:
     facts, kept, reasons = decided(texts, " AND ".join(clauses), shards)
-    assert facts["docs_in"] == len(texts) == len(kept) + sum(reason["docs"] for reason in reasons)
-    assert facts["bytes_in"] == facts["bytes_kept"] + sum(reason["bytes"] for reason in reasons)
-    assert facts["docs_kept"] == len(kept)
+    assert facts.docs_in == len(texts) == len(kept) + sum(reason["docs"] for reason in reasons)
+    assert facts.bytes_in == facts.bytes_kept + sum(reason["bytes"] for reason in reasons)
+    assert facts.docs_kept == len(kept)
     assert [reason["clause"] for reason in reasons] == clauses
 
 
@@ -139,10 +140,11 @@ def test_columns_of_many_sources_are_found_by_the_name_of_the_source(
     lines = Artifact(tmp_path / "lines", "0" * 64, {})
     facts = decide(work, docs=docs, columns={"lines": lines}, source="web", keep="boiler < 0.5")
     assert pq.read_table(work.out / "kept.parquet")["id"].to_pylist() == ["d0", "d2"]
-    assert facts["reasons"] == {"boiler < 0.5": 1}
+    assert facts.reasons == {"boiler < 0.5": 1}
     assert read_json(work.out / "reasons.json")[0]["samples"] == [{"id": "d1", "text": "b", "values": {"boiler": 0.9}}]
 
 
 def test_facts_are_json(decided: Decided) -> None:
     facts, _, reasons = decided(["a"], "words > 0")
-    assert json.loads(json.dumps([facts, reasons])) == [facts, reasons]
+    assert from_json(DecideFacts, json.loads(json.dumps(to_json(facts))), "here") == facts
+    assert json.loads(json.dumps(reasons)) == reasons
