@@ -19,7 +19,7 @@ from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
 from aurora_m.data.columns import BOILER, schema
-from aurora_m.data.dedup.duplicates import key_range, make_once, pieces, save
+from aurora_m.data.dedup.sketches import batches, key_range, make_once, save
 from aurora_m.data.text import kernels
 from aurora_m.data.text.compiled import compiled
 from aurora_m.data.text.kernels import DIGIT, I64, PRIME, SEED, SPACE, U64, decoded, mixed
@@ -101,9 +101,9 @@ def _counted(task: Task, *, folder: Path) -> int:
 
 def _measured(path: Path, source: str, repeats: Path) -> dict[str, NDArray[Any]]:
     found = [(np.zeros(0, np.uint64), *np.zeros((2, 0), np.int32), *np.zeros((2, 0), np.int64))]
-    for piece in pieces(path, "meta"):
-        sites = np.array([_site(meta, source) for meta in piece["meta"].to_pylist()], np.uint64)
-        data, offsets = kernels.text_buffers(piece["text"])
+    for batch in batches(path, "meta"):
+        sites = np.array([_site(meta, source) for meta in batch["meta"].to_pylist()], np.uint64)
+        data, offsets = kernels.text_buffers(batch["text"])
         keys, numbers, sizes, bounds = split(data, offsets, kernels.classes(), sites)
         found.append((keys, numbers, sizes, np.diff(bounds), np.diff(offsets)))
     keys, numbers, sizes, counts, docs = (np.concatenate(column) for column in zip(*found, strict=True))

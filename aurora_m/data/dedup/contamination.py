@@ -17,7 +17,7 @@ from aurora_m.core.tasks import map_shards
 from aurora_m.data.columns import OVERLAP, schema
 from aurora_m.data.dedup.minhash import nfc
 from aurora_m.data.text import kernels
-from aurora_m.data.text.kernels import Pieces
+from aurora_m.data.text.kernels import Patterns
 
 GRAM_WORDS = 13  # as GPT-3 (Brown et al. 2020, appendix C)
 MIN_WORDS = 5  # fewer words stand anywhere by chance
@@ -52,8 +52,8 @@ def overlap(work: Work, *, docs: dict[str, Artifact], items: Artifact) -> Overla
 
 
 @lru_cache(maxsize=1)
-def _wanted(items: Path) -> tuple[list[str], Pieces, list[list[str]], int]:
-    """The items' ids, the pieces to look for, the items that hold each, and how many items are too short.
+def _wanted(items: Path) -> tuple[list[str], Patterns, list[list[str]], int]:
+    """The items' ids, the patterns to look for, the items that hold each, and how many items are too short.
 
     Once in each process.
     """
@@ -72,16 +72,16 @@ def _wanted(items: Path) -> tuple[list[str], Pieces, list[list[str]], int]:
             spans.setdefault(gram, (at, size))
             owners.setdefault(gram, []).append(ids[item])
     firsts, sizes = (np.array([span[i] for span in spans.values()], np.int64) for i in (0, 1))
-    return ids, kernels.pieces(words, firsts, sizes), list(owners.values()), too_short
+    return ids, kernels.patterns(words, firsts, sizes), list(owners.values()), too_short
 
 
 def _shard(task: tuple[str, Path], *, items: Path, out: Path) -> tuple[int, set[str]]:
     """Write the overlap of one shard; returns how many documents hold an item, and the items that they hold."""
     source, path = task
     table = pq.read_table(path, columns=["id", "text"])
-    _, pieces, owners, _ = _wanted(items)
+    _, patterns, owners, _ = _wanted(items)
     words, _, bounds = kernels.words(table["text"])
-    starts, places = kernels.matches(words, bounds, pieces).T
+    starts, places = kernels.matches(words, bounds, patterns).T
     items_of: list[set[str]] = [set() for _ in range(len(table))]
     for text, place in zip(np.searchsorted(bounds, starts, "right") - 1, places, strict=True):
         items_of[text].update(owners[place])

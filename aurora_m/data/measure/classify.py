@@ -25,7 +25,7 @@ from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
 from aurora_m.data.columns import quality_columns, register_columns, schema
-from aurora_m.data.measure.linear import EPOCHS, Floats, held_out, pieces, probabilities, ranks, trained
+from aurora_m.data.measure.linear import EPOCHS, Floats, excerpts, held_out, most_rank, probabilities, ranks, trained
 from aurora_m.data.text.rounding import DIGITS, mean, millionths
 
 LABELS = ("negative", "positive")  # of a quality model; the column is the probability of the second
@@ -176,18 +176,17 @@ def _draw(work: Work, docs: dict[str, Artifact], seed: int, max_docs: int, field
     """Sampled texts of about `max_docs` of the documents: rank, text, and label where a field of meta is named."""
     paths = [path for name in sorted(docs) for path in shards(docs[name].path)]
     total = sum(pq.read_metadata(path).num_rows for path in paths)
-    most = min(int(min(max_docs / max(total, 1), 1.0) * 2**64), 2**64 - 1)
-    task = partial(_drawn, seed=seed, most=most, field=field)
+    task = partial(_drawn, seed=seed, most=most_rank(max_docs, total), field=field)
     columns = [("rank", pa.uint64()), ("text", pa.large_string()), *([("label", pa.string())] if field else [])]
     return pa.concat_tables([pa.schema(columns).empty_table(), *map_shards(work, task, paths, "draw")])
 
 
-def _drawn(path: Path, *, seed: int, most: int, field: str) -> pa.Table:
+def _drawn(path: Path, *, seed: int, most: np.uint64, field: str) -> pa.Table:
     docs = pq.read_table(path, columns=["id", "text", *(["meta"] if field else [])])
     rank = ranks(docs["id"], seed)
-    chosen = pa.array(rank <= np.uint64(most))
+    chosen = pa.array(rank <= most)
     docs = docs.filter(chosen)
-    columns: dict[str, Any] = {"rank": rank[chosen.to_numpy(zero_copy_only=False)], "text": pieces(docs["text"])}
+    columns: dict[str, Any] = {"rank": rank[chosen.to_numpy(zero_copy_only=False)], "text": excerpts(docs["text"])}
     if field:
         columns["label"] = pa.array([_label(meta, field) for meta in docs["meta"].to_pylist()], pa.string())
     return pa.table(columns)
@@ -242,7 +241,7 @@ def _share(share: float, n: int) -> Share:
 def _classified(path: Path, *, out: Path, models: dict[str, Path]) -> tuple[int, dict[str, int]]:
     """Judge one shard; returns its rows and the sum of each model's probability, in millionths."""
     docs = pq.read_table(path, columns=["id", "text"])
-    texts = pieces(docs["text"])
+    texts = excerpts(docs["text"])
     table = pa.table([docs["id"]], ["id"])
     sums = {}
     for name, folder in models.items():

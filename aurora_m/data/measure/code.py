@@ -32,6 +32,7 @@ LICENCE_CHARS = 65536  # of a licence file
 END_CHARS = 300  # where a map is named
 LINE_BYTES, WHITE = 110, 0.12  # minified: longer lines than these on average, and less white space than this
 RUN_BYTES, WORD_BYTES, GAP_BYTES = 100, 32, 24  # encoded: a run; a base64 word in it; between two words, at most
+CHARS, ALNUM, BYTES, WHITE_BYTES, LINES, ASCII, ENCODED, COUNTS = range(8)  # counts of a text; ALNUM: characters
 LOWER, UPPER, DIGIT, OTHER = range(1, 5)  # bytes of base64, as it is and for URLs
 _DECLARED = ("licence", "license")
 _LANGUAGE = ("language", "programming_language", "lang")
@@ -159,13 +160,13 @@ def columns_of(
     own = [str(field(meta, *_DECLARED) or "") for meta in metas]
     found = list(map(_licence, licences.stated(headers), nearest, own))
     files = pa.array(paths, pa.string())
-    visible, lines = np.maximum(counts[:, 2] - counts[:, 3], 1), np.maximum(counts[:, 4], 1)
-    plain = counts[:, 5] - counts[:, 6]  # ASCII bytes that are not encoded
-    dense = (plain > LINE_BYTES * lines) & (counts[:, 3] < WHITE * plain) & ~np.isin(langs, PROSE)
+    visible, lines = np.maximum(counts[:, BYTES] - counts[:, WHITE_BYTES], 1), np.maximum(counts[:, LINES], 1)
+    plain = counts[:, ASCII] - counts[:, ENCODED]  # ASCII bytes that are not encoded
+    dense = (plain > LINE_BYTES * lines) & (counts[:, WHITE_BYTES] < WHITE * plain) & ~np.isin(langs, PROSE)
     shares = (
         commented / visible,
-        counts[:, 1] / np.maximum(counts[:, 0], 1),
-        counts[:, 6] / np.maximum(counts[:, 2], 1),
+        counts[:, ALNUM] / np.maximum(counts[:, CHARS], 1),
+        counts[:, ENCODED] / np.maximum(counts[:, BYTES], 1),
     )
     return {
         "code_lang": langs,
@@ -236,25 +237,25 @@ def _alphabet() -> NDArray[np.uint8]:
 
 @compiled
 def tally(data: Any, offsets: Any, alphabet: Any, classes: Any) -> Any:
-    """Counts of each text [n, 7]: chars, letters and digits, bytes, white bytes, lines, ASCII bytes, encoded bytes."""
+    """Counts of each text [n, `COUNTS`]."""
     texts = len(offsets) - 1
-    counts = np.zeros((texts, 7), np.int64)
+    counts = np.zeros((texts, COUNTS), np.int64)
     for text in range(texts):
         i, end = offsets[text], offsets[text + 1]
-        counts[text, 2] = end - i
-        counts[text, 4] = 1 if end > i and data[end - 1] != 10 else 0
-        counts[text, 6] = encoded(data, i, end, alphabet)
+        counts[text, BYTES] = end - i
+        counts[text, LINES] = 1 if end > i and data[end - 1] != 10 else 0
+        counts[text, ENCODED] = encoded(data, i, end, alphabet)
         while i < end:
-            counts[text, 0] += 1
+            counts[text, CHARS] += 1
             if data[i] < 128:
-                counts[text, 1] += 0 < alphabet[data[i]] < OTHER
-                counts[text, 3] += data[i] <= 32
-                counts[text, 4] += data[i] == 10
-                counts[text, 5] += 1
+                counts[text, ALNUM] += 0 < alphabet[data[i]] < OTHER
+                counts[text, WHITE_BYTES] += data[i] <= 32
+                counts[text, LINES] += data[i] == 10
+                counts[text, ASCII] += 1
                 i += 1
                 continue
             point, width = kernels.decoded(data, i)
-            counts[text, 1] += classes[point] >= kernels.MARK
+            counts[text, ALNUM] += classes[point] >= kernels.MARK
             i += width
     return counts
 

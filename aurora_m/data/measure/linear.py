@@ -6,7 +6,7 @@ every n-gram has one weight for each label, and a text's score is their scaled s
 
 from collections.abc import Callable
 from math import sqrt
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -39,9 +39,29 @@ RATE = 0.3  # of Adagrad, in the first epoch
 MOST_FEATURES = 5 * (3 * PIECE_BYTES + 16)
 
 
+class Lessons(NamedTuple):
+    """What is learned in an epoch."""
+
+    learn: NDArray[np.int64]  # the numbers of texts, in order
+    truth: NDArray[np.int64]  # the label of each text
+    gains: Floats  # what each label weighs in the loss
+
+
+class State(NamedTuple):
+    """What learning changes."""
+
+    weights: Weights
+    squares: Weights  # the sums of squared slopes
+
+
 def ranks(ids: pa.ChunkedArray, seed: int) -> NDArray[np.uint64]:
     """A number below 2**64 for each id, by hash: draws that no split of the shards can change."""
     return np.asarray(hashed(*text_buffers(ids), np.uint64(mixed(np.uint64(seed % 2**64) ^ SEED))))
+
+
+def most_rank(count: int, total: int) -> np.uint64:
+    """The greatest rank of those that draw about `count` of `total`."""
+    return np.uint64(min(int(min(count / max(total, 1), 1.0) * 2**64), 2**64 - 1))
 
 
 def held_out(rank: NDArray[np.uint64], share: float) -> NDArray[np.bool_]:
@@ -49,14 +69,14 @@ def held_out(rank: NDArray[np.uint64], share: float) -> NDArray[np.bool_]:
     return np.asarray(rank * PRIME < np.uint64(int(share * 2**64)))
 
 
-def pieces(texts: pa.ChunkedArray | pa.Array) -> pa.Array:
+def excerpts(texts: pa.ChunkedArray | pa.Array) -> pa.Array:
     """The start, middle and end of long texts, `PIECE_BYTES` each, and short texts whole."""
     data, offsets = cut(*text_buffers(texts), np.int64(PIECE_BYTES))
     return pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data))
 
 
 def probabilities(texts: pa.ChunkedArray | pa.Array, weights: Weights) -> Floats:
-    """Probability of each label [n, labels] for texts that `pieces` cut."""
+    """Probability of each label [n, labels] for texts that `excerpts` cut."""
     scores = judged(*text_buffers(texts), classes(), folded(), weights)
     scores = np.exp(scores - scores.max(1, keepdims=True, initial=-np.inf))
     return np.asarray(scores / scores.sum(1, keepdims=True))
@@ -70,9 +90,9 @@ def trained(
     `truth` is each text's label, `gains` what each label weighs in the loss. Same input, same bytes.
     """
     weights = np.zeros((2**TABLE_BITS + 1, len(gains)), np.float32)
-    squares = np.full(weights.shape, 1e-8, np.float32)
+    state = State(weights, np.full(weights.shape, 1e-8, np.float32))
     for epoch in range(1, EPOCHS + 1):
-        fit(*text_buffers(texts), learn, truth, gains, RATE / epoch, classes(), folded(), weights, squares)
+        fit(text_buffers(texts), Lessons(learn, truth, gains), RATE / epoch, (classes(), folded()), state)
         on_epoch(epoch)
     return weights
 
@@ -91,7 +111,7 @@ def hashed(data: Any, offsets: Any, start: Any) -> Any:
 
 @compiled
 def cut(data: Any, offsets: Any, piece: Any) -> Any:
-    """Copy whole characters of three places of each text; see `pieces`."""
+    """Copy whole characters of three places of each text; see `excerpts`."""
     texts = len(offsets) - 1
     bounds = np.zeros(texts + 1, np.int64)
     most = 0
@@ -190,11 +210,10 @@ def judged(data: Any, offsets: Any, classes: Any, folded: Any, weights: Any) -> 
 
 
 @compiled
-def fit(
-    data: Any, offsets: Any, learn: Any, truth: Any, gains: Any, rate: Any, classes: Any, folded: Any, weights: Any,
-    squares: Any,
-) -> Any:  # fmt: skip
+def fit(texts: Any, lessons: Any, rate: Any, alphabet: Any, state: Any) -> Any:
     """One pass of stochastic gradients of the log loss, with Adagrad's steps (Duchi et al. 2011)."""
+    (data, offsets), (classes, folded), (weights, squares) = texts, alphabet, state
+    learn, truth, gains = lessons
     found = np.empty(MOST_FEATURES, np.uint64)
     scores = np.zeros(weights.shape[1])
     for text in learn:

@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
 from aurora_m.data.columns import SIGNALS, TEXT, schema
 from aurora_m.data.measure import repeats, scan
+from aurora_m.data.measure.pieces import SCRIPTS, Pieces, Text, room, split_pieces, traits
+from aurora_m.data.measure.scan import Phrases
 from aurora_m.data.personal import pii
 from aurora_m.data.text import kernels, langid
 from aurora_m.data.text.compiled import compiled
+from aurora_m.data.text.kernels import U64
 from aurora_m.data.text.rounding import DIGITS, mean, millionths
 
 # Column: what is counted, and of what it is the share or mean (scan.py, repeats.py).
@@ -47,7 +49,7 @@ SHARES: Mapping[str, tuple[int, int]] = {
         ("policy_lines", scan.POLICY), ("dup_lines", scan.COUNTS + repeats.DUP_LINES),
     )},
     **{name: (scan.SCRIPT + number, scan.COUNTS + repeats.REPEATS) for number, name in enumerate(
-        ("other_script", *scan.SCRIPTS)
+        ("other_script", *SCRIPTS)
     )},
     "dup_paras": (scan.COUNTS + repeats.DUP_PARAS, scan.COUNTS + repeats.PARAS),
     **{name: (scan.COUNTS + what, scan.CHARS) for name, what in (
@@ -99,7 +101,7 @@ def _shard(path: Path, *, out: Path, lang: str) -> tuple[int, dict[str, int]]:
 def measures(texts: pa.ChunkedArray, lang: str = "") -> dict[str, Any]:
     """Everything in `SIGNALS` but personal data and the language, one number a text."""
     data, offsets = kernels.text_buffers(texts)
-    counts = _measured(data, offsets, scan.traits(), phrases(lang))
+    counts = _measured(data, offsets, traits(), phrases(lang))
     shares = {name: counts[:, part] / np.maximum(counts[:, whole], 1) for name, (part, whole) in SHARES.items()}
     return {
         "num_bytes": np.diff(offsets),
@@ -112,28 +114,27 @@ def measures(texts: pa.ChunkedArray, lang: str = "") -> dict[str, Any]:
 def _measured(data: Any, offsets: Any, traits: Any, phrases: Any) -> Any:
     """Counts of each text: those of scan.py, then those of repeats.py, then the letters of any script."""
     texts, most = len(offsets) - 1, np.int64(1)
-    for text in range(texts):
-        most = max(most, offsets[text + 1] - offsets[text] + 2)
-    size = kernels.power_of_two(2 * most)
+    for number in range(texts):
+        most = max(most, offsets[number + 1] - offsets[number] + 2)
     counts = np.zeros((texts, scan.COUNTS + repeats.REPEATS + 1), np.int64)
-    table = np.empty(size, np.uint64)
-    pieces = np.empty(most, np.uint64), np.empty(most, np.int32), np.empty(most, np.uint8), np.empty(most, np.int32)
-    lines = np.empty(most, np.uint64), np.empty(most, np.int64), np.empty(most, np.int32)
-    sums, places, slots = np.empty(most + 1, np.uint64), np.empty(most, np.int32), np.empty(most, np.int32)
-    hashes, lengths, kinds, line_ends = pieces
-    for text in range(texts):
-        row = counts[text]
+    pieces = Pieces(
+        np.empty(most, np.uint64), np.empty(most, np.int32), np.empty(most, np.uint8), np.empty(most, np.int32)
+    )
+    lines = scan.Lines(np.empty(most, np.uint64), np.empty(most, np.int64), np.empty(most, np.int32))
+    table = np.empty(kernels.power_of_two(2 * most), np.uint64)
+    room = repeats.Room(np.empty(most + 1, np.uint64), np.empty(most, np.int32), np.empty(most, np.int32), table)
+    for number in range(texts):
+        row, start = counts[number], offsets[number]
         again = row[scan.COUNTS :]
-        start, end = offsets[text], offsets[text + 1]
-        count = scan.split_pieces(data, start, end, traits, hashes, lengths, kinds, line_ends)
-        rows, paras = scan.count_lines(data, start, end, traits, pieces, phrases, lines, row)
+        text = Text(data, offsets[number + 1], traits)
+        count = split_pieces(text, start, pieces)
+        rows, paras = scan.count_lines(text, start, pieces, phrases, lines, row)
         row[-1] = row[scan.SCRIPT : scan.COUNTS].sum()
-        found = repeats.count_lines(lines[0], lines[1], rows, table)
-        again[repeats.DUP_LINES], again[repeats.DUP_LINE_CHARS] = found
-        repeats.paragraphs(lines[0], lines[1], lines[2], paras)
-        found = repeats.count_lines(lines[0], lines[1], paras, table)
-        again[repeats.PARAS], again[repeats.DUP_PARAS], again[repeats.DUP_PARA_CHARS] = paras, found[0], found[1]
-        repeats.count_grams(hashes, lengths, kinds, count, sums, places, slots, table, again)
+        again[repeats.DUP_LINES], again[repeats.DUP_LINE_CHARS] = repeats.count_lines(lines, rows, table)
+        repeats.paragraphs(lines, paras)
+        again[repeats.PARAS] = paras
+        again[repeats.DUP_PARAS], again[repeats.DUP_PARA_CHARS] = repeats.count_lines(lines, paras, table)
+        repeats.count_grams(pieces, count, room, again)
     return counts
 
 
@@ -147,39 +148,37 @@ def word_lists() -> dict[str, dict[str, str]]:
 
 
 @cache
-def phrases(lang: str) -> tuple[NDArray[Any], ...]:
-    """What a scan looks for in a language, as tables: phrases in lists that begin at their first piece's hash."""
+def phrases(lang: str) -> Phrases:
+    """What a scan looks for in a language."""
     stops, words, policies = (word_lists()[name] for name in LISTS)
-    found: dict[str, int] = {}
+    marks: dict[str, int] = {}
     for number, word in enumerate(stops.get(lang, "").split()):
-        found[word] = scan.STOP_WORD | (1 << scan.KINDS_SHIFT + number if number < 8 else 0)
+        marks[word] = scan.STOP_WORD | (1 << scan.KINDS_SHIFT + number if number < 8 else 0)
     own = [word.strip() for word in words.get(lang, "").split(",")]
     policy = [word.strip() for name in dict.fromkeys(("en", lang)) for word in policies.get(name, "").split(",")]
     lists = (own, scan.FLAGGED_WORD), (policy, scan.POLICY_WORDS)
     for some, mark in (*lists, (["javascript"], scan.SCRIPT_WORD), (["lorem ipsum"], scan.LOREM_WORDS)):
-        found |= {word: found.get(word, 0) | mark for word in some if word}
-    return _tables([(_pieces(word), mark) for word, mark in sorted(found.items())])
+        marks |= {word: marks.get(word, 0) | mark for word in some if word}
+    return _tables([_hashes(word) for word in sorted(marks)], [mark for _, mark in sorted(marks.items())])
 
 
-def _pieces(text: str) -> NDArray[np.uint64]:
-    data = np.frombuffer(text.encode(), np.uint8)
-    room = len(data) + 2
-    hashes = np.empty(room, np.uint64)
-    rest = np.empty(room, np.int32), np.empty(room, np.uint8), np.empty(room, np.int32)
-    return hashes[: scan.split_pieces(data, 0, len(data), scan.traits(), hashes, *rest)]
+def _hashes(phrase: str) -> U64:
+    """Of its pieces."""
+    data = np.frombuffer(phrase.encode(), np.uint8)
+    pieces = room(len(data) + 2)
+    return pieces.hashes[: split_pieces(Text(data, len(data), traits()), 0, pieces)]
 
 
-def _tables(found: list[tuple[NDArray[np.uint64], int]]) -> tuple[NDArray[Any], ...]:
-    size = kernels.power_of_two(4 * len(found))
+def _tables(phrases: list[U64], marks: list[int]) -> Phrases:
+    size = kernels.power_of_two(4 * len(phrases))
     keys, used, heads = np.zeros(size, np.uint64), np.zeros(size, np.int64), np.full(size, -1, np.int64)
-    nexts = np.full(len(found), -1, np.int64)
-    for number, (pieces, _) in enumerate(found):
+    nexts = np.full(len(phrases), -1, np.int64)
+    for number, pieces in enumerate(phrases):
         at = kernels.slot(keys, used, kernels.ONE, pieces[0])
         keys[at], used[at], nexts[number], heads[at] = pieces[0], 1, heads[at], number
-    sizes = np.array([len(pieces) for pieces, _ in found], np.int64)
-    marks = np.array([mark for _, mark in found], np.int64)
-    flat = np.concatenate([pieces for pieces, _ in found])
-    return keys, used, heads, nexts, np.cumsum(sizes) - sizes, sizes, marks, flat
+    sizes = np.array([len(pieces) for pieces in phrases], np.int64)
+    starts = np.cumsum(sizes) - sizes
+    return Phrases(keys, used, heads, nexts, starts, sizes, np.array(marks, np.int64), np.concatenate(phrases))
 
 
 def _languages(texts: pa.ChunkedArray, lang: str) -> dict[str, Any]:

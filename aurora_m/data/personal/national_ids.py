@@ -114,13 +114,13 @@ def _stands(kind: str, text: str, start: int, end: int, lang: str) -> bool:
     """Whether its form is sure enough, or a word names it."""
     if kind == "fi_hetu":
         return True
-    said = claim(text, start, end, WORDS[kind])
+    claimed = claim(text, start, end, WORDS[kind])
     if kind == "us_ssn" and text[start + 3] == "-":
-        return said >= 0
+        return claimed >= 0
     home = lang in ("hi", "en", "")
     if kind == "in_pan" or (kind == "in_aadhaar" and not text[start + 4].isdigit() and not _goes_on(text, start, end)):
-        return said >= (0 if home else 1)
-    return said == 1
+        return claimed >= (0 if home else 1)
+    return claimed == 1
 
 
 def _goes_on(text: str, start: int, end: int) -> bool:

@@ -74,8 +74,8 @@ def find(text: str, lang: str) -> Iterator[tuple[int, int]]:
     for match in _BARE.finditer(text):
         start, end = match.span()
         surely = lang in ("fi", "ja", "vi", "hi") and match[0][0] == "0" and _is_mobile(match[0], regions[0])
-        said = claim(text, start, end, WORDS)
-        if said >= (0 if surely else 1) and (surely or _is_valid(match[0], regions)):
+        claimed = claim(text, start, end, WORDS)
+        if claimed >= (0 if surely else 1) and (surely or _is_valid(match[0], regions)):
             yield start, end
 
 

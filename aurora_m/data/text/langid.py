@@ -151,10 +151,11 @@ def _features(data: Any, words: Any, model: Any, grams: Any, features: Any) -> A
     """
     shortest, longest, nothing = model.shortest, model.longest, len(model.places) - 1
     known = len(model.bounds) - 1 - len(model.outputs)
+    table = model.words, model.bounds, model.hashes, model.slots
     buckets, lengths, count = np.uint32(nothing - known), longest - shortest + 1, 0
     for word in range(len(words)):
         first, end, value = words[word, 0], words[word, 1], np.uint32(words[word, 2])
-        at = slot(data, first, end, value, model.words, model.bounds, model.hashes, model.slots)
+        at = slot(data, first, end, value, table)
         number = model.slots[at]
         if end - first == len(END) and _begins(data, first, END):
             break

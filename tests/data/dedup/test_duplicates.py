@@ -14,6 +14,7 @@ import pytest
 
 from aurora_m.core.step import Artifact, Work
 from aurora_m.data.dedup import duplicates as module
+from aurora_m.data.dedup import sketches
 from aurora_m.data.dedup.duplicates import DuplicatesFacts, Repeats, duplicates
 from aurora_m.data.dedup.minhash import MIN_WORDS
 from aurora_m.data.text import kernels
@@ -162,10 +163,10 @@ def test_shards_and_parts(new_work: NewWork, make_docs: MakeDocs, monkeypatch: p
     texts = family(3, 60)
     results = []
     for shards, part_docs, piece_docs, open_files in ((1, 2**20, 1024, 128), (7, 13, 4, 2), (3, 29, 1, 1)):
-        monkeypatch.setattr(module, "PART_DOCS", part_docs)
-        monkeypatch.setattr(module, "PIECE_DOCS", piece_docs)
-        monkeypatch.setattr(module, "PIECE_BYTES", 99 * piece_docs)
-        monkeypatch.setattr(module, "OPEN_FILES", open_files)
+        monkeypatch.setattr(sketches, "PART_DOCS", part_docs)
+        monkeypatch.setattr(sketches, "PIECE_DOCS", piece_docs)
+        monkeypatch.setattr(sketches, "PIECE_BYTES", 99 * piece_docs)
+        monkeypatch.setattr(sketches, "OPEN_FILES", open_files)
         work = new_work()
         facts = duplicates(work, docs={"web": make_docs(texts, shards)}, near=0.85, order=["web"])
         results.append((facts, pq.read_table(work.out / "duplicates/web")))
@@ -178,12 +179,12 @@ def test_workers_share_what_is_small(new_work: NewWork, make_docs: MakeDocs, mon
     docs = {"a": make_docs(family(5, 80), 3), "b": make_docs(family(6, 30), 2)}
     results = []
     for few in (2**14, 7):
-        monkeypatch.setattr(module, "FEW_DOCS", few)
+        monkeypatch.setattr(sketches, "FEW_DOCS", few)
         work = new_work()
         facts = duplicates(work, docs=docs, near=0.8, order=["a", "b"])
         results.append((facts, written(work), len(list((work.scratch / "near-duplicates").iterdir()))))
     assert results[0][:2] == results[1][:2]
-    assert (results[0][2], results[1][2]) == (1, module.PARTS)
+    assert (results[0][2], results[1][2]) == (1, sketches.PARTS)
 
 
 def test_components_are_those_of_all_pairs(work: Work, make_docs: MakeDocs) -> None:
@@ -225,8 +226,8 @@ def test_a_killed_run_redoes_only_what_is_not_finished(
     (work.scratch / "near-duplicates" / "00000.npy").unlink()
     (work.scratch / "similarity" / "00000.npy.tmp").write_bytes(b"half")
     done: list[Path] = []
-    measured = module._measured
-    monkeypatch.setattr(module, "_measured", lambda path, file: done.append(path) or measured(path, file))
+    measured = sketches._measured
+    monkeypatch.setattr(sketches, "_measured", lambda path, file: done.append(path) or measured(path, file))
     duplicates(work, docs=docs, near=0.8, order=["web"])
     assert [path.name for path in done] == ["00001-of-00003.parquet"]
     assert written(work) == whole

@@ -21,6 +21,7 @@ from aurora_m.data.measure.perplexity import (
     ROOT,
     UNITS,
     PerplexityFacts,
+    Table,
     costs,
     perplexity,
     train_ngrams,
@@ -42,11 +43,11 @@ TEXTS = [
 def fitted(texts: list[str]) -> NDArray[np.uint32]:
     """The packed model of these texts."""
     keys, known = np.zeros(ROOT + 1, np.uint64), np.zeros(1, np.int64)
-    counts, packed = np.zeros((ROOT + 1, 3), np.uint32), np.zeros(ROOT + 1, np.uint32)
+    table = Table(keys, known, np.zeros((ROOT + 1, 3), np.uint32), np.zeros(ROOT + 1, np.uint32))
     for learning in (True, False):
         column = pa.array(texts, pa.large_string())
-        walk(*text_buffers(column), classes(), folded(), keys, known, counts, packed, learning)
-    return packed
+        walk(text_buffers(column), (classes(), folded()), table, learning)
+    return table.packed
 
 
 def bits(model: NDArray[np.uint32], texts: list[str]) -> list[float]:

@@ -22,7 +22,7 @@ from aurora_m.core.step import Runtime, Work
 from aurora_m.core.table import read_all, read_shards
 from aurora_m.core.uri import pin_files
 from aurora_m.data.read import files, sources
-from aurora_m.data.read.files import Place
+from aurora_m.data.read.files import SourceFile
 from aurora_m.data.read.sources import FetchFacts, fetch, pin
 
 Fetch = Callable[..., tuple[FetchFacts, list[dict[str, str]]]]
@@ -311,9 +311,15 @@ def test_an_id_that_stands_in_two_files_is_told(root: Path, fetched: Fetch, monk
 
 
 def test_small_files_share_a_task(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    places = [Place(name, ".txt", name, name, size) for name, size in zip("abcde", (3, 4, 20, 1, 2), strict=True)]
+    source_files = [
+        SourceFile(name, ".txt", name, name, size) for name, size in zip("abcde", (3, 4, 20, 1, 2), strict=True)
+    ]
     monkeypatch.setattr(sources, "SHARD_BYTES", 7)
-    assert ["".join(place.name for place in group) for group in sources._grouped(places)] == ["ab", "c", "de"]
+    assert ["".join(source_file.name for source_file in group) for group in sources._grouped(source_files)] == [
+        "ab",
+        "c",
+        "de",
+    ]
 
 
 # --- far away
