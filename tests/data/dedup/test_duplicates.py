@@ -220,9 +220,9 @@ def test_a_killed_run_redoes_only_what_is_not_finished(
     docs = {"web": make_docs(family(4, 30), 3)}
     duplicates(work, docs=docs, near=0.8, order=["web"])
     whole = written(work)
-    sketches = work.scratch / "sketches"
-    (sketches / "00001").rename(sketches / "00001.part")  # as if it had been killed in the second shard
-    (sketches / "00001.part" / "keys.npy").write_bytes(b"half")
+    folder = work.scratch / "sketches"
+    (folder / "00001").rename(folder / "00001.part")  # as if it had been killed in the second shard
+    (folder / "00001.part" / "keys.npy").write_bytes(b"half")
     (work.scratch / "near-duplicates" / "00000.npy").unlink()
     (work.scratch / "similarity" / "00000.npy.tmp").write_bytes(b"half")
     done: list[Path] = []

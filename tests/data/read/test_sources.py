@@ -21,7 +21,7 @@ from aurora_m.core.errors import DataError
 from aurora_m.core.step import Runtime, Work
 from aurora_m.core.table import read_all, read_shards
 from aurora_m.core.uri import pin_files
-from aurora_m.data.read import files, sources
+from aurora_m.data.read import docs, files, sources
 from aurora_m.data.read.files import SourceFile
 from aurora_m.data.read.sources import FetchFacts, fetch, pin
 
@@ -293,7 +293,7 @@ def test_a_shard_ends_with_the_document_that_fills_it(
     many(root, 1)
     (root / "x.jsonl.gz").write_bytes(gzip.compress((root / "0.jsonl").read_bytes()))
     work_of: list[Path] = []
-    monkeypatch.setattr(sources, "_check_ids", lambda folder, where: work_of.append(folder))
+    monkeypatch.setattr(docs, "_check_ids", lambda folder, where: work_of.append(folder))
     fetched("file:x.jsonl.gz")
     sizes = [[len(row["text"]) + len(row["meta"]) for row in table.to_pylist()] for table in read_shards(work_of[0])]
     assert len(sizes) == 2
