@@ -93,12 +93,12 @@ def code_signals(work: Work, *, docs: Artifact) -> CodeFacts:
     `encoded_share` of bytes in runs of `RUN_BYTES` or more of base64 or hex (Kocetkov et al. 2022, Li et al. 2023).
     """
     paths = shards(docs.path)
-    rows = [row for found in map_shards(work, _licence_files, paths, "licence files") for row in found]
+    rows = [row for part in map_shards(work, _licence_files, paths, "licence files") for row in part]
     there = work.scratch / "licences.parquet"  # of a large source too much to hand to each task
     write_table(there, pa.Table.from_pylist(rows, schema=LICENCES))
     counts: Counter[str] = Counter()
-    for found in map_shards(work, partial(_shard, out=work.out / "code", there=there), paths, "code"):
-        counts.update(found)
+    for part in map_shards(work, partial(_shard, out=work.out / "code", there=there), paths, "code"):
+        counts.update(part)
     return _facts(counts)
 
 
@@ -122,10 +122,10 @@ def _licence_files(path: Path) -> list[dict[str, str]]:
     if not wanted:
         return []
     texts = pq.read_table(path, columns=["text"])["text"].take(pa.array(wanted))
-    found = licences.stated(pc.utf8_slice_codeunits(texts, 0, LICENCE_CHARS))
+    stated = licences.stated(pc.utf8_slice_codeunits(texts, 0, LICENCE_CHARS))
     parts = [names[i].rpartition("/") for i in wanted]
     repos = [str(field(metas[i], *REPO)) for i in wanted]
-    rows = zip(repos, parts, found, strict=True)
+    rows = zip(repos, parts, stated, strict=True)
     return [dict(zip(LICENCES.names, (repo, part[0], part[2], licence), strict=True)) for repo, part, licence in rows]
 
 
@@ -158,7 +158,7 @@ def columns_of(
     commented, headers = comments(texts, langs)
     counts = tally(*kernels.text_buffers(texts), _alphabet(), kernels.classes())
     own = [str(field(meta, *_DECLARED) or "") for meta in metas]
-    found = list(map(_licence, licences.stated(headers), nearest, own))
+    stated = list(map(_licence, licences.stated(headers), nearest, own))
     files = pa.array(paths, pa.string())
     visible, lines = np.maximum(counts[:, BYTES] - counts[:, WHITE_BYTES], 1), np.maximum(counts[:, LINES], 1)
     plain = counts[:, ASCII] - counts[:, ENCODED]  # ASCII bytes that are not encoded
@@ -170,8 +170,8 @@ def columns_of(
     )
     return {
         "code_lang": langs,
-        "licence": found,
-        "licence_kind": list(map(licences.kind, found)),
+        "licence": stated,
+        "licence_kind": list(map(licences.kind, stated)),
         "generated": _matches(files, _BUILT) | _matches(headers, _GENERATED) | _mapped(texts, starts),
         "vendored": _matches(files, _VENDORED),
         "minified": dense | _matches(files, _SMALL),
@@ -194,14 +194,14 @@ def _nearest(paths: list[str], metas: list[dict[str, JSON]], there: Path) -> lis
     files: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for row in rows:
         files.setdefault((row["repo"], row["folder"]), []).append((row["file"], row["licence"]))
-    known = {place: _of_folder(found) for place, found in files.items()}
+    known = {folder: _of_folder(listed) for folder, listed in files.items()}
     nearest = []
     for repo, path in zip(repos, paths, strict=True):
-        folder, found = path, ""
-        while known and repo and folder and not found:
+        folder, licence = path, ""
+        while known and repo and folder and not licence:
             folder = folder.rpartition("/")[0]
-            found = known.get((repo, folder), "")
-        nearest.append(found)
+            licence = known.get((repo, folder), "")
+        nearest.append(licence)
     return nearest
 
 
@@ -269,11 +269,11 @@ def encoded(data: Any, start: Any, end: Any, alphabet: Any) -> Any:
         while j < end and alphabet[data[j]] > 0:
             j += 1
         if j - i > 2 or (j > i and kind == 2):  # shorter ones, as the `b` of `b"..."`, stand between base64 words
-            found = word(data, start, i, j, alphabet)
-            if found == 0 or found != kind or i - last > GAP_BYTES:
+            this = word(data, start, i, j, alphabet)
+            if this == 0 or this != kind or i - last > GAP_BYTES:
                 total += last - first if last - first >= RUN_BYTES else 0
-                first, kind = i, found
-            last = j if found > 0 else i
+                first, kind = i, this
+            last = j if this > 0 else i
         i = j + 1
     return total + (last - first if last - first >= RUN_BYTES else 0)
 

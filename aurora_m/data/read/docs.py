@@ -15,7 +15,7 @@ from aurora_m.core.errors import DataError
 from aurora_m.core.files import shard_name, write_jsonl
 from aurora_m.core.table import DOCS, read_shards, write_table
 from aurora_m.data.read.readers import Batch
-from aurora_m.data.select.edits import Edits, together
+from aurora_m.data.select.edits import Edits, combined
 from aurora_m.data.text.repair import repair
 
 
@@ -79,7 +79,7 @@ def write_batches(
                     flush()
     if buffer:
         flush()
-    return Written(tuple(paths), tuple(docs), total, dict(skipped), together(edits))
+    return Written(tuple(paths), tuple(docs), total, dict(skipped), combined(edits))
 
 
 def _with(docs: pa.Table, source: str, lang: str) -> tuple[pa.Table, Edits]:
@@ -99,7 +99,7 @@ def finish(folder: Path, parts: list[Written], where: Callable[[int], str]) -> F
     skipped: Counter[str] = Counter()
     for part in parts:
         skipped.update(part.skipped)
-    edits = together(part.edits for part in parts)
+    edits = combined(part.edits for part in parts)
     write_jsonl(folder / "samples.jsonl", edits.shown())
     docs, num_bytes = sum(sum(part.docs) for part in parts), sum(part.num_bytes for part in parts)
     return FetchFacts(docs, num_bytes, dict(sorted(skipped.items())), edits.counted())

@@ -52,7 +52,7 @@ class Edits:
         return [sample for kind in sorted(self.samples) for sample in self.samples[kind]]
 
 
-def together(parts: Iterable[Edits]) -> Edits:
+def combined(parts: Iterable[Edits]) -> Edits:
     """What several shards' documents needed, in their order."""
     whole = Edits()
     for part in parts:

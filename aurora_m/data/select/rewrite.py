@@ -21,7 +21,7 @@ from aurora_m.core.tasks import map_shards
 from aurora_m.data.dedup.boilerplate import drop_lines
 from aurora_m.data.personal import pii
 from aurora_m.data.read.metadata import repo_head
-from aurora_m.data.select.edits import Edit, Edits, difference, replaced, together
+from aurora_m.data.select.edits import Edit, Edits, combined, difference, replaced
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ def rewrite(
     column `head`: what metadata.py says of a file's repository, each mark with this probability.
     """
     ids = pq.read_table(kept.path / "kept.parquet")["id"].combine_chunks()
-    tasks = _tasks(docs, ids, _held(ids.to_pylist(), held_out, seed), lines, source)
+    tasks = _tasks(docs, ids, _held_out(ids.to_pylist(), held_out, seed), lines, source)
     shard = partial(_shard, signals=signals.path / "signals", out=work.out, mask=mask, marks=repo_marks)
     parts = list(map_shards(work, shard, tasks, f"rewrite {source}"))
-    edits = together(part for part, _ in parts)
+    edits = combined(part for part, _ in parts)
     write_jsonl(work.out / "samples.jsonl", edits.shown())
     sizes = np.array([sizes for _, sizes in parts], np.int64).sum(axis=0)
     num_docs, num_bytes, held_docs, held_bytes, emptied = sizes.tolist()
@@ -142,7 +142,7 @@ def _cover(
     return replaced(texts, new)
 
 
-def _held(ids: list[str], share: float, seed: int) -> NDArray[np.bool_]:
+def _held_out(ids: list[str], share: float, seed: int) -> NDArray[np.bool_]:
     """Which of the ids are held out."""
     ranks = np.array([hash64(f"{seed} {name}") for name in ids], np.uint64)
     held = ranks < np.uint64(min(int(share * 2**64), 2**64 - 1))

@@ -27,8 +27,8 @@ PERCENTILES = (0.1, 0.5, 1, 5, 50, 95, 99, 99.5, 99.9)
 @cache
 def table() -> dict[str, dict[str, dict[str, list[float]]]]:
     """The thresholds of rules.toml: rule -> clause without its number -> language -> [number, percentile]."""
-    found: dict[str, dict[str, dict[str, list[float]]]] = tomllib.loads(TABLE.read_text("utf-8"))["rules"]
-    return found
+    rules: dict[str, dict[str, dict[str, list[float]]]] = tomllib.loads(TABLE.read_text("utf-8"))["rules"]
+    return rules
 
 
 def thresholds(rule: str, lang: str) -> list[str]:
@@ -36,16 +36,16 @@ def thresholds(rule: str, lang: str) -> list[str]:
 
     RecipeError if the rule has no threshold for the language.
     """
-    found = []
+    clauses = []
     for clause, numbers in table()[rule].items():
         number = numbers.get(lang, numbers.get(DEFAULT))
         if number is not None:
-            found.append(f"{clause} {number[0]:g}" if abs(number[0]) < 1e6 else f"{clause} {int(number[0])}")
-    if not found:
+            clauses.append(f"{clause} {number[0]:g}" if abs(number[0]) < 1e6 else f"{clause} {int(number[0])}")
+    if not clauses:
         known = sorted({name for numbers in table()[rule].values() for name in numbers})
         hint = f"leave it out for this language; it has {', '.join(f'`{name}`' for name in known)}"
         raise RecipeError(f"the rule `{rule}` has no thresholds for `{lang}`", at="keep", hint=hint)
-    return found
+    return clauses
 
 
 def expand(keep: str, lang: str) -> str:
