@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from aurora_m.core.facts import to_json
 from aurora_m.core.log import Log
 from aurora_m.core.step import Artifact, Facts, Runtime, Work
 from aurora_m.core.table import read_all, write_docs
@@ -71,7 +72,7 @@ class Bench:
         place = self._place()
         started_s = time.process_time()
         facts = step(Work(place, place, Runtime(store=self.folder), Log(quiet=True)), **given)
-        return Artifact(place, "0" * 64, facts), time.process_time() - started_s
+        return Artifact(place, "0" * 64, to_json(facts)), time.process_time() - started_s
 
     def _place(self) -> Path:
         self.made += 1

@@ -293,14 +293,17 @@ def caught(store: Path, given: Path) -> Result:
         table = pq.read_table(run_aurora.place(refs / "duplicates") / "duplicates" / name)
         ids = table["id"].to_pylist()
         first = {i: of or f"{name}/{i}" for i, of in zip(ids, table["dup_of"].to_pylist(), strict=True)}
-        leaks = pq.read_table(run_aurora.place(refs / "overlap") / "overlap" / name)
-        held = {i for i, leak in zip(leaks["id"].to_pylist(), leaks["leak"].to_pylist(), strict=True) if leak}
-        found[name] = fates(truth.get(name, []), ids, kept, first, held)
+        overlap = pq.read_table(run_aurora.place(refs / "overlap") / "overlap" / name)
+        counts = zip(overlap["id"].to_pylist(), overlap["contaminated_items"].to_pylist(), strict=True)
+        contaminated = {doc for doc, items in counts if items}
+        found[name] = fates(truth.get(name, []), ids, kept, first, contaminated)
     return found
 
 
-def fates(truth: list[Result], ids: list[str], kept: dict[str, str], first: dict[str, str], held: set[str]) -> Result:
-    """What became of one language's faults; `first` names the first copy of each document, `held` those with items."""
+def fates(
+    truth: list[Result], ids: list[str], kept: dict[str, str], first: dict[str, str], contaminated: set[str]
+) -> Result:
+    """What became of one language's faults; `first` names the first copy of each document."""
     made: dict[str, list[bool]] = {}
 
     def note(what: str, value: bool) -> None:
@@ -323,7 +326,7 @@ def fates(truth: list[Result], ids: list[str], kept: dict[str, str], first: dict
         elif row["kind"] == "pii" and not gone:
             note(f"pii {row['of']} masked", values[0] not in text)
         elif row["kind"] == "leak":
-            note("leak found", row["id"] in held)
+            note("leak found", row["id"] in contaminated)
         elif row["kind"] == "boilerplate" and not gone:
             note("boilerplate lines dropped", not any(value in text for value in values))
     return {what: {"n": len(hits), "share": round(sum(hits) / len(hits), 4)} for what, hits in sorted(made.items())}

@@ -32,7 +32,7 @@ from aurora_m.core.log import Log
 from aurora_m.core.step import Artifact, Runtime, Work
 from aurora_m.core.table import read_shards, shards, write_docs
 from aurora_m.core.tasks import cpu_seconds
-from aurora_m.data.dedup import duplicates
+from aurora_m.data.dedup import duplicates, sketches
 from aurora_m.data.text import kernels
 
 SEED = 20
@@ -129,7 +129,8 @@ def run(docs: Path, out: Path, workers: int, near: float) -> None:
     write_docs(out / "warm", ({**dict.fromkeys(("source", "lang", "meta"), ""), "id": str(i), "text": warm * 3 + str(i)}
                               for i in range(9)))  # fmt: skip
     dedup_of(out / "warm", "first", 1)
-    duplicates.map_shards = timed  # type: ignore[attr-defined]
+    for module in (sketches, duplicates):
+        module.map_shards = timed  # type: ignore[attr-defined]
     started, cpu = time.perf_counter(), cpu_seconds()
     dedup_of(docs, "run", workers)
     result = {"seconds": round(time.perf_counter() - started, 2), "cpu_s": round(cpu_seconds() - cpu, 2)}
@@ -147,12 +148,10 @@ def truth(docs: Path, out: Path, near: float) -> dict[str, int]:
     ids, roots = rows["id"].to_pylist(), rows["dup_of"].to_pylist()
     component = {name: root.removeprefix("bench/") if root else name for name, root in zip(ids, roots, strict=True)}
     at = {name: i for i, name in enumerate(ids)}
-    sketches = duplicates.Sketches(
-        out / "run/scratch/sketches", np.cumsum([0, *(t.num_rows for t in read_shards(docs))])
-    )
+    sketched = sketches.Sketches(out / "run/scratch/sketches", np.cumsum([0, *(t.num_rows for t in read_shards(docs))]))
     counts = dict.fromkeys(("docs", "exact", "exact_found", "near", "near_found", "of_near", "of_near_found"), 0)
     counts.update(docs=len(ids), marked=len(roots) - roots.count(None), unsupported=0)
-    with duplicates.Shingles(sketches) as shingles:
+    with sketches.Shingles(sketched) as shingles:
         for copy, (kind, original) in planted.items():
             found = component[copy] == component[original]
             kinds = [kind]

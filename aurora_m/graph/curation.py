@@ -1,18 +1,17 @@
 """The steps from raw text to clean text: fetch, measure, decide, rewrite."""
 
-import pyarrow as pa
+from collections.abc import Sequence
 
-from aurora_m.core.errors import RecipeError
 from aurora_m.core.step import Step
 from aurora_m.data import steps as data
-from aurora_m.data.measure.code import CODE
+from aurora_m.data.columns import Column, columns_of
 from aurora_m.data.measure.toxic import languages as toxic_languages
 from aurora_m.data.personal.pii import CODE_KINDS as CODE_MASKS
 from aurora_m.data.personal.pii import KINDS as MASKS
 from aurora_m.data.read.sources import pin as pin_source
-from aurora_m.data.select.decide import COLUMNS, KEYWORDS, check_keep, names
+from aurora_m.data.select.expression import column_names
+from aurora_m.data.select.keep import check_keep, check_model_names
 from aurora_m.data.select.rules import expand
-from aurora_m.data.select.rules import table as rules_table
 from aurora_m.graph.graph import Graph, NamedSteps, pinned
 from aurora_m.model import steps as model
 from aurora_m.recipe import Recipe, Source, known
@@ -50,14 +49,15 @@ def add_overlap(graph: Graph, docs: NamedSteps, items: Step) -> Step:
 def add_columns(graph: Graph, docs: NamedSteps, duplicates: Step, overlap: Step) -> dict[str, NamedSteps]:
     """For each source the steps that make its columns. RecipeError if a rule of its curation is wrong."""
     recipe = graph.recipe
-    check_models(recipe)
+    check_model_names(recipe.quality, recipe.register)
     models = add_text_models(graph, docs)
     columns: dict[str, NamedSteps] = {}
     for name, source in recipe.source.items():
-        optional = optional_columns(recipe, source)
+        keep, there = keep_of(recipe, source), source_columns(recipe, source)
         check_masks(recipe, source)
-        check_keep(keep_of(recipe, source), optional.values())
-        measured = add_measures(graph, docs, models, name, names(keep_of(recipe, source)) & set(optional))
+        check_keep(keep, there)
+        used = [column for column in there if column.name in column_names(keep)]
+        measured = add_measures(graph, docs, models, name, used)
         lines = add_lines(graph, docs, duplicates, source.curate)
         columns[name] = {**measured, "duplicates": duplicates, "overlap": overlap, **lines}
     return columns
@@ -104,23 +104,24 @@ def add_rewrites(graph: Graph, docs: NamedSteps, columns: dict[str, NamedSteps],
 # --- columns
 
 
-def add_measures(graph: Graph, docs: NamedSteps, models: NamedSteps, name: str, used: set[str]) -> NamedSteps:
+def add_measures(graph: Graph, docs: NamedSteps, models: NamedSteps, name: str, used: Sequence[Column]) -> NamedSteps:
     """The steps that measure a source; of the columns that only some sources have, those that are used."""
+    made_by = {column.step for column in used}
     recipe, source, read = graph.recipe, graph.recipe.source[name], docs[name]
     made = {"signals": graph.add(data.signals(f"signals.{name}", docs=read, lang=source.lang))}
-    if used & set(CODE.names):
+    if "code" in made_by:
         made["code"] = graph.add(data.code_signals(f"code.{name}", docs=read))
-    if "perplexity" in used:
+    if "perplexity" in made_by:
         ngrams = models[f"perplexity.{source.lang}"]
         made["perplexity"] = graph.add(data.perplexity(f"perplexity.{name}", docs=read, model=ngrams))
-    if "toxic" in used:
+    if "toxic" in made_by:
         words = recipe.curate[source.curate].words
         pin = graph.pin_local(words) if words else ""
         made["toxic"] = graph.add(data.toxic(f"toxic.{name}", docs=read, lang=source.lang, words=words, pin=pin))
-    judges = {model: step for model, step in models.items() if used & {model, f"{model}_prob", f"{model}_keep"}}
+    judges = {model: step for model, step in models.items() if any(column.model == model for column in used)}
     if judges:
         made["classes"] = graph.add(data.classify(f"classes.{name}", docs=read, models=judges))
-    for column in (column for column in recipe.register if f"{column}_keep" in used):
+    for column in (column.model for column in used if column.step == "subsample"):
         step = data.subsample(
             f"subsample.{name}.{column}",
             docs=read,
@@ -181,26 +182,14 @@ def check_masks(recipe: Recipe, source: Source) -> None:
         known(kind, kinds, f"curate.{source.curate}.mask", what)
 
 
-def check_models(recipe: Recipe) -> None:
-    """RecipeError unless the columns of the recipe's own models have names of their own, which a `keep` can say."""
-    taken = {*(field.name for field in COLUMNS), *CODE.names, "text", "boiler", "toxic", "perplexity", *rules_table()}
-    made = [f"{name}{end}" for name in recipe.register for end in ("", "_prob", "_keep")] + [*recipe.quality]
-    for name in made:
-        right = name.isidentifier() and name.isascii() and name.upper() not in KEYWORDS
-        if not right or name in taken or made.count(name) > 1:
-            hint = "choose a name of letters, digits and `_` that no column and no rule has"
-            raise RecipeError(f"a model cannot be named `{name}`", at=f"quality or register `{name}`", hint=hint)
-
-
-def optional_columns(recipe: Recipe, source: Source) -> dict[str, pa.Field]:
-    """The columns that only some sources have: of code, and of the recipe's own models."""
-    lang, rules = source.lang, recipe.curate[source.curate]
-    fields = [field for field in CODE if lang == "code" and field.name != "id"]
-    fields += [pa.field("boiler", pa.float64())] if rules.boilerplate_pages > 0 else []
-    fields += [pa.field("toxic", pa.float64())] if lang in toxic_languages() or rules.words else []
-    fields += [pa.field("perplexity", pa.float64())] if lang in recipe.perplexity else []
-    fields += [pa.field(name, pa.float64()) for name in recipe.quality]
-    for name in recipe.register:
-        fields += [pa.field(name, pa.string()), pa.field(f"{name}_prob", pa.float64())]
-        fields += [pa.field(f"{name}_keep", pa.bool_())]
-    return {field.name: field for field in fields}
+def source_columns(recipe: Recipe, source: Source) -> tuple[Column, ...]:
+    """The columns of a source."""
+    rules = recipe.curate[source.curate]
+    return columns_of(
+        source.lang,
+        boilerplate=rules.boilerplate_pages > 0,
+        toxic=source.lang in toxic_languages() or bool(rules.words),
+        perplexity=source.lang in recipe.perplexity,
+        quality=recipe.quality,
+        registers=recipe.register,
+    )

@@ -14,7 +14,7 @@ from aurora_m.model.shape import inner_width
 INIT_STD = 1.0  # over the square root of the width; with 0.02, as at large widths, small models learn slowly (LOG.md)
 
 
-def init(
+def init(  # noqa: PLR0913  # a step
     work: Work,
     *,
     tokenizer: Artifact,

@@ -238,7 +238,7 @@ def read_sheet(
     fetched, duplicates, overlap  all of them or none: then neither skipped records nor repairs nor copies are counted
     """
     recipe = loads(text)
-    repeats: Any = duplicates.facts if duplicates else {}
+    repeats: Any = duplicates.facts["sources"] if duplicates else {}
     items: Any = overlap.facts if overlap else {}
     accounts, removed, edits = {}, {}, {}
     for name, source in recipe.source.items():

@@ -77,7 +77,7 @@ class SourceRead:
     epochs: float
 
 
-def mix(
+def mix(  # noqa: PLR0913  # a step
     work: Work,
     *,
     shards: dict[str, Artifact],

@@ -24,7 +24,7 @@ from aurora_m.train.world import run_on_all_ranks
 
 
 @run_on_all_ranks
-def train(  # a step
+def train(  # noqa: PLR0913  # a step
     work: Work,
     *,
     name: str,

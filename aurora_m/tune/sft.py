@@ -18,7 +18,7 @@ from aurora_m.tune.examples import SOURCE, encode, pack
 
 
 @run_on_all_ranks
-def sft(  # a step
+def sft(  # noqa: PLR0913  # a step
     work: Work,
     *,
     name: str,

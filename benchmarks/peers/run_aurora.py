@@ -19,7 +19,7 @@ LANGS = ("en", "fi", "hi", "ja", "vi")
 RULES = "gopher_repetition AND gopher_quality AND fineweb AND "
 KEEP = "chars >= 200 AND lang_id = lang AND lang_prob >= 0.5 AND dup_lines <= 0.3 AND symbols <= 0.1"
 CODE = "longest_line <= 1000 AND dup_lines <= 0.4"
-LAST = " AND dup_of IS NULL AND leak = 0"
+LAST = " AND dup_of IS NULL AND contaminated_items = 0"
 MASKS = ("email", "iban", "ip", "card", "phone", "secret")
 
 SOURCE = """

@@ -219,7 +219,7 @@ def _mixture(at: int) -> Any:
 
 def _reasons(source: str) -> list[Any]:
     clauses = {"code": ["longest_line <= 1000", "dup_of IS NULL"], "instruct": ["chars >= 40"]}.get(
-        source, ["chars >= 200", "lang_id = lang", "dup_lines <= 0.3", "dup_of IS NULL", "leak = 0"]
+        source, ["chars >= 200", "lang_id = lang", "dup_lines <= 0.3", "dup_of IS NULL", "contaminated_items = 0"]
     )
     text = {"hi": "मेनू होम खोज", "ja": "メニュー ホーム 検索"}.get(source, f"Menu & home {EVIL} liisa@example.org")
     return [

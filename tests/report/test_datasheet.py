@@ -53,7 +53,7 @@ def build(folder: Path) -> dict[str, Any]:
         clean = {**run["rewritten"][source].facts, "docs": 90 - left - 13, "emptied": 1}
         made["rewritten"][source] = replace(run["rewritten"][source], facts=clean)
     repeats = {source: {"docs": 90, "exact": 1, "near": 2, "bytes": 3000} for source in run["decided"]}
-    made["duplicates"] = Artifact(folder, "d" * 64, {**repeats})
+    made["duplicates"] = Artifact(folder, "d" * 64, {"sources": repeats})
     held: Any = {"items": 1200, "items_too_short": 4, "items_found": 7, "docs": dict.fromkeys(run["decided"], 1)}
     return {**made, "overlap": Artifact(folder, "e" * 64, held)}
 
@@ -209,7 +209,7 @@ def test_a_run_in_which_nothing_left_and_nothing_was_edited(tmp_path: Path) -> N
 
 def test_the_conditions_masks_and_declared_shares_are_told(whole: Whole) -> None:
     text = whole["md"].replace(SPACE, " ")
-    assert "| instruct | `chars >= 40 AND dup_of IS NULL AND leak = 0` | – |" in text
+    assert "| instruct | `chars >= 40 AND dup_of IS NULL AND contaminated_items = 0` | – |" in text
     assert "| cap | `fi` | 15.0 % of bytes |" in text
     assert "| `code` | code | `python:stdlib` | 90 documents | 1 × \\<script\\>" in text
 

@@ -1,0 +1,1 @@
+"""What stands in several documents: copies, lines of a site, evaluation items."""

@@ -1,7 +1,8 @@
 """Lines that stand on many pages of one site: menus, headers, footers. Found here, dropped by the rewriting step."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -14,23 +15,42 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from aurora_m.core.canon import hash64
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
-from aurora_m.data.dedup.duplicates import key_range, make_once, pieces, save
+from aurora_m.data.columns import BOILER, schema
+from aurora_m.data.dedup.sketches import batches, key_range, make_once, save
 from aurora_m.data.text import kernels
 from aurora_m.data.text.compiled import compiled
 from aurora_m.data.text.kernels import DIGIT, I64, PRIME, SEED, SPACE, U64, decoded, mixed
 from aurora_m.data.text.rounding import DIGITS
 
-LINES = pa.schema([("id", pa.string()), ("lines", pa.list_(pa.int32())), ("boiler", pa.float64())])
-COUNTS = ("docs", "docs_with", "lines", "bytes")
+LINES = schema([BOILER]).insert(1, pa.field("lines", pa.list_(pa.int32())))
 PART_LINES = 2**22  # of all distinct lines of shards in one task of the global pass: some hundred MB
 BLANK = np.uint64(32)
 _HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#]*@)?([^/?#:]+)")
 
 
-def lines(work: Work, *, docs: dict[str, Artifact], duplicates: Artifact, min_docs: int, order: list[str]) -> Facts:
+@dataclass(frozen=True)
+class Boilerplate:
+    """Documents of a source, those with boilerplate, its lines and their bytes."""
+
+    docs: int
+    docs_with: int
+    lines: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class BoilerplateFacts:
+    """How much of each source is boilerplate."""
+
+    sources: Mapping[str, Boilerplate]
+
+
+def lines(
+    work: Work, *, docs: dict[str, Artifact], duplicates: Artifact, min_docs: int, order: list[str]
+) -> BoilerplateFacts:
     """Write `lines/<source>/`: for each document, shard by shard, the numbers of its boilerplate lines.
 
     A line is boilerplate where it stands on `min_docs` pages or more of its site, and has a word. A site is the host
@@ -40,7 +60,7 @@ def lines(work: Work, *, docs: dict[str, Artifact], duplicates: Artifact, min_do
     was crawled often would be boilerplate; their lines are looked up all the same.
 
     `lines` are numbers from 0 among all lines of the text, blank ones too; `boiler` is the share of the text's bytes
-    that they and their ends take. Facts: for each source docs, docs_with such lines, lines and bytes.
+    that they and their ends take.
     """
     repeats = duplicates.path / "duplicates"
     paths = [(source, path) for source in order for path in shards(docs[source].path)]
@@ -52,10 +72,10 @@ def lines(work: Work, *, docs: dict[str, Artifact], duplicates: Artifact, min_do
     keys = [np.load(path) for path in map_shards(work, count, range(parts), "boilerplate", "parts")]
     save(work.scratch / "boilerplate.npy", np.concatenate(keys))
     mark = partial(_marked, folder=work.scratch, out=work.out / "lines")
-    totals = {source: np.zeros(len(COUNTS), np.int64) for source in order}
+    totals = {source: np.zeros(len(fields(Boilerplate)), np.int64) for source in order}
     for (source, _), counts in zip(paths, map_shards(work, mark, tasks, "boilerplate lines"), strict=True):
         totals[source] += counts
-    return {source: dict(zip(COUNTS, map(int, counts), strict=True)) for source, counts in totals.items()}
+    return BoilerplateFacts({source: Boilerplate(*counts.tolist()) for source, counts in totals.items()})
 
 
 def drop_lines(text: str, numbers: Sequence[int]) -> str:
@@ -81,9 +101,9 @@ def _counted(task: Task, *, folder: Path) -> int:
 
 def _measured(path: Path, source: str, repeats: Path) -> dict[str, NDArray[Any]]:
     found = [(np.zeros(0, np.uint64), *np.zeros((2, 0), np.int32), *np.zeros((2, 0), np.int64))]
-    for piece in pieces(path, "meta"):
-        sites = np.array([_site(meta, source) for meta in piece["meta"].to_pylist()], np.uint64)
-        data, offsets = kernels.text_buffers(piece["text"])
+    for batch in batches(path, "meta"):
+        sites = np.array([_site(meta, source) for meta in batch["meta"].to_pylist()], np.uint64)
+        data, offsets = kernels.text_buffers(batch["text"])
         keys, numbers, sizes, bounds = split(data, offsets, kernels.classes(), sites)
         found.append((keys, numbers, sizes, np.diff(bounds), np.diff(offsets)))
     keys, numbers, sizes, counts, docs = (np.concatenate(column) for column in zip(*found, strict=True))

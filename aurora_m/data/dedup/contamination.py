@@ -1,5 +1,7 @@
 """Overlap: documents that hold an evaluation item's question and answer."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
@@ -9,40 +11,49 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aurora_m.core.files import read_jsonl
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
+from aurora_m.data.columns import OVERLAP, schema
 from aurora_m.data.dedup.minhash import nfc
 from aurora_m.data.text import kernels
-from aurora_m.data.text.kernels import Pieces
+from aurora_m.data.text.kernels import Patterns
 
-OVERLAP = pa.schema([("id", pa.string()), ("leak", pa.int64()), ("leak_items", pa.string())])
 GRAM_WORDS = 13  # as GPT-3 (Brown et al. 2020, appendix C)
 MIN_WORDS = 5  # fewer words stand anywhere by chance
 
 
-def overlap(work: Work, *, docs: dict[str, Artifact], items: Artifact) -> Facts:
+@dataclass(frozen=True)
+class OverlapFacts:
+    """Evaluation items, those of too few words to be looked for, and those that stand in some document."""
+
+    items: int
+    items_too_short: int
+    items_found: int
+    docs: Mapping[str, int]  # with an item, by source
+
+
+def overlap(work: Work, *, docs: dict[str, Artifact], items: Artifact) -> OverlapFacts:
     """Write `overlap/<source>/`: for each document, shard by shard, how many items it holds, and their ids ("a;b").
 
     `items` has `overlap.jsonl`, rows {id, text}. A document holds an item when it shares 13 words in a row with it,
     or all words of an item of 5 to 12; case and punctuation between words do not count (words: kernels.py). Shorter
-    items are not looked for. Facts: items, items_too_short, items_found, and for each source the documents that hold
-    one.
+    items are not looked for.
     """
     ids, _, _, too_short = _wanted(items.path)
     tasks = [(source, path) for source in docs for path in shards(docs[source].path)]
     found: set[str] = set()
-    held = dict.fromkeys(docs, 0)
-    leaks = map_shards(work, partial(_leaks, items=items.path, out=work.out / "overlap"), tasks, "overlap")
-    for (source, _), (count, names) in zip(tasks, leaks, strict=True):
-        held[source] += count
+    counts = dict.fromkeys(docs, 0)
+    shard = partial(_shard, items=items.path, out=work.out / "overlap")
+    for (source, _), (count, names) in zip(tasks, map_shards(work, shard, tasks, "overlap"), strict=True):
+        counts[source] += count
         found |= names
-    return {"items": len(ids), "items_too_short": too_short, "items_found": len(found), "docs": {**held}}
+    return OverlapFacts(len(ids), too_short, len(found), counts)
 
 
 @lru_cache(maxsize=1)
-def _wanted(items: Path) -> tuple[list[str], Pieces, list[list[str]], int]:
-    """The items' ids, the pieces to look for, the items that hold each, and how many items are too short.
+def _wanted(items: Path) -> tuple[list[str], Patterns, list[list[str]], int]:
+    """The items' ids, the patterns to look for, the items that hold each, and how many items are too short.
 
     Once in each process.
     """
@@ -61,19 +72,19 @@ def _wanted(items: Path) -> tuple[list[str], Pieces, list[list[str]], int]:
             spans.setdefault(gram, (at, size))
             owners.setdefault(gram, []).append(ids[item])
     firsts, sizes = (np.array([span[i] for span in spans.values()], np.int64) for i in (0, 1))
-    return ids, kernels.pieces(words, firsts, sizes), list(owners.values()), too_short
+    return ids, kernels.patterns(words, firsts, sizes), list(owners.values()), too_short
 
 
-def _leaks(task: tuple[str, Path], *, items: Path, out: Path) -> tuple[int, set[str]]:
+def _shard(task: tuple[str, Path], *, items: Path, out: Path) -> tuple[int, set[str]]:
     """Write the overlap of one shard; returns how many documents hold an item, and the items that they hold."""
     source, path = task
     table = pq.read_table(path, columns=["id", "text"])
-    _, pieces, owners, _ = _wanted(items)
+    _, patterns, owners, _ = _wanted(items)
     words, _, bounds = kernels.words(table["text"])
-    starts, places = kernels.matches(words, bounds, pieces).T
-    held: list[set[str]] = [set() for _ in range(len(table))]
+    starts, places = kernels.matches(words, bounds, patterns).T
+    items_of: list[set[str]] = [set() for _ in range(len(table))]
     for text, place in zip(np.searchsorted(bounds, starts, "right") - 1, places, strict=True):
-        held[text].update(owners[place])
-    columns = [table["id"], [len(names) for names in held], [";".join(sorted(names)) for names in held]]
-    write_table(out / source / path.name, pa.table(columns, schema=OVERLAP))
-    return sum(map(bool, held)), set().union(*held)
+        items_of[text].update(owners[place])
+    columns = [table["id"], [len(names) for names in items_of], [";".join(sorted(names)) for names in items_of]]
+    write_table(out / source / path.name, pa.table(columns, schema=schema(OVERLAP)))
+    return sum(map(bool, items_of)), set().union(*items_of)

@@ -4,14 +4,9 @@ Out of core: each shard is sketched to files in the scratch folder; these are so
 held of all documents at once is two numbers each.
 """
 
-import os
-import shutil
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from functools import partial
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -21,56 +16,41 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from aurora_m.core.files import replacing
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
+from aurora_m.data.columns import DUPLICATES, schema
 from aurora_m.data.dedup import minhash
-from aurora_m.data.text import kernels
+from aurora_m.data.dedup.sketches import Shingles, Sketches, key_range, save, sketched
 from aurora_m.data.text.kernels import I64, U64
 from aurora_m.data.text.rounding import DIGITS
 
-DUPLICATES = pa.schema(
-    [("id", pa.string()), ("dup_of", pa.string()), ("dup_kind", pa.string()), ("similarity", pa.float64())]
-)
-COUNTS = ("docs", "exact", "near", "bytes")
-PART_DOCS = 2**19  # of all documents in one task of the global passes: some hundred MB
-PARTS, FEW_DOCS = 8, 2**14  # so many tasks at least, for workers to share, while each has so many documents
-PIECE_DOCS, PIECE_BYTES = 1024, 4 * 2**20  # of text that are hashed at a time: little memory, and warm caches
-OPEN_FILES = 128
+
+@dataclass(frozen=True)
+class Repeats:
+    """Documents of a source, those that repeat an earlier one, and the bytes of these."""
+
+    docs: int
+    exact: int
+    near: int
+    bytes: int
 
 
 @dataclass(frozen=True)
-class Sketches:
-    """Where the sketches of all documents lie; documents are numbered in order of sources, shards and rows."""
+class DuplicatesFacts:
+    """How much of each source stands earlier."""
 
-    folder: Path
-    starts: I64  # of each shard, and the number of all documents
-
-    @property
-    def parts(self) -> int:
-        """How many tasks share a global pass."""
-        docs = int(self.starts[-1])
-        return max(1, -(-docs // PART_DOCS), min(PARTS, docs // FEW_DOCS))
-
-    def load(self, shard: int, name: str) -> Any:
-        """One array of one shard's sketch, on disk."""
-        return np.load(self.folder / f"{shard:05d}" / f"{name}.npy", mmap_mode="r")
-
-    def ranges(self) -> Iterator[tuple[int, int, int]]:
-        """Number, first document and last + 1 of each shard."""
-        for shard in range(len(self.starts) - 1):
-            yield shard, int(self.starts[shard]), int(self.starts[shard + 1])
+    sources: Mapping[str, Repeats]
 
 
-def duplicates(work: Work, *, docs: dict[str, Artifact], near: float, order: list[str]) -> Facts:
+def duplicates(work: Work, *, docs: dict[str, Artifact], near: float, order: list[str]) -> DuplicatesFacts:
     """Write `duplicates/<source>/`: for each document, shard by shard, which earlier one it repeats, if any.
 
     Earlier is: in a source that `order` names earlier, or earlier in the source; the first copy is kept. Exact: same
     text with white space collapsed. Near: Jaccard of 5-word shingles >= `near`, for pairs that share one of 16 MinHash
     bands of 7 rows (Broder 1997); components of such pairs are one text. `dup_of` is "source/id" of the component's
     first document and `similarity` the Jaccard with it (6 digits), which may be below `near` where a chain of near
-    pairs leads there. Facts: for each source docs, exact, near, and the bytes of both.
+    pairs leads there.
     """
     paths = [(source, path) for source in order for path in shards(docs[source].path)]
     sketches = sketched(work, [path for _, path in paths])
@@ -90,13 +70,6 @@ def duplicates(work: Work, *, docs: dict[str, Artifact], near: float, order: lis
     return _write(work, paths, order, sketches, equal, parents, np.concatenate([np.load(part) for part in similarity]))
 
 
-def sketched(work: Work, paths: list[Path]) -> Sketches:
-    """Sketch every shard below `scratch/sketches`, but those that an earlier run finished."""
-    folder = work.scratch / "sketches"
-    sizes = map_shards(work, partial(_sketch, folder=folder), list(enumerate(paths)), "shingles")
-    return Sketches(folder, np.cumsum([0, *sizes], dtype=np.int64))
-
-
 def _tasks(work: Work, fn: Any, sketches: Sketches, what: str) -> Iterator[Path]:
     """Run one global pass; yields the file that each of its tasks wrote, now or in an earlier run."""
     folder = work.scratch / what.replace(" ", "-")
@@ -111,81 +84,6 @@ def _done(part: int, *, fn: Any, sketches: Sketches, folder: Path) -> Path:
     if not path.exists():
         save(path, fn(part, sketches))
     return path
-
-
-def save(path: Path, array: NDArray[Any]) -> None:
-    with replacing(path) as file:
-        np.save(file, array)
-
-
-def _sketch(task: tuple[int, Path], *, folder: Path) -> int:
-    """Sketch one shard; returns its documents.
-
-    Files: `size` in bytes and `bounds` of the shingles, by document; `texts` [3, docs], keys of the texts (2) and
-    documents, sorted; `keys` [BANDS, 2, docs with shingles], keys and documents, sorted in each band; `shingles.u64`.
-    """
-    shard, path = task
-    place = folder / f"{shard:05d}"
-    make_once(place, partial(_measured, path))
-    return len(np.load(place / "size.npy", mmap_mode="r"))
-
-
-def make_once(place: Path, arrays: Callable[[Path], dict[str, NDArray[Any]]]) -> None:
-    """Fill a folder, whole or not at all, with the arrays that `arrays` returns, unless an earlier run did.
-
-    `arrays` is given the folder while it is being filled, for files of its own.
-    """
-    if place.exists():
-        return
-    part = place.with_name(f"{place.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    for name, array in arrays(part).items():
-        np.save(part / f"{name}.npy", array)
-    os.replace(part, place)
-
-
-def _measured(path: Path, folder: Path) -> dict[str, NDArray[Any]]:
-    sizes, ends, whole_keys = [np.zeros(0, np.int64)], [np.zeros(1, np.int64)], [np.empty((0, 2), np.uint64)]
-    band_keys = [np.empty((0, minhash.BANDS), np.uint64)]
-    with (folder / "shingles.u64").open("wb") as file:
-        for piece in pieces(path):
-            whole_keys.append(minhash.text_keys(*kernels.text_buffers(piece["text"]), kernels.classes()))
-            words, _, bounds = kernels.words(piece["text"])
-            shingles, bounds, bands = minhash.sketch(words, bounds, minhash.MIN_WORDS, *minhash.functions())
-            shingles.tofile(file)
-            sizes.append(np.diff(kernels.text_buffers(piece["text"])[1]))
-            ends.append(bounds[1:] + ends[-1][-1])
-            band_keys.append(bands)
-    bounds, whole = np.concatenate(ends), np.concatenate(whole_keys)
-    long = np.flatnonzero(np.diff(bounds))
-    bands = np.concatenate(band_keys)[long].T
-    order = np.argsort(bands, axis=1, kind="stable")
-    return {
-        "size": np.concatenate(sizes),
-        "bounds": bounds,
-        "texts": np.stack([*whole.T, np.arange(len(whole), dtype=np.uint64)])[:, np.lexsort(whole.T[::-1])],
-        "keys": np.stack([np.take_along_axis(bands, order, 1), long[order].astype(np.uint64)], 1),
-    }
-
-
-def pieces(path: Path, *columns: str) -> Iterator[pa.RecordBatch]:
-    """Read one shard's texts, and other columns, in runs of `PIECE_BYTES` of text or a little more."""
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(PIECE_DOCS, columns=["text", *columns], use_threads=False):
-            offsets, first = kernels.text_buffers(batch["text"])[1], 0
-            while first < batch.num_rows:
-                last = int(np.searchsorted(offsets, offsets[first] + PIECE_BYTES))
-                yield batch.slice(first, last - first)
-                first = last
-
-
-def key_range(keys: U64, part: int, parts: int) -> slice:
-    """Where the keys of one part of all possible ones stand in a sorted row."""
-    first = np.searchsorted(keys, np.uint64(part * 2**64 // parts))
-    if part + 1 == parts:
-        return slice(int(first), len(keys))
-    return slice(int(first), int(np.searchsorted(keys, np.uint64((part + 1) * 2**64 // parts))))
 
 
 def _gathered(sketches: Sketches, part: int, name: str, bands: int = 1) -> Iterator[U64]:
@@ -227,47 +125,6 @@ def _groups(part: int, sketches: Sketches, *, equal: Path) -> I64:
         left = np.repeat(ends, sizes) - np.arange(len(keys))
         found.append(np.stack([at, left])[:, np.repeat(sizes, sizes) > 1])
     return np.concatenate(found, axis=1)
-
-
-class Shingles:
-    """Reads the shingles of single documents; keeps some files open."""
-
-    def __init__(self, sketches: Sketches) -> None:
-        self.sketches = sketches
-        self.shards: OrderedDict[int, tuple[FileIO, I64]] = OrderedDict()
-
-    def __enter__(self) -> "Shingles":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        with ExitStack() as stack:
-            for file, _ in self.shards.values():
-                stack.callback(file.close)
-
-    def place(self, text: int) -> tuple[FileIO, int, int]:
-        """The file, and first shingle and last + 1."""
-        shard = int(np.searchsorted(self.sketches.starts, text, "right")) - 1
-        if shard not in self.shards:
-            if len(self.shards) == OPEN_FILES:
-                self.shards.popitem(last=False)[1][0].close()
-            file = FileIO(self.sketches.folder / f"{shard:05d}" / "shingles.u64")
-            self.shards[shard] = file, np.array(self.sketches.load(shard, "bounds"))
-        self.shards.move_to_end(shard)
-        file, bounds = self.shards[shard]
-        at = text - int(self.sketches.starts[shard])
-        return file, int(bounds[at]), int(bounds[at + 1])
-
-    def of(self, text: int) -> U64:
-        """Sorted distinct hashes of a text's shingles. Read, not mapped: mapped pages would stay resident."""
-        file, first, last = self.place(text)
-        return np.frombuffer(os.pread(file.fileno(), 8 * (last - first), 8 * first), np.uint64)
-
-    def similar(self, one: int, two: int, near: float) -> bool:
-        """Whether the Jaccard of two texts is `near` or more."""
-        sizes = [last - first for _, first, last in (self.place(one), self.place(two))]
-        if min(sizes) / max(*sizes, 1) < near:  # the Jaccard is at most this, and divided alike
-            return False
-        return bool(minhash.jaccard(self.of(one), self.of(two)) >= near)
 
 
 def _near(part: int, sketches: Sketches, *, near: float) -> I64:
@@ -333,17 +190,17 @@ def _similarity(part: int, sketches: Sketches, *, pairs: Path) -> NDArray[np.flo
     """The Jaccard of this part of the near repeats with the first of their component."""
     texts = np.load(pairs, mmap_mode="r")
     count, parts = texts.shape[1], sketches.parts
-    mine = texts[:, count * part // parts : count * (part + 1) // parts].T.tolist()
+    pairs_here = texts[:, count * part // parts : count * (part + 1) // parts].T.tolist()
     with Shingles(sketches) as shingles:
-        found = [round(minhash.jaccard(shingles.of(one), shingles.of(two)), DIGITS) for one, two in mine]
+        found = [round(minhash.jaccard(shingles.of(one), shingles.of(two)), DIGITS) for one, two in pairs_here]
     return np.array(found, np.float64)
 
 
 def _write(
     work: Work, paths: list[tuple[str, Path]], order: list[str], sketches: Sketches, equal: I64, parents: I64, near: Any
-) -> Facts:
+) -> DuplicatesFacts:
     """One file a shard; `near` are the similarities of the near repeats, in order."""
-    totals = {source: np.zeros(len(COUNTS), np.int64) for source in order}
+    totals = {source: np.zeros(len(fields(Repeats)), np.int64) for source in order}
     roots = np.unique(parents[parents != np.arange(len(parents))])
     names = _names(paths, sketches, roots)
     similarity = np.ones(len(parents))
@@ -358,18 +215,18 @@ def _write(
             "dup_kind": pa.array(np.where(exact, "exact", "near"), pa.string(), mask=first),
             "similarity": pa.array(similarity[part], mask=first),
         }
-        write_table(work.out / "duplicates" / source / path.name, pa.table(columns, schema=DUPLICATES))
+        write_table(work.out / "duplicates" / source / path.name, pa.table(columns, schema=schema(DUPLICATES)))
         repeated_bytes = sketches.load(shard, "size")[~first].sum()
         totals[source] += (stop - start, (exact & ~first).sum(), (~exact).sum(), repeated_bytes)
-    return {source: dict(zip(COUNTS, map(int, counts), strict=True)) for source, counts in totals.items()}
+    return DuplicatesFacts({source: Repeats(*counts.tolist()) for source, counts in totals.items()})
 
 
 def _names(paths: list[tuple[str, Path]], sketches: Sketches, texts: I64) -> pa.Array:
     """The "source/id" of some documents, in order."""
     names = [pa.array([], pa.string())]
     for (source, path), (_, first, last) in zip(paths, sketches.ranges(), strict=True):
-        mine = texts[slice(*np.searchsorted(texts, [first, last]))] - first
-        if len(mine):
-            ids = pq.read_table(path, columns=["id"])["id"].take(pa.array(mine)).combine_chunks()
+        rows = texts[slice(*np.searchsorted(texts, [first, last]))] - first
+        if len(rows):
+            ids = pq.read_table(path, columns=["id"])["id"].take(pa.array(rows)).combine_chunks()
             names.append(pc.binary_join_element_wise(pa.scalar(source), ids, "/"))
     return pa.concat_arrays(names)

@@ -253,13 +253,13 @@ def minima(halves: Any, factors: Any, terms: Any, keys: Any) -> None:
 @compiled
 def jaccard(a: Any, b: Any) -> Any:
     """Size of the intersection over size of the union of two texts' sorted, distinct shingles; 0 for none."""
-    i, j, both = 0, 0, 0
+    i, j, shared = 0, 0, 0
     while i < len(a) and j < len(b):
         left, right = a[i], b[j]
-        both += 1 if left == right else 0
+        shared += 1 if left == right else 0
         i += 1 if left <= right else 0
         j += 1 if right <= left else 0
-    return both / max(len(a) + len(b) - both, 1)
+    return shared / max(len(a) + len(b) - shared, 1)
 
 
 @compiled

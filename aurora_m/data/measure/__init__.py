@@ -1,0 +1,1 @@
+"""Signals: columns that say what a document is like."""

@@ -6,6 +6,8 @@ which the language identifier's package needs, and one would overwrite the other
 
 import json
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,14 +18,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from aurora_m.core.canon import JSON
 from aurora_m.core.errors import DataError, did_you_mean
 from aurora_m.core.files import read_json, replacing, write_json
 from aurora_m.core.interval import wilson
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
-from aurora_m.data.measure.linear import EPOCHS, Floats, held_out, pieces, probabilities, ranks, trained
+from aurora_m.data.columns import quality_columns, register_columns, schema
+from aurora_m.data.measure.linear import EPOCHS, Floats, excerpts, held_out, most_rank, probabilities, ranks, trained
 from aurora_m.data.text.rounding import DIGITS, mean, millionths
 
 LABELS = ("negative", "positive")  # of a quality model; the column is the probability of the second
@@ -31,15 +33,59 @@ HELD_SHARE = 0.2  # of the documents that a model is measured on, drawn by the h
 MIN_DOCS = 10  # of a label, or nothing is learned of it
 
 
+@dataclass(frozen=True)
+class Share:
+    """A share with Wilson's 95 % interval (1927)."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class ClassifierFacts:
+    """What a model learned from, and how it judges documents that were kept aside."""
+
+    docs: Mapping[str, int]  # by label
+    held: Mapping[str, int]  # kept aside, by label
+    accuracy: Share | None  # none where none were kept aside
+    auc: Share | None  # of two labels
+
+
+@dataclass(frozen=True)
+class ClassifyFacts:
+    """What a source is like."""
+
+    docs: int
+    mean: Mapping[str, float]  # of each model's probability
+
+
+@dataclass(frozen=True)
+class LabelRate:
+    """Bytes of text with a label, and the share of the documents that stays."""
+
+    bytes: int
+    rate: float
+
+
+@dataclass(frozen=True)
+class SubsampleFacts:
+    """What stays."""
+
+    docs_kept: int
+    labels: Mapping[str, LabelRate]
+
+
 def train_classifier(
     work: Work, *, positive: dict[str, Artifact], negative: dict[str, Artifact], seed: int, max_docs: int
-) -> Facts:
+) -> ClassifierFacts:
     """Write a model that tells documents of the positive sources from those of the negative ones.
 
     At most about `max_docs` of each side are drawn by the hash of seed and id and held in memory, 3,000 bytes of each;
     both sides weigh alike, so that 0.5 is as near to one as to the other. Positives are such as the pages that
     reference sites link to (RedPajama's choice for English), in the language that is to be judged.
-    Files: `model.npy` (float32 [n-grams, labels]), `model.json` (labels, registers). Facts: as `_learned`.
+    Files: `model.npy` (float32 [n-grams, labels]), `model.json` (labels, registers).
     DataError where a side has fewer than `MIN_DOCS` documents.
     """
     drawn = [_draw(work, side, seed, max_docs, "") for side in (negative, positive)]
@@ -50,7 +96,7 @@ def train_classifier(
     return _learned(work, table, LABELS, registers=False)
 
 
-def train_registers(work: Work, *, docs: dict[str, Artifact], field: str, seed: int, max_docs: int) -> Facts:
+def train_registers(work: Work, *, docs: dict[str, Artifact], field: str, seed: int, max_docs: int) -> ClassifierFacts:
     """Write a model of the labels that stand in the field `field` of the documents' meta (registers, genres).
 
     As `train_classifier`, but labels weigh as often as they stand, documents without one are passed over, and so are
@@ -65,12 +111,11 @@ def train_registers(work: Work, *, docs: dict[str, Artifact], field: str, seed: 
     return _learned(work, table.filter(pc.is_in(table["label"], pa.array(labels))), labels, registers=True)
 
 
-def classify(work: Work, *, docs: Artifact, models: dict[str, Artifact]) -> Facts:
+def classify(work: Work, *, docs: Artifact, models: dict[str, Artifact]) -> ClassifyFacts:
     """Write `classes/`, one file for each shard of docs, rows in the same order: id, and columns for each model.
 
     A quality model NAME gives `NAME`: probability of the positive sources, 0 to 1. A model of registers gives `NAME`,
-    the likeliest label, and `NAME_prob`. Texts are judged by at most 3,000 bytes. Facts: docs, and for each
-    model the mean of its probability.
+    the likeliest label, and `NAME_prob`. Texts are judged by at most 3,000 bytes.
     """
     paths = shards(docs.path)
     folders = {name: model.path for name, model in models.items()}
@@ -80,18 +125,17 @@ def classify(work: Work, *, docs: Artifact, models: dict[str, Artifact]) -> Fact
     ):
         count += rows
         totals = {name: totals[name] + sums[name] for name in models}
-    means: dict[str, JSON] = {name: mean(totals[name], count) for name in models}
-    return {"docs": count, "mean": means}
+    return ClassifyFacts(count, {name: mean(totals[name], count) for name in models})
 
 
 def subsample(
     work: Work, *, docs: Artifact, classes: Artifact, model: Artifact, column: str, shares: dict[str, float], seed: int
-) -> Facts:
+) -> SubsampleFacts:
     """Write `subsample/`, one file for each shard of docs: id, and `<column>_keep`, false for what is too much.
 
     `shares` gives labels of `column` the most that they may be of the bytes of text that stay; others stay whole. A
     document stays when the hash of seed and id falls below its label's rate, so a smaller share keeps a part of what a
-    larger one keeps. Facts: bytes and rate of each label. DataError for a label that `model` does not know, and where
+    larger one keeps. DataError for a label that `model` does not know, and where
     no rate reaches the shares.
     """
     known = read_json(model.path / "model.json")["labels"]
@@ -102,16 +146,13 @@ def subsample(
             raise DataError(f"the model knows no label `{label}`", at=f"register.{column}.shares", hint=hint)
     paths = shards(docs.path)
     sizes: Counter[str] = Counter()
-    for found in map_shards(work, partial(_label_bytes, classes=classes.path, column=column), paths, f"{column} sizes"):
-        sizes.update(found)
+    for part in map_shards(work, partial(_label_bytes, classes=classes.path, column=column), paths, f"{column} sizes"):
+        sizes.update(part)
     rates = keep_rates(sizes, shares, column)
     out = work.out / "subsample"
     task = partial(_subsampled, out=out, classes=classes.path, column=column, rates=rates, seed=seed)
     kept = sum(map_shards(work, task, paths, f"{column} subsample"))
-    labels: dict[str, JSON] = {
-        label: {"bytes": sizes[label], "rate": round(rates[label], DIGITS)} for label in sorted(sizes)
-    }
-    return {"docs_kept": kept, "labels": labels}
+    return SubsampleFacts(kept, {x: LabelRate(sizes[x], round(rates[x], DIGITS)) for x in sorted(sizes)})
 
 
 def keep_rates(sizes: dict[str, int], shares: dict[str, float], column: str) -> dict[str, float]:
@@ -135,18 +176,17 @@ def _draw(work: Work, docs: dict[str, Artifact], seed: int, max_docs: int, field
     """Sampled texts of about `max_docs` of the documents: rank, text, and label where a field of meta is named."""
     paths = [path for name in sorted(docs) for path in shards(docs[name].path)]
     total = sum(pq.read_metadata(path).num_rows for path in paths)
-    most = min(int(min(max_docs / max(total, 1), 1.0) * 2**64), 2**64 - 1)
-    task = partial(_drawn, seed=seed, most=most, field=field)
+    task = partial(_drawn, seed=seed, most=most_rank(max_docs, total), field=field)
     columns = [("rank", pa.uint64()), ("text", pa.large_string()), *([("label", pa.string())] if field else [])]
     return pa.concat_tables([pa.schema(columns).empty_table(), *map_shards(work, task, paths, "draw")])
 
 
-def _drawn(path: Path, *, seed: int, most: int, field: str) -> pa.Table:
+def _drawn(path: Path, *, seed: int, most: np.uint64, field: str) -> pa.Table:
     docs = pq.read_table(path, columns=["id", "text", *(["meta"] if field else [])])
     rank = ranks(docs["id"], seed)
-    chosen = pa.array(rank <= np.uint64(most))
+    chosen = pa.array(rank <= most)
     docs = docs.filter(chosen)
-    columns: dict[str, Any] = {"rank": rank[chosen.to_numpy(zero_copy_only=False)], "text": pieces(docs["text"])}
+    columns: dict[str, Any] = {"rank": rank[chosen.to_numpy(zero_copy_only=False)], "text": excerpts(docs["text"])}
     if field:
         columns["label"] = pa.array([_label(meta, field) for meta in docs["meta"].to_pylist()], pa.string())
     return pa.table(columns)
@@ -157,9 +197,8 @@ def _label(meta: str, field: str) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _learned(work: Work, table: pa.Table, labels: tuple[str, ...], *, registers: bool) -> Facts:
-    """Train on the larger part and measure on the rest: docs and held (each {label: number}), accuracy; for two
-    labels auc; each with its 95 % interval."""
+def _learned(work: Work, table: pa.Table, labels: tuple[str, ...], *, registers: bool) -> ClassifierFacts:
+    """Train on the larger part and measure on the rest."""
     order = pc.sort_indices(table, [("rank", "ascending")])  # a shuffle that no split of the shards can change
     table = table.take(order).combine_chunks()
     truth = pc.index_in(table["label"], pa.array(labels)).to_numpy().astype(np.int64)
@@ -176,33 +215,34 @@ def _learned(work: Work, table: pa.Table, labels: tuple[str, ...], *, registers:
         np.save(file, weights)
     write_json(work.out / "model.json", {"labels": [*labels], "registers": registers})
     probs = probabilities(table["text"].filter(pa.array(held)), weights)
-    docs, held_docs = (dict[str, JSON](zip(labels, side, strict=True)) for side in counts)
-    return {"docs": docs, "held": held_docs, **_measured(probs, truth[held])}
+    docs, held_docs = (dict(zip(labels, side, strict=True)) for side in counts)
+    return ClassifierFacts(docs, held_docs, _accuracy(probs, truth[held]), _auc(probs, truth[held]))
 
 
-def _measured(probs: Floats, truth: NDArray[np.int64]) -> Facts:
-    facts: Facts = {}
-    if len(truth):
-        facts["accuracy"] = _share(float(np.mean(probs.argmax(1) == truth)), len(truth))
-    if probs.shape[1] == 2 and 0 < truth.sum() < len(truth):
-        lesser, greater = np.sort(probs[truth == 0, 1]), probs[truth == 1, 1]
-        below = np.searchsorted(lesser, greater, "left") + np.searchsorted(lesser, greater, "right")
-        # The variance of an AUC is at most that of a share of the smaller side (Birnbaum & Klose 1957).
-        facts["auc"] = _share(float(below.mean()) / 2 / len(lesser), min(len(lesser), len(greater)))
-    return facts
+def _accuracy(probs: Floats, truth: NDArray[np.int64]) -> Share | None:
+    return _share(float(np.mean(probs.argmax(1) == truth)), len(truth)) if len(truth) else None
 
 
-def _share(share: float, n: int) -> JSON:
-    """A share with Wilson's 95 % interval (1927)."""
+def _auc(probs: Floats, truth: NDArray[np.int64]) -> Share | None:
+    """How often a document of the second of two labels is given more probability of it than one of the first."""
+    if probs.shape[1] != 2 or not 0 < truth.sum() < len(truth):
+        return None
+    lesser, greater = np.sort(probs[truth == 0, 1]), probs[truth == 1, 1]
+    below = np.searchsorted(lesser, greater, "left") + np.searchsorted(lesser, greater, "right")
+    # The variance of an AUC is at most that of a share of the smaller side (Birnbaum & Klose 1957).
+    return _share(float(below.mean()) / 2 / len(lesser), min(len(lesser), len(greater)))
+
+
+def _share(share: float, n: int) -> Share:
     low, high = wilson(share * n, n)
-    return {"value": round(share, DIGITS), "low": round(low, DIGITS), "high": round(high, DIGITS), "n": n}
+    return Share(round(share, DIGITS), round(low, DIGITS), round(high, DIGITS), n)
 
 
 def _classified(path: Path, *, out: Path, models: dict[str, Path]) -> tuple[int, dict[str, int]]:
     """Judge one shard; returns its rows and the sum of each model's probability, in millionths."""
     docs = pq.read_table(path, columns=["id", "text"])
-    texts = pieces(docs["text"])
-    columns: dict[str, Any] = {"id": docs["id"]}
+    texts = excerpts(docs["text"])
+    table = pa.table([docs["id"]], ["id"])
     sums = {}
     for name, folder in models.items():
         about = read_json(folder / "model.json")
@@ -211,10 +251,13 @@ def _classified(path: Path, *, out: Path, models: dict[str, Path]) -> tuple[int,
         likeliest = found.argmax(1)
         prob = found[np.arange(len(found)), likeliest] if about["registers"] else found[:, 1]
         if about["registers"]:
-            columns[name] = pa.array(about["labels"], pa.string()).take(pa.array(likeliest))
-        columns[f"{name}_prob" if about["registers"] else name] = prob
+            label, label_prob, _ = register_columns(name)
+            table = table.append_column(label.field, [pa.array(about["labels"], label.type).take(pa.array(likeliest))])
+            table = table.append_column(label_prob.field, [prob])
+        else:
+            table = table.append_column(quality_columns(name)[0].field, [prob])
         sums[name] = millionths(prob)
-    write_table(out / path.name, pa.table(columns))
+    write_table(out / path.name, table)
     return docs.num_rows, sums
 
 
@@ -229,8 +272,9 @@ def _subsampled(path: Path, *, out: Path, classes: Path, column: str, rates: dic
     ids = pq.read_table(path, columns=["id"])["id"]
     rate = np.array([rates[label] for label in _column(path, classes, column).to_pylist()], np.float64)
     keep = ranks(ids, seed).astype(np.float64) / 2**64 < rate
-    write_table(out / path.name, pa.table({"id": ids, f"{column}_keep": keep | (rate >= 1)}))
-    return int((keep | (rate >= 1)).sum())
+    kept = keep | (rate >= 1)
+    write_table(out / path.name, pa.table([ids, pa.array(kept)], schema=schema(register_columns(column)[2:])))
+    return int(kept.sum())
 
 
 def _column(path: Path, classes: Path, column: str) -> pa.ChunkedArray:

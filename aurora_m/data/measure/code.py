@@ -1,6 +1,8 @@
 """Code signals: columns beside each shard of code that tell its language, its licence and whether people wrote it."""
 
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from aurora_m.core.canon import JSON
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
+from aurora_m.data.columns import CODE, schema
 from aurora_m.data.measure import licences
 from aurora_m.data.read.metadata import PATH, REPO, field
 from aurora_m.data.text import kernels
@@ -24,16 +27,12 @@ from aurora_m.data.text.languages import HEADER_BYTES, PROSE, comments, language
 from aurora_m.data.text.rounding import DIGITS, mean, millionths
 
 FLAGS, SHARES = ("generated", "vendored", "minified"), ("comment_share", "alnum_share", "encoded_share")
-CODE = pa.schema(
-    [("id", pa.string()), ("code_lang", pa.string()), ("licence", pa.string()), ("licence_kind", pa.string())]
-    + [(name, pa.bool_()) for name in FLAGS]
-    + [(name, pa.float64()) for name in SHARES]
-)
 LICENCES = pa.schema([(name, pa.string()) for name in ("repo", "folder", "file", "licence")])
 LICENCE_CHARS = 65536  # of a licence file
 END_CHARS = 300  # where a map is named
 LINE_BYTES, WHITE = 110, 0.12  # minified: longer lines than these on average, and less white space than this
 RUN_BYTES, WORD_BYTES, GAP_BYTES = 100, 32, 24  # encoded: a run; a base64 word in it; between two words, at most
+CHARS, ALNUM, BYTES, WHITE_BYTES, LINES, ASCII, ENCODED, COUNTS = range(8)  # counts of a text; ALNUM: characters
 LOWER, UPPER, DIGIT, OTHER = range(1, 5)  # bytes of base64, as it is and for URLs
 _DECLARED = ("licence", "license")
 _LANGUAGE = ("language", "programming_language", "lang")
@@ -67,7 +66,22 @@ _MAPPED = r"[/*][/*][#@] ?sourceMappingURL="  # at the end; or a map itself, by 
 _MAP = r'^\W*"version"\s*:\s*3\s*,\s*"(file|sources|sourceRoot|names|mappings)"'
 
 
-def code_signals(work: Work, *, docs: Artifact) -> Facts:
+@dataclass(frozen=True)
+class CodeFacts:
+    """What a source of code is like: documents by value or with a flag, and means of shares."""
+
+    docs: int
+    licence_kind: Mapping[str, int]
+    code_lang: Mapping[str, int]
+    generated: int
+    vendored: int
+    minified: int
+    comment_share: float
+    alnum_share: float
+    encoded_share: float
+
+
+def code_signals(work: Work, *, docs: Artifact) -> CodeFacts:
     """Write `code/`, one file for each shard of docs, rows in the same order (columns: `CODE`).
 
     A file is known by `path` and `repo` in its meta (or StarCoder's names for them), else by its id. `code_lang` is by
@@ -77,27 +91,25 @@ def code_signals(work: Work, *, docs: Artifact) -> Facts:
     lies in a folder of other people's code) and `minified` are flags. Shares: `comment_share` of bytes other than white
     space that stand in comments and documentation strings, `alnum_share` of characters that are letters or digits,
     `encoded_share` of bytes in runs of `RUN_BYTES` or more of base64 or hex (Kocetkov et al. 2022, Li et al. 2023).
-    Facts: docs; docs by `licence_kind` and by `code_lang`, docs with each flag, the mean of each share.
     """
     paths = shards(docs.path)
-    rows = [row for found in map_shards(work, _licence_files, paths, "licence files") for row in found]
+    rows = [row for part in map_shards(work, _licence_files, paths, "licence files") for row in part]
     there = work.scratch / "licences.parquet"  # of a large source too much to hand to each task
     write_table(there, pa.Table.from_pylist(rows, schema=LICENCES))
     counts: Counter[str] = Counter()
-    for found in map_shards(work, partial(_shard, out=work.out / "code", there=there), paths, "code"):
-        counts.update(found)
+    for part in map_shards(work, partial(_shard, out=work.out / "code", there=there), paths, "code"):
+        counts.update(part)
     return _facts(counts)
 
 
-def _facts(counts: Counter[str]) -> Facts:
+def _facts(counts: Counter[str]) -> CodeFacts:
     num = counts["docs"]
 
-    def named(column: str) -> JSON:
+    def named(column: str) -> dict[str, int]:
         return {key.partition("=")[2]: counts[key] for key in sorted(counts) if key.startswith(f"{column}=")}
 
-    means: dict[str, JSON] = {name: mean(counts[name], num) for name in SHARES}
-    flags: dict[str, JSON] = {name: counts[name] for name in FLAGS}
-    return {"docs": num, "licence_kind": named("licence_kind"), "code_lang": named("code_lang"), **flags, **means}
+    flags, shares = [counts[name] for name in FLAGS], [mean(counts[name], num) for name in SHARES]
+    return CodeFacts(num, named("licence_kind"), named("code_lang"), *flags, *shares)
 
 
 def _licence_files(path: Path) -> list[dict[str, str]]:
@@ -110,10 +122,10 @@ def _licence_files(path: Path) -> list[dict[str, str]]:
     if not wanted:
         return []
     texts = pq.read_table(path, columns=["text"])["text"].take(pa.array(wanted))
-    found = licences.stated(pc.utf8_slice_codeunits(texts, 0, LICENCE_CHARS))
+    stated = licences.stated(pc.utf8_slice_codeunits(texts, 0, LICENCE_CHARS))
     parts = [names[i].rpartition("/") for i in wanted]
     repos = [str(field(metas[i], *REPO)) for i in wanted]
-    rows = zip(repos, parts, found, strict=True)
+    rows = zip(repos, parts, stated, strict=True)
     return [dict(zip(LICENCES.names, (repo, part[0], part[2], licence), strict=True)) for repo, part, licence in rows]
 
 
@@ -127,7 +139,7 @@ def _shard(path: Path, *, out: Path, there: Path) -> Counter[str]:
     metas = [orjson.loads(meta) for meta in docs["meta"].to_pylist()]
     names = _paths(docs["id"].to_pylist(), metas)
     columns = {"id": docs["id"], **columns_of(docs["text"], names, metas, _nearest(names, metas, there))}
-    write_table(out / path.name, pa.table(columns, schema=CODE))
+    write_table(out / path.name, pa.table(columns, schema=schema(CODE)))
     counts = Counter({"docs": docs.num_rows})
     for name in ("licence_kind", "code_lang"):
         counts.update(f"{name}={value}" for value in columns[name])
@@ -146,20 +158,20 @@ def columns_of(
     commented, headers = comments(texts, langs)
     counts = tally(*kernels.text_buffers(texts), _alphabet(), kernels.classes())
     own = [str(field(meta, *_DECLARED) or "") for meta in metas]
-    found = list(map(_licence, licences.stated(headers), nearest, own))
+    stated = list(map(_licence, licences.stated(headers), nearest, own))
     files = pa.array(paths, pa.string())
-    visible, lines = np.maximum(counts[:, 2] - counts[:, 3], 1), np.maximum(counts[:, 4], 1)
-    plain = counts[:, 5] - counts[:, 6]  # ASCII bytes that are not encoded
-    dense = (plain > LINE_BYTES * lines) & (counts[:, 3] < WHITE * plain) & ~np.isin(langs, PROSE)
+    visible, lines = np.maximum(counts[:, BYTES] - counts[:, WHITE_BYTES], 1), np.maximum(counts[:, LINES], 1)
+    plain = counts[:, ASCII] - counts[:, ENCODED]  # ASCII bytes that are not encoded
+    dense = (plain > LINE_BYTES * lines) & (counts[:, WHITE_BYTES] < WHITE * plain) & ~np.isin(langs, PROSE)
     shares = (
         commented / visible,
-        counts[:, 1] / np.maximum(counts[:, 0], 1),
-        counts[:, 6] / np.maximum(counts[:, 2], 1),
+        counts[:, ALNUM] / np.maximum(counts[:, CHARS], 1),
+        counts[:, ENCODED] / np.maximum(counts[:, BYTES], 1),
     )
     return {
         "code_lang": langs,
-        "licence": found,
-        "licence_kind": list(map(licences.kind, found)),
+        "licence": stated,
+        "licence_kind": list(map(licences.kind, stated)),
         "generated": _matches(files, _BUILT) | _matches(headers, _GENERATED) | _mapped(texts, starts),
         "vendored": _matches(files, _VENDORED),
         "minified": dense | _matches(files, _SMALL),
@@ -182,14 +194,14 @@ def _nearest(paths: list[str], metas: list[dict[str, JSON]], there: Path) -> lis
     files: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for row in rows:
         files.setdefault((row["repo"], row["folder"]), []).append((row["file"], row["licence"]))
-    known = {place: _of_folder(found) for place, found in files.items()}
+    known = {folder: _of_folder(listed) for folder, listed in files.items()}
     nearest = []
     for repo, path in zip(repos, paths, strict=True):
-        folder, found = path, ""
-        while known and repo and folder and not found:
+        folder, licence = path, ""
+        while known and repo and folder and not licence:
             folder = folder.rpartition("/")[0]
-            found = known.get((repo, folder), "")
-        nearest.append(found)
+            licence = known.get((repo, folder), "")
+        nearest.append(licence)
     return nearest
 
 
@@ -225,25 +237,25 @@ def _alphabet() -> NDArray[np.uint8]:
 
 @compiled
 def tally(data: Any, offsets: Any, alphabet: Any, classes: Any) -> Any:
-    """Counts of each text [n, 7]: chars, letters and digits, bytes, white bytes, lines, ASCII bytes, encoded bytes."""
+    """Counts of each text [n, `COUNTS`]."""
     texts = len(offsets) - 1
-    counts = np.zeros((texts, 7), np.int64)
+    counts = np.zeros((texts, COUNTS), np.int64)
     for text in range(texts):
         i, end = offsets[text], offsets[text + 1]
-        counts[text, 2] = end - i
-        counts[text, 4] = 1 if end > i and data[end - 1] != 10 else 0
-        counts[text, 6] = encoded(data, i, end, alphabet)
+        counts[text, BYTES] = end - i
+        counts[text, LINES] = 1 if end > i and data[end - 1] != 10 else 0
+        counts[text, ENCODED] = encoded(data, i, end, alphabet)
         while i < end:
-            counts[text, 0] += 1
+            counts[text, CHARS] += 1
             if data[i] < 128:
-                counts[text, 1] += 0 < alphabet[data[i]] < OTHER
-                counts[text, 3] += data[i] <= 32
-                counts[text, 4] += data[i] == 10
-                counts[text, 5] += 1
+                counts[text, ALNUM] += 0 < alphabet[data[i]] < OTHER
+                counts[text, WHITE_BYTES] += data[i] <= 32
+                counts[text, LINES] += data[i] == 10
+                counts[text, ASCII] += 1
                 i += 1
                 continue
             point, width = kernels.decoded(data, i)
-            counts[text, 1] += classes[point] >= kernels.MARK
+            counts[text, ALNUM] += classes[point] >= kernels.MARK
             i += width
     return counts
 
@@ -257,11 +269,11 @@ def encoded(data: Any, start: Any, end: Any, alphabet: Any) -> Any:
         while j < end and alphabet[data[j]] > 0:
             j += 1
         if j - i > 2 or (j > i and kind == 2):  # shorter ones, as the `b` of `b"..."`, stand between base64 words
-            found = word(data, start, i, j, alphabet)
-            if found == 0 or found != kind or i - last > GAP_BYTES:
+            this = word(data, start, i, j, alphabet)
+            if this == 0 or this != kind or i - last > GAP_BYTES:
                 total += last - first if last - first >= RUN_BYTES else 0
-                first, kind = i, found
-            last = j if found > 0 else i
+                first, kind = i, this
+            last = j if this > 0 else i
         i = j + 1
     return total + (last - first if last - first >= RUN_BYTES else 0)
 

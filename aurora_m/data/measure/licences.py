@@ -110,7 +110,7 @@ def stated(texts: pa.Array | pa.ChunkedArray) -> list[str]:
 
 
 @cache
-def _pieces() -> tuple[kernels.Pieces, list[list[str]]]:
+def _patterns() -> tuple[kernels.Patterns, list[list[str]]]:
     """The phrases, and what each is evidence of."""
     meanings: dict[str, list[str]] = {}
     for meaning, phrases in PHRASES.items():
@@ -119,15 +119,15 @@ def _pieces() -> tuple[kernels.Pieces, list[list[str]]]:
     words, _, bounds = kernels.words(pa.array(list(meanings), pa.large_string()))
     lengths = [len(phrase.split()) for phrase in meanings]
     assert np.diff(bounds).tolist() == lengths, "a phrase is not the words it is written with"
-    return kernels.pieces(words, bounds[:-1], np.diff(bounds)), list(meanings.values())
+    return kernels.patterns(words, bounds[:-1], np.diff(bounds)), list(meanings.values())
 
 
 def _evidence(texts: pa.Array | pa.ChunkedArray) -> dict[int, list[str]]:
     """What the words of each text are evidence of, in order; only texts with any."""
     words, _, bounds = kernels.words(texts)
-    pieces, meanings = _pieces()
-    found = kernels.matches(words, bounds, pieces).tolist()
-    hits = [(at, meaning) for at, piece in found for meaning in meanings[piece]]
+    patterns, meanings = _patterns()
+    found = kernels.matches(words, bounds, patterns).tolist()
+    hits = [(at, meaning) for at, pattern in found for meaning in meanings[pattern]]
     hits.sort()
     rows = np.searchsorted(bounds, [at for at, _ in hits], "right") - 1
     evidence: dict[int, list[str]] = {}

@@ -5,9 +5,11 @@ back-off weight, as KenLM does (Heafield 2011). An n-gram enters the table only 
 n-grams that end at a character only the longest is counted: so a shorter one counts in how many contexts it stands.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,18 +17,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from aurora_m.core.canon import JSON
 from aurora_m.core.errors import DataError
 from aurora_m.core.files import replacing
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
-from aurora_m.data.measure.linear import held_out, pieces, ranks
+from aurora_m.data.columns import PERPLEXITY, schema
+from aurora_m.data.measure.linear import excerpts, held_out, most_rank, ranks
 from aurora_m.data.text.compiled import compiled
 from aurora_m.data.text.kernels import DIGIT, PRIME, SEED, SPACE, classes, decoded, folded, mixed, text_buffers
 from aurora_m.data.text.rounding import DIGITS, mean, millionths
 
-PERPLEXITY = pa.schema([("id", pa.string()), ("perplexity", pa.float64())])
 ORDER = 6  # characters in the longest n-gram
 TABLE_BITS = 22
 ROOT = 2**TABLE_BITS  # the cell of the empty context, after all others
@@ -41,76 +42,96 @@ BLANK = np.uint64(32)
 ODD = np.uint64(1)
 
 
-def train_ngrams(work: Work, *, docs: dict[str, Artifact], seed: int, max_bytes: int) -> Facts:
+class Table(NamedTuple):
+    """N-grams by cell, while they are learned."""
+
+    keys: NDArray[np.uint64]  # their names; 0: free
+    known: NDArray[np.int64]  # one number: how many there are
+    counts: NDArray[np.uint32]  # of the n-gram; as a context, of what follows it, and of what kinds
+    packed: NDArray[np.uint32]
+
+
+@dataclass(frozen=True)
+class NgramFacts:
+    """What was learned, and what it says of documents that were kept aside; nothing where they have no text."""
+
+    docs: int
+    bytes: int
+    ngrams: int
+    held_docs: int
+    perplexity: float | None = None  # of them as a whole
+    percentiles: Mapping[str, float] | None = None  # of the column `perplexity` over them, to choose a bound from
+
+
+@dataclass(frozen=True)
+class PerplexityFacts:
+    """What a source is like."""
+
+    docs: int
+    perplexity: float  # the mean
+
+
+def train_ngrams(work: Work, *, docs: dict[str, Artifact], seed: int, max_bytes: int) -> NgramFacts:
     """Write `ngrams.npy`, a model of the characters of these documents, which should be clean and in one language.
 
-    About `max_bytes` of text are drawn by the hash of seed and id. Facts: docs, bytes and n-grams learned; held_docs,
-    their perplexity as a whole, and percentiles of the column `perplexity` over them, to choose a bound from.
-    DataError where there is no text.
+    About `max_bytes` of text are drawn by the hash of seed and id. DataError where there is no text.
     """
     paths = [path for name in sorted(docs) for path in shards(docs[name].path)]
     total = sum(_size(pq.read_table(path, columns=["text"])["text"]) for path in paths)
     if not total:
         raise DataError("there is no text to learn from", at=", ".join(docs), hint="name a source with documents")
-    most = min(int(min(max_bytes / total, 1.0) * 2**64), 2**64 - 1)
-    keys, known = np.zeros(ROOT + 1, np.uint64), np.zeros(1, np.int64)
-    counts = np.zeros((ROOT + 1, 3), np.uint32)  # of the n-gram; as a context, of what follows it, and of what kinds
     packed = np.zeros(ROOT + 1, np.uint32)
+    keys, counts = np.zeros(ROOT + 1, np.uint64), np.zeros((ROOT + 1, 3), np.uint32)
+    table = Table(keys, np.zeros(1, np.int64), counts, packed)
     num_docs = num_bytes = 0
     bits = [np.zeros((0, 2), np.int64)]
     with work.log.bar("n-grams", 3 * len(paths), "shards") as bar:
         # One after the other and in order, since the table fills up: once to count, to pack, and to measure.
         for done, path in enumerate([*paths, *paths, *paths], 1):
             turn = (done - 1) // len(paths)
-            learn, held = _drawn(path, seed=seed, most=most)
+            learn, held = _drawn(path, seed=seed, most=most_rank(max_bytes, total))
             if turn == 2:
                 bits.append(_costs(held, packed))
             else:
-                walk(*text_buffers(learn), classes(), folded(), keys, known, counts, packed, turn == 0)
+                walk(text_buffers(learn), (classes(), folded()), table, turn == 0)
                 num_docs, num_bytes = num_docs + len(learn), num_bytes + _size(learn)
             bar.update(done)
     with replacing(work.out / "ngrams.npy") as file:
         np.save(file, packed)
     held_bits = np.concatenate(bits)
-    facts: Facts = {
-        "docs": num_docs // 2,
-        "bytes": num_bytes // 2,
-        "ngrams": int(known[0]),
-        "held_docs": len(held_bits),
-    }
-    return facts | _measured(held_bits)
+    return NgramFacts(num_docs // 2, num_bytes // 2, int(table.known[0]), len(held_bits), *_measured(held_bits))
 
 
-def perplexity(work: Work, *, docs: Artifact, model: Artifact) -> Facts:
-    """Write `perplexity/`, one file for each shard of docs, rows in the same order (columns: `PERPLEXITY`).
+def perplexity(work: Work, *, docs: Artifact, model: Artifact) -> PerplexityFacts:
+    """Write `perplexity/`, one file for each shard of docs, rows in the same order (column: `PERPLEXITY`).
 
     It is 2 to the power of the bits that one byte of the text costs under the model, so that scripts compare; case,
     digits and the kind of white space make no difference. Long texts are judged by pieces, as by linear.py. Null
-    where there is no character. Facts: docs, and the mean.
+    where there is no character.
     """
     paths = shards(docs.path)
     rows = total = judged = 0
     task = partial(_measure_shard, out=work.out / "perplexity", model=model.path)
     for count, summed, number in map_shards(work, task, paths, "perplexity"):
         rows, total, judged = rows + count, total + summed, judged + number
-    return {"docs": rows, "perplexity": mean(total, judged)}
+    return PerplexityFacts(rows, mean(total, judged))
 
 
 def _size(texts: pa.ChunkedArray) -> int:
     return int(pc.sum(pc.binary_length(texts)).as_py() or 0)
 
 
-def _drawn(path: Path, *, seed: int, most: int) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+def _drawn(path: Path, *, seed: int, most: np.uint64) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
     """The drawn texts of a shard: those to learn from, and those to measure on."""
     docs = pq.read_table(path, columns=["id", "text"])
     rank = ranks(docs["id"], seed)
-    drawn, held = rank <= np.uint64(most), held_out(rank, HELD_SHARE)
+    drawn, held = rank <= most, held_out(rank, HELD_SHARE)
     return docs["text"].filter(pa.array(drawn & ~held)), docs["text"].filter(pa.array(drawn & held))
 
 
 def _costs(texts: pa.ChunkedArray, packed: NDArray[np.uint32]) -> NDArray[np.int64]:
     """Units and bytes [n, 2] of each text's pieces."""
-    return np.asarray(costs(*text_buffers(pieces(texts)), classes(), folded(), packed))
+    return np.asarray(costs(*text_buffers(excerpts(texts)), classes(), folded(), packed))
 
 
 def _perplexities(bits: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -120,16 +141,14 @@ def _perplexities(bits: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.round(values, DIGITS)
 
 
-def _measured(bits: NDArray[np.int64]) -> Facts:
+def _measured(bits: NDArray[np.int64]) -> tuple[float | None, dict[str, float] | None]:
+    """The perplexity of texts as a whole, and percentiles of theirs; none where there is no text."""
     bits = bits[bits[:, 1] > 0]
     if not len(bits):
-        return {}
-    found = np.percentile(_perplexities(bits), PERCENTILES)
-    whole: JSON = round(float(_perplexities(bits.sum(0, keepdims=True))[0]), DIGITS)
-    percentiles: dict[str, JSON] = {
-        f"p{p}": round(float(value), DIGITS) for p, value in zip(PERCENTILES, found, strict=True)
-    }
-    return {"perplexity": whole, "percentiles": percentiles}
+        return None, None
+    values = np.percentile(_perplexities(bits), PERCENTILES)
+    whole = round(float(_perplexities(bits.sum(0, keepdims=True))[0]), DIGITS)
+    return whole, {f"p{p}": round(float(value), DIGITS) for p, value in zip(PERCENTILES, values, strict=True)}
 
 
 def _measure_shard(path: Path, *, out: Path, model: Path) -> tuple[int, int, int]:
@@ -138,7 +157,7 @@ def _measure_shard(path: Path, *, out: Path, model: Path) -> tuple[int, int, int
     packed = np.load(model / "ngrams.npy", mmap_mode="r")  # mapped: all workers of a machine share it
     values = _perplexities(_costs(docs["text"], packed))
     column = pa.array(values, from_pandas=True)  # NaN is null
-    write_table(out / path.name, pa.table({"id": docs["id"], "perplexity": column}, schema=PERPLEXITY))
+    write_table(out / path.name, pa.table({"id": docs["id"], "perplexity": column}, schema=schema([PERPLEXITY])))
     return len(values), millionths(values[~np.isnan(values)]), len(values) - column.null_count
 
 
@@ -166,10 +185,10 @@ def cell_of(keys: Any, name: Any) -> Any:
 
 
 @compiled
-def walk(
-    data: Any, offsets: Any, classes: Any, folded: Any, keys: Any, known: Any, counts: Any, packed: Any, learning: Any
-) -> Any:
+def walk(texts: Any, alphabet: Any, table: Any, learning: Any) -> Any:
     """Go over texts, once to count their n-grams, and once more, when all counts stand, to pack what they say."""
+    (data, offsets), (classes, folded) = texts, alphabet
+    keys, _, counts, packed = table
     values = np.zeros(ORDER + 1, np.uint64)
     at, before = np.full(ORDER + 1, ROOT), np.full(ORDER + 1, ROOT)  # cells of the n-grams that end here, by order
     for text in range(len(offsets) - 1):
@@ -190,7 +209,7 @@ def walk(
                     break
                 longest = k
             if learning:
-                longest = learn(longest, most, values, at, before, keys, known, counts)
+                longest = learn(longest, most, values, at, before, table)
             else:
                 tell(longest, at, before, keys, counts, packed)
             at, before = before, at
@@ -200,8 +219,9 @@ def walk(
 
 
 @compiled
-def learn(longest: Any, most: Any, values: Any, at: Any, before: Any, keys: Any, known: Any, counts: Any) -> Any:
+def learn(longest: Any, most: Any, values: Any, at: Any, before: Any, table: Any) -> Any:
     """Count the longest known n-gram and add the next longer one; returns the order of the longest now."""
+    keys, known, counts, _ = table
     if longest > 0:
         counts[at[longest], 0] += 1
         counts[before[longest - 1], 1] += 1

@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from aurora_m.core.canon import JSON
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
+from aurora_m.data.columns import SIGNALS, TEXT, schema
 from aurora_m.data.measure import repeats, scan
+from aurora_m.data.measure.pieces import SCRIPTS, Pieces, Text, room, split_pieces, traits
+from aurora_m.data.measure.scan import Phrases
 from aurora_m.data.personal import pii
 from aurora_m.data.text import kernels, langid
 from aurora_m.data.text.compiled import compiled
+from aurora_m.data.text.kernels import U64
 from aurora_m.data.text.rounding import DIGITS, mean, millionths
 
 # Column: what is counted, and of what it is the share or mean (scan.py, repeats.py).
@@ -46,7 +49,7 @@ SHARES: Mapping[str, tuple[int, int]] = {
         ("policy_lines", scan.POLICY), ("dup_lines", scan.COUNTS + repeats.DUP_LINES),
     )},
     **{name: (scan.SCRIPT + number, scan.COUNTS + repeats.REPEATS) for number, name in enumerate(
-        ("other_script", *scan.SCRIPTS)
+        ("other_script", *SCRIPTS)
     )},
     "dup_paras": (scan.COUNTS + repeats.DUP_PARAS, scan.COUNTS + repeats.PARAS),
     **{name: (scan.COUNTS + what, scan.CHARS) for name, what in (
@@ -55,24 +58,24 @@ SHARES: Mapping[str, tuple[int, int]] = {
         *((f"dup_{n}grams", repeats.DUP + n - repeats.LEAST_DUP) for n in range(5, repeats.MOST_DUP + 1)),
     )},
 }  # fmt: skip
-SIGNALS = pa.schema(
-    [("id", pa.string())]
-    + [(name, pa.int64()) for name in ("num_bytes", *NUMBERS)]
-    + [(name, pa.float64()) for name in SHARES]
-    + [(name, pa.int64()) for name in pii.COLUMNS]
-    + [("lang_id", pa.string()), ("lang_prob", pa.float64())]
-)
-MEASURES = [field.name for field in SIGNALS if not pa.types.is_string(field.type)]
+MEASURES = [column.name for column in SIGNALS if column.type != TEXT]
 LISTS = ("stop_words", "flagged_words", "policy")
 
 
-def signals(work: Work, *, docs: Artifact, lang: str) -> Facts:
+@dataclass(frozen=True)
+class SignalFacts:
+    """What a source is like."""
+
+    docs: int
+    mean: Mapping[str, float]  # of each measure
+
+
+def signals(work: Work, *, docs: Artifact, lang: str) -> SignalFacts:
     """Write `signals/`, one file for each shard of docs, rows in the same order (columns: `SIGNALS`).
 
     What each column is of: docs/curation.md. Stop and flagged words are those of the declared language in rules.toml.
     `lang_id` and `lang_prob` are fastText's (lid.176, Joulin et al. 2016) for about 1,000 characters from the start,
     middle and end; a source declared `code` is `code`. `pii_<kind>` counts what pii.py finds.
-    Facts: docs, and the mean of each measure rounded to 6 digits.
     """
     paths = shards(docs.path)
     count, totals = 0, dict.fromkeys(MEASURES, 0)
@@ -83,8 +86,7 @@ def signals(work: Work, *, docs: Artifact, lang: str) -> Facts:
     for rows, sums in map_shards(work, shard, paths, "signals"):
         count += rows
         totals = {name: totals[name] + sums[name] for name in MEASURES}
-    means: dict[str, JSON] = {name: mean(totals[name], count) for name in MEASURES}
-    return {"docs": count, **means}
+    return SignalFacts(count, {name: mean(totals[name], count) for name in MEASURES})
 
 
 def _shard(path: Path, *, out: Path, lang: str) -> tuple[int, dict[str, int]]:
@@ -92,14 +94,14 @@ def _shard(path: Path, *, out: Path, lang: str) -> tuple[int, dict[str, int]]:
     docs = pq.read_table(path, columns=["id", "text", "lang"])
     columns = {"id": docs["id"], **measures(docs["text"], lang), **_languages(docs["text"], lang)}
     columns |= pii.counts(docs["text"], docs["lang"].to_pylist())
-    write_table(out / path.name, pa.table(columns, schema=SIGNALS))
+    write_table(out / path.name, pa.table(columns, schema=schema(SIGNALS)))
     return docs.num_rows, {name: millionths(columns[name]) for name in MEASURES}
 
 
 def measures(texts: pa.ChunkedArray, lang: str = "") -> dict[str, Any]:
-    """Everything in `SIGNALS` but the id and the language, one number a text."""
+    """Everything in `SIGNALS` but personal data and the language, one number a text."""
     data, offsets = kernels.text_buffers(texts)
-    counts = _measured(data, offsets, scan.traits(), phrases(lang))
+    counts = _measured(data, offsets, traits(), phrases(lang))
     shares = {name: counts[:, part] / np.maximum(counts[:, whole], 1) for name, (part, whole) in SHARES.items()}
     return {
         "num_bytes": np.diff(offsets),
@@ -112,28 +114,27 @@ def measures(texts: pa.ChunkedArray, lang: str = "") -> dict[str, Any]:
 def _measured(data: Any, offsets: Any, traits: Any, phrases: Any) -> Any:
     """Counts of each text: those of scan.py, then those of repeats.py, then the letters of any script."""
     texts, most = len(offsets) - 1, np.int64(1)
-    for text in range(texts):
-        most = max(most, offsets[text + 1] - offsets[text] + 2)
-    size = kernels.power_of_two(2 * most)
+    for number in range(texts):
+        most = max(most, offsets[number + 1] - offsets[number] + 2)
     counts = np.zeros((texts, scan.COUNTS + repeats.REPEATS + 1), np.int64)
-    table = np.empty(size, np.uint64)
-    pieces = np.empty(most, np.uint64), np.empty(most, np.int32), np.empty(most, np.uint8), np.empty(most, np.int32)
-    lines = np.empty(most, np.uint64), np.empty(most, np.int64), np.empty(most, np.int32)
-    sums, places, slots = np.empty(most + 1, np.uint64), np.empty(most, np.int32), np.empty(most, np.int32)
-    hashes, lengths, kinds, line_ends = pieces
-    for text in range(texts):
-        row = counts[text]
+    pieces = Pieces(
+        np.empty(most, np.uint64), np.empty(most, np.int32), np.empty(most, np.uint8), np.empty(most, np.int32)
+    )
+    lines = scan.Lines(np.empty(most, np.uint64), np.empty(most, np.int64), np.empty(most, np.int32))
+    table = np.empty(kernels.power_of_two(2 * most), np.uint64)
+    room = repeats.Room(np.empty(most + 1, np.uint64), np.empty(most, np.int32), np.empty(most, np.int32), table)
+    for number in range(texts):
+        row, start = counts[number], offsets[number]
         again = row[scan.COUNTS :]
-        start, end = offsets[text], offsets[text + 1]
-        count = scan.split_pieces(data, start, end, traits, hashes, lengths, kinds, line_ends)
-        rows, paras = scan.count_lines(data, start, end, traits, pieces, phrases, lines, row)
+        text = Text(data, offsets[number + 1], traits)
+        count = split_pieces(text, start, pieces)
+        rows, paras = scan.count_lines(text, start, pieces, phrases, lines, row)
         row[-1] = row[scan.SCRIPT : scan.COUNTS].sum()
-        found = repeats.count_lines(lines[0], lines[1], rows, table)
-        again[repeats.DUP_LINES], again[repeats.DUP_LINE_CHARS] = found
-        repeats.paragraphs(lines[0], lines[1], lines[2], paras)
-        found = repeats.count_lines(lines[0], lines[1], paras, table)
-        again[repeats.PARAS], again[repeats.DUP_PARAS], again[repeats.DUP_PARA_CHARS] = paras, found[0], found[1]
-        repeats.count_grams(hashes, lengths, kinds, count, sums, places, slots, table, again)
+        again[repeats.DUP_LINES], again[repeats.DUP_LINE_CHARS] = repeats.count_lines(lines, rows, table)
+        repeats.paragraphs(lines, paras)
+        again[repeats.PARAS] = paras
+        again[repeats.DUP_PARAS], again[repeats.DUP_PARA_CHARS] = repeats.count_lines(lines, paras, table)
+        repeats.count_grams(pieces, count, room, again)
     return counts
 
 
@@ -147,39 +148,37 @@ def word_lists() -> dict[str, dict[str, str]]:
 
 
 @cache
-def phrases(lang: str) -> tuple[NDArray[Any], ...]:
-    """What a scan looks for in a language, as tables: phrases in lists that begin at their first piece's hash."""
+def phrases(lang: str) -> Phrases:
+    """What a scan looks for in a language."""
     stops, words, policies = (word_lists()[name] for name in LISTS)
-    found: dict[str, int] = {}
+    marks: dict[str, int] = {}
     for number, word in enumerate(stops.get(lang, "").split()):
-        found[word] = scan.STOP_WORD | (1 << scan.KINDS_SHIFT + number if number < 8 else 0)
+        marks[word] = scan.STOP_WORD | (1 << scan.KINDS_SHIFT + number if number < 8 else 0)
     own = [word.strip() for word in words.get(lang, "").split(",")]
     policy = [word.strip() for name in dict.fromkeys(("en", lang)) for word in policies.get(name, "").split(",")]
     lists = (own, scan.FLAGGED_WORD), (policy, scan.POLICY_WORDS)
     for some, mark in (*lists, (["javascript"], scan.SCRIPT_WORD), (["lorem ipsum"], scan.LOREM_WORDS)):
-        found |= {word: found.get(word, 0) | mark for word in some if word}
-    return _tables([(_pieces(word), mark) for word, mark in sorted(found.items())])
+        marks |= {word: marks.get(word, 0) | mark for word in some if word}
+    return _tables([_hashes(word) for word in sorted(marks)], [mark for _, mark in sorted(marks.items())])
 
 
-def _pieces(text: str) -> NDArray[np.uint64]:
-    data = np.frombuffer(text.encode(), np.uint8)
-    room = len(data) + 2
-    hashes = np.empty(room, np.uint64)
-    rest = np.empty(room, np.int32), np.empty(room, np.uint8), np.empty(room, np.int32)
-    return hashes[: scan.split_pieces(data, 0, len(data), scan.traits(), hashes, *rest)]
+def _hashes(phrase: str) -> U64:
+    """Of its pieces."""
+    data = np.frombuffer(phrase.encode(), np.uint8)
+    pieces = room(len(data) + 2)
+    return pieces.hashes[: split_pieces(Text(data, len(data), traits()), 0, pieces)]
 
 
-def _tables(found: list[tuple[NDArray[np.uint64], int]]) -> tuple[NDArray[Any], ...]:
-    size = kernels.power_of_two(4 * len(found))
+def _tables(phrases: list[U64], marks: list[int]) -> Phrases:
+    size = kernels.power_of_two(4 * len(phrases))
     keys, used, heads = np.zeros(size, np.uint64), np.zeros(size, np.int64), np.full(size, -1, np.int64)
-    nexts = np.full(len(found), -1, np.int64)
-    for number, (pieces, _) in enumerate(found):
+    nexts = np.full(len(phrases), -1, np.int64)
+    for number, pieces in enumerate(phrases):
         at = kernels.slot(keys, used, kernels.ONE, pieces[0])
         keys[at], used[at], nexts[number], heads[at] = pieces[0], 1, heads[at], number
-    sizes = np.array([len(pieces) for pieces, _ in found], np.int64)
-    marks = np.array([mark for _, mark in found], np.int64)
-    flat = np.concatenate([pieces for pieces, _ in found])
-    return keys, used, heads, nexts, np.cumsum(sizes) - sizes, sizes, marks, flat
+    sizes = np.array([len(pieces) for pieces in phrases], np.int64)
+    starts = np.cumsum(sizes) - sizes
+    return Phrases(keys, used, heads, nexts, starts, sizes, np.array(marks, np.int64), np.concatenate(phrases))
 
 
 def _languages(texts: pa.ChunkedArray, lang: str) -> dict[str, Any]:

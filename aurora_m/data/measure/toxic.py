@@ -4,6 +4,7 @@ A measure, not a verdict: news and novels have such words too, and a page made o
 """
 
 import unicodedata
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -15,16 +16,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from aurora_m.core.errors import DataError
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
 from aurora_m.core.uri import check_pin, local_files
+from aurora_m.data.columns import TOXIC, schema
 from aurora_m.data.text import kernels
 from aurora_m.data.text.compiled import compiled
 from aurora_m.data.text.kernels import I64, ONE, U64, power_of_two, slot
 from aurora_m.data.text.rounding import DIGITS, mean, millionths
 
-TOXIC = pa.schema([("id", pa.string()), ("toxic", pa.float64())])
 WORDS = Path(__file__).with_name("words")
 TONES = "\u0300\u0301\u0303\u0309\u0323"  # of Vietnamese: older systems write them after a composed letter
 
@@ -36,13 +37,23 @@ class Terms(NamedTuple):
     bounds: I64  # n + 1, into `words`
 
 
-def toxic(work: Work, *, docs: Artifact, lang: str, words: str, pin: str) -> Facts:
-    """Write `toxic/`, one file for each shard of docs, rows in the same order (columns: `TOXIC`).
+@dataclass(frozen=True)
+class ToxicFacts:
+    """What was looked for in a source, and found."""
+
+    docs: int
+    terms: int  # each way of writing counts
+    hits: int  # documents with a term
+    toxic: float  # the mean share
+
+
+def toxic(work: Work, *, docs: Artifact, lang: str, words: str, pin: str) -> ToxicFacts:
+    """Write `toxic/`, one file for each shard of docs, rows in the same order (column: `TOXIC`).
 
     `toxic` is the share of words inside listed terms, 0 to 1; words are those of kernels.py, so Japanese counts by
     pieces of two characters. The list is that of `lang` in `words/` where there is one, and the user's own: `words`,
     a `file:` uri or none (""), whose files hold one term a line, "#" before a remark; `pin` is what they held when the
-    plan was made. Facts: docs, terms (each way of writing counts), hits (docs with a term), and the mean share.
+    plan was made.
     DataError where there is no term.
     """
     terms = terms_of(_listed(work, lang, words, pin))
@@ -52,9 +63,9 @@ def toxic(work: Work, *, docs: Artifact, lang: str, words: str, pin: str) -> Fac
         raise DataError(f"there is no list of toxic words for `{lang}`", at="toxic", hint=hint)
     rows = hits = total = 0
     task = partial(_shard, out=work.out / "toxic", terms=terms)
-    for count, held, summed in map_shards(work, task, shards(docs.path), "toxic"):
-        rows, hits, total = rows + count, hits + held, total + summed
-    return {"docs": rows, "terms": num_terms, "hits": hits, "toxic": mean(total, rows)}
+    for count, with_term, summed in map_shards(work, task, shards(docs.path), "toxic"):
+        rows, hits, total = rows + count, hits + with_term, total + summed
+    return ToxicFacts(rows, num_terms, hits, mean(total, rows))
 
 
 def languages() -> list[str]:
@@ -109,7 +120,7 @@ def _shard(path: Path, *, out: Path, terms: Terms) -> tuple[int, int, int]:
     """Measure one shard; returns its rows, those with a term, and the sum in millionths."""
     docs = pq.read_table(path, columns=["id", "text"])
     found = shares(docs["text"], terms)
-    write_table(out / path.name, pa.table({"id": docs["id"], "toxic": found}, schema=TOXIC))
+    write_table(out / path.name, pa.table({"id": docs["id"], "toxic": found}, schema=schema([TOXIC])))
     return len(found), int(np.count_nonzero(found)), millionths(found)
 
 

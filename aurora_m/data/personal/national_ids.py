@@ -114,13 +114,13 @@ def _stands(kind: str, text: str, start: int, end: int, lang: str) -> bool:
     """Whether its form is sure enough, or a word names it."""
     if kind == "fi_hetu":
         return True
-    said = claim(text, start, end, WORDS[kind])
+    claimed = claim(text, start, end, WORDS[kind])
     if kind == "us_ssn" and text[start + 3] == "-":
-        return said >= 0
+        return claimed >= 0
     home = lang in ("hi", "en", "")
     if kind == "in_pan" or (kind == "in_aadhaar" and not text[start + 4].isdigit() and not _goes_on(text, start, end)):
-        return said >= (0 if home else 1)
-    return said == 1
+        return claimed >= (0 if home else 1)
+    return claimed == 1
 
 
 def _goes_on(text: str, start: int, end: int) -> bool:
@@ -135,19 +135,21 @@ def digits(text: str) -> str:
     return re.sub(r"[^0-9]", "", text)
 
 
-def is_hetu(found: str) -> bool:
+def is_hetu(number: str) -> bool:
     """A date, a number from 002 (900 and up for a time only), and the remainder modulo 31 (Decree 128/2010, 2023)."""
-    day, month, year, sign, check = int(found[:2]), int(found[2:4]), int(found[4:6]), found[6], found[10].upper()
+    day, month, year, sign, check = int(number[:2]), int(number[2:4]), int(number[4:6]), number[6], number[10].upper()
     try:
         born = date(CENTURIES[sign] + year, month, day)
     except ValueError:
         return False
-    return int(found[7:10]) >= 2 and born.year <= THIS_YEAR and CHECK_CHARS[int(found[:6] + found[7:10]) % 31] == check
+    return (
+        int(number[7:10]) >= 2 and born.year <= THIS_YEAR and CHECK_CHARS[int(number[:6] + number[7:10]) % 31] == check
+    )
 
 
-def is_aadhaar(found: str) -> bool:
+def is_aadhaar(number: str) -> bool:
     """Verhoeff's check over the dihedral group of order ten (1969); a number that reads the same backwards is none."""
-    plain = digits(found)
+    plain = digits(number)
     total = 0
     for place, char in enumerate(reversed(plain)):
         total = _times(total, _permuted(int(char), place))
@@ -167,29 +169,29 @@ def _permuted(digit: int, place: int) -> int:
     return digit
 
 
-def is_pan(found: str) -> bool:
+def is_pan(number: str) -> bool:
     """Only the structure is public: the fourth letter tells the kind of holder, 0000 is not given."""
-    return found[5:9] != "0000"
+    return number[5:9] != "0000"
 
 
-def is_my_number(found: str) -> bool:
+def is_my_number(number: str) -> bool:
     """The check digit of Ordinance 85 of 2014 (Ministry of Internal Affairs), article 5: weights 2 to 7, 2 to 6."""
-    plain = [int(char) for char in digits(found)]
+    plain = [int(char) for char in digits(number)]
     weights = (6, 5, 4, 3, 2, 7, 6, 5, 4, 3, 2)
     rest = sum(weight * digit for weight, digit in zip(weights, plain[:11], strict=True)) % 11
     return len(set(plain)) > 1 and plain[11] == (0 if rest <= 1 else 11 - rest)
 
 
-def is_cccd(found: str) -> bool:
+def is_cccd(number: str) -> bool:
     """Province of birth, a digit for century and sex, year of birth (Circular 07/2016/TT-BCA); there is no check."""
-    plain = digits(found)
+    plain = digits(number)
     century = 1900 + 100 * (int(plain[3]) // 2)
     return int(plain[:3]) in PROVINCES and century + int(plain[4:6]) <= THIS_YEAR and plain[6:] != "000000"
 
 
-def is_ssn(found: str) -> bool:
+def is_ssn(number: str) -> bool:
     """The ranges that were never given (Social Security Administration, 2011)."""
-    plain = digits(found)
+    plain = digits(number)
     return plain[:3] not in ("000", "666") and plain[3:5] != "00" and plain[5:] != "0000" and plain not in PRINTED_SSNS
 
 

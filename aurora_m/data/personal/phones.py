@@ -74,8 +74,8 @@ def find(text: str, lang: str) -> Iterator[tuple[int, int]]:
     for match in _BARE.finditer(text):
         start, end = match.span()
         surely = lang in ("fi", "ja", "vi", "hi") and match[0][0] == "0" and _is_mobile(match[0], regions[0])
-        said = claim(text, start, end, WORDS)
-        if said >= (0 if surely else 1) and (surely or _is_valid(match[0], regions)):
+        claimed = claim(text, start, end, WORDS)
+        if claimed >= (0 if surely else 1) and (surely or _is_valid(match[0], regions)):
             yield start, end
 
 
@@ -83,10 +83,10 @@ def _abroad(text: str) -> Iterator[tuple[int, int]]:
     for match in _ABROAD.finditer(text):
         start = match.start()
         plus = match[0].startswith("+")
-        for found in _shorter(match[0]):
-            if _is_possible(found) if plus else _is_valid("+" + found[2:], (None,)):
-                end = start + len(found)
-                if claim(text, start, end, WORDS) >= (-1 if plus else 1 if found.isdigit() else 0):
+        for number in _shorter(match[0]):
+            if _is_possible(number) if plus else _is_valid("+" + number[2:], (None,)):
+                end = start + len(number)
+                if claim(text, start, end, WORDS) >= (-1 if plus else 1 if number.isdigit() else 0):
                     yield start, end
                 break
 
@@ -96,48 +96,48 @@ def _grouped(text: str, pattern: "re.Pattern[str]", regions: tuple[str, ...], le
         start = match.start()
         if (text[start] == "(" and ")" not in match[0]) or _ROW.search(text[max(start - 10, 0) : start + 4]):
             continue
-        for found in _shorter(match[0]):
-            if _GROUPED.search(found) and _DATE.fullmatch(found) is None and _is_valid(found, regions):
-                unusual = regions == ("FI",) and found.count("-") > 1 and not _is_mobile(found, "FI")
-                if claim(text, start, start + len(found), WORDS) >= (1 if unusual else least):
-                    yield start, start + len(found)
+        for number in _shorter(match[0]):
+            if _GROUPED.search(number) and _DATE.fullmatch(number) is None and _is_valid(number, regions):
+                unusual = regions == ("FI",) and number.count("-") > 1 and not _is_mobile(number, "FI")
+                if claim(text, start, start + len(number), WORDS) >= (1 if unusual else least):
+                    yield start, start + len(number)
                 break
 
 
-def _shorter(found: str) -> Iterator[str]:
+def _shorter(number: str) -> Iterator[str]:
     """A number in groups, then without its last groups, which may belong to something else; none past its bracket."""
     opened = 0
-    for place, char in enumerate(found):
+    for place, char in enumerate(number):
         opened += (char == "(") - (char == ")")
         if opened < 0:
-            found = found[:place]
+            number = number[:place]
             break
-    while len(found) >= MIN_CHARS:
-        yield found
-        cut = _LAST.search(found)
+    while len(number) >= MIN_CHARS:
+        yield number
+        cut = _LAST.search(number)
         if cut is None:
             return
-        found = found[: cut.start()]
+        number = number[: cut.start()]
 
 
-def _is_valid(found: str, regions: "tuple[str | None, ...]") -> bool:
-    return any(_kind(_plain(found), region) >= 1 for region in regions)
+def _is_valid(number: str, regions: "tuple[str | None, ...]") -> bool:
+    return any(_kind(_plain(number), region) >= 1 for region in regions)
 
 
-def _is_mobile(found: str, region: str) -> bool:
-    return _kind(_plain(found), region) == 2
+def _is_mobile(number: str, region: str) -> bool:
+    return _kind(_plain(number), region) == 2
 
 
-def _plain(found: str) -> str:
-    return ("+" if found.startswith("+") else "") + digits(found.replace("(0)", ""))
+def _plain(number: str) -> str:
+    return ("+" if number.startswith("+") else "") + digits(number.replace("(0)", ""))
 
 
-def _is_possible(found: str) -> bool:
+def _is_possible(number: str) -> bool:
     """Of a known country and of a length that it has."""
     import phonenumbers as plans  # only here and below: it takes a while, and few texts come so far
 
     try:
-        return len(set(digits(found))) > 2 and plans.is_possible_number(plans.parse(_plain(found)))
+        return len(set(digits(number))) > 2 and plans.is_possible_number(plans.parse(_plain(number)))
     except plans.NumberParseException:
         return False
 

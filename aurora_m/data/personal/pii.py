@@ -19,7 +19,7 @@ from aurora_m.data.personal.national_ids import END, GLUE, begin, claim, digits,
 from aurora_m.data.text.kernels import text_buffers
 
 
-class Found(NamedTuple):
+class Span(NamedTuple):
     """text[start:end] is of this kind."""
 
     kind: str
@@ -96,7 +96,7 @@ _NOBODY: Final = [
 ]
 
 
-def find(text: str, lang: str, kinds: Iterable[str] = KINDS) -> list[Found]:
+def find(text: str, lang: str, kinds: Iterable[str] = KINDS) -> list[Span]:
     """What stands in a text of this language, in order, none overlapping another; offsets are characters.
 
     `lang` is `en`, `fi`, `hi`, `ja`, `vi` (national phone numbers and forms of bare numbers are theirs), `code` (only
@@ -105,16 +105,16 @@ def find(text: str, lang: str, kinds: Iterable[str] = KINDS) -> list[Found]:
     """
     data = text.encode("utf-8", "replace")
     wanted = _wanted(lang, kinds)
-    found: list[Found] = []
+    spans: list[Span] = []
     at = chars = 0
     rows = prefilter.regions(np.frombuffer(data, np.uint8), np.array([0, len(data)], np.int64))
     for _, start, end, bits in rows.tolist():
         chars += len(data[at:start].decode())
         at = start
-        found += [
-            Found(kind, chars + a, chars + b) for kind, a, b in _search(data[start:end].decode(), lang, bits, wanted)
+        spans += [
+            Span(kind, chars + a, chars + b) for kind, a, b in _search(data[start:end].decode(), lang, bits, wanted)
         ]
-    return found
+    return spans
 
 
 def counts(texts: pa.ChunkedArray | pa.Array, langs: Sequence[str]) -> dict[str, NDArray[np.int64]]:
@@ -128,10 +128,10 @@ def counts(texts: pa.ChunkedArray | pa.Array, langs: Sequence[str]) -> dict[str,
     return {f"pii_{kind}": column for kind, column in columns.items()}
 
 
-def mask(text: str, found: Iterable[Found]) -> str:
-    """The text with `<EMAIL>`, `<FI_HETU>` and so on for what was found; `found` as `find` gives it."""
+def mask(text: str, spans: Iterable[Span]) -> str:
+    """The text with `<EMAIL>`, `<FI_HETU>` and so on for what was found; `spans` as `find` gives it."""
     parts, at = [], 0
-    for kind, start, end in found:
+    for kind, start, end in spans:
         parts += [text[at:start], f"<{kind.upper()}>"]
         at = end
     return "".join([*parts, text[at:]])
@@ -141,20 +141,20 @@ def _wanted(lang: str, kinds: Iterable[str]) -> frozenset[str]:
     return frozenset(kinds).intersection(CODE_KINDS if lang == "code" else KINDS)
 
 
-def _search(piece: str, lang: str, bits: int, wanted: frozenset[str]) -> list[Found]:
+def _search(piece: str, lang: str, bits: int, wanted: frozenset[str]) -> list[Span]:
     """What stands in one region."""
     text = piece
     if not piece.isascii() and _WIDE.search(piece):
         text = _LONG_VOWEL.sub("-", piece.translate(_PLAIN))
-    found: list[Found] = []
+    spans: list[Span] = []
     taken = bytearray(len(text))
     for kind in KINDS:
         if kind in wanted and bits & _BITS.get(kind, prefilter.NUMBER):
             for start, end in _FINDERS[kind](text, lang):
                 if taken.find(1, start, end) < 0:
                     taken[start:end] = b"\1" * (end - start)
-                    found.append(Found(kind, start, end))
-    return sorted(found, key=lambda one: one.start)
+                    spans.append(Span(kind, start, end))
+    return sorted(spans, key=lambda one: one.start)
 
 
 def _emails(text: str, lang: str) -> Iterator[tuple[int, int]]:
@@ -204,14 +204,14 @@ def _ips(text: str, lang: str) -> Iterator[tuple[int, int]]:
         yield match.span()
 
 
-def _is_public(found: str) -> bool:
+def _is_public(text: str) -> bool:
     """Of the open net; small numbers are a version or a section far more often: one address in 4,000 looks so."""
     try:
-        address = ipaddress.IPv4Address(found)
+        address = ipaddress.IPv4Address(text)
     except ValueError:
         return False
-    parts = [int(part) for part in found.split(".")]
-    if found.endswith(".0.0.0") or max(parts[:3]) < 10 or max(parts) < 32:
+    parts = [int(part) for part in text.split(".")]
+    if text.endswith(".0.0.0") or max(parts[:3]) < 10 or max(parts) < 32:
         return False
     return not (address.is_multicast or address.is_reserved or any(address in net for net in _NOBODY))
 

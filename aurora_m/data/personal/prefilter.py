@@ -42,13 +42,22 @@ def regions(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.i
     """Rows of `Region`, in order, none touching another; they never cut a character nor leave their text."""
     fixed, bounds = data.view(), offsets.view()
     fixed.flags.writeable = bounds.flags.writeable = False  # whether they were or not: each kind compiles anew
-    found, count = scan(fixed, bounds, *_tables())
+    found, count = scan(fixed, bounds, _tables())
     rows: NDArray[np.int64] = found[:count]
     return rows
 
 
+class Tables(NamedTuple):
+    """What the pass asks of bytes."""
+
+    classes: NDArray[np.uint8]  # of each byte
+    firsts: NDArray[np.bool_]  # of each two bytes: a known key may begin with them
+    heads: NDArray[np.uint32]  # `PREFIXES` as numbers
+    ends: NDArray[np.uint32]  # `KEY_ENDS` as numbers
+
+
 @cache
-def _tables() -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.uint32], NDArray[np.uint32]]:
+def _tables() -> Tables:
     classes = np.full(256, STOP, np.uint8)
     classes[0x80:] = OTHER
     classes[[ord(char) for char in "0123456789"]] = DIGIT
@@ -59,7 +68,7 @@ def _tables() -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.uint32],
     firsts[[ord(prefix[0]) << 8 | ord(prefix[1]) for prefix in PREFIXES]] = True
     heads = np.array([_packed(prefix) for prefix in PREFIXES], np.uint32)
     ends = np.array([_packed(end) for end in KEY_ENDS], np.uint32)
-    return classes, firsts, heads, ends
+    return Tables(classes, firsts, heads, ends)
 
 
 def _packed(text: str) -> int:
@@ -67,8 +76,9 @@ def _packed(text: str) -> int:
 
 
 @compiled
-def scan(data: Any, offsets: Any, classes: Any, firsts: Any, heads: Any, ends: Any) -> Any:
+def scan(data: Any, offsets: Any, tables: Any) -> Any:  # noqa: C901, PLR0915  # a kernel
     """See `regions`; also how many rows count."""
+    classes, firsts, heads, ends = tables
     texts = len(offsets) - 1
     rows = np.empty(((offsets[texts] - offsets[0]) // AFTER_BYTES + texts + 1, 4), np.int64)
     count = 0
@@ -124,7 +134,7 @@ def scan(data: Any, offsets: Any, classes: Any, firsts: Any, heads: Any, ends: A
                 if named and names_secret(data, i, low, high, ends):
                     start, end, kinds = min(start, i - 40), max(end, i + 80), kinds | SECRET
             if kinds > 0:
-                count = put(rows, count, text, start, end, low, high, kinds, data)
+                count = put(rows, count, Region(text, start, end, kinds), low, high, data)
             before = kind
             i += width
     return rows, count
@@ -151,8 +161,9 @@ def wide(data: Any, i: Any, byte: Any) -> Any:
 
 
 @compiled
-def put(rows: Any, count: Any, text: Any, start: Any, end: Any, low: Any, high: Any, kinds: Any, data: Any) -> Any:
-    """Add a region around data[start:end], joined with those that it touches."""
+def put(rows: Any, count: Any, region: Any, low: Any, high: Any, data: Any) -> Any:
+    """Add a region with room around it, joined with those that it touches."""
+    text, start, end, kinds = region
     start, end = max(start - BEFORE_BYTES, low), min(end + AFTER_BYTES, high)
     while start > low and data[start] & 0xC0 == 0x80:
         start -= 1

@@ -74,13 +74,20 @@ def find(text: str) -> Iterator[tuple[int, int]]:
         for match in _BLOCK.finditer(text):
             yield match.span()
     if "://" in text:
-        for match in _IN_URL.finditer(text):
-            if (
-                not _is_placeholder(match[1])
-                and "{" not in match[1]
-                and match[1].casefold() not in ("password", "pass", "pwd", "secret")
-            ):
-                yield match.span(1)
+        yield from _passwords(text)
+    yield from _values(text)
+
+
+def _passwords(text: str) -> Iterator[tuple[int, int]]:
+    """Those in URLs."""
+    for match in _IN_URL.finditer(text):
+        named = match[1].casefold() in ("password", "pass", "pwd", "secret")
+        if not named and not _is_placeholder(match[1]) and "{" not in match[1]:
+            yield match.span(1)
+
+
+def _values(text: str) -> Iterator[tuple[int, int]]:
+    """Those of names that say so."""
     for match in _VALUE.finditer(text):
         group = "quoted" if match["quoted"] else "bare"
         called = group == "bare" and text[match.end() : match.end() + 1] in ("(", "[", "{", "<")

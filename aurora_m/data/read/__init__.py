@@ -1,0 +1,1 @@
+"""Read sources of any form, here or far away, as documents."""

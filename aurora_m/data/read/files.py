@@ -1,4 +1,4 @@
-"""Places: files of a source here or far away, whole or in pieces, packed or not; their bytes and their lines."""
+"""Files of a source, here or far away, whole or in pieces, packed or not; their bytes and their lines."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,7 +20,7 @@ COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
 _SOLID = re.compile(rb"\S")
 
 
-class Place(NamedTuple):
+class SourceFile(NamedTuple):
     """One file of a source, or a piece of it."""
 
     name: str  # does not depend on where the file lies
@@ -32,30 +32,30 @@ class Place(NamedTuple):
     line: int = 1  # the number of its first line
 
 
-def cut(place: Place, piece_bytes: int) -> list[Place]:
+def cut(source_file: SourceFile, piece_bytes: int) -> list[SourceFile]:
     """Pieces of a file of unpacked JSONL that lies here, `piece_bytes` and on to a line's end; others stay whole.
 
     What number a piece's first line has is not known before all lines are counted: see `tally` and `numbered`.
     """
-    if place.kind != ".jsonl" or "://" in place.path or _packed(place):
-        return [place]
+    if source_file.kind != ".jsonl" or "://" in source_file.path or _packed(source_file):
+        return [source_file]
     starts = [0]
-    with Path(place.path).open("rb") as file:
-        while starts[-1] + piece_bytes < place.num_bytes:
+    with Path(source_file.path).open("rb") as file:
+        while starts[-1] + piece_bytes < source_file.num_bytes:
             file.seek(starts[-1] + piece_bytes - 1)
             while (block := file.read(CHUNK_BYTES)) and b"\n" not in block:
                 pass
-            found = file.tell() - len(block) + block.find(b"\n") + 1 if block else place.num_bytes
-            starts.append(min(found, place.num_bytes))  # it may have grown
-    ends = [*starts[1:], place.num_bytes]
+            found = file.tell() - len(block) + block.find(b"\n") + 1 if block else source_file.num_bytes
+            starts.append(min(found, source_file.num_bytes))  # it may have grown
+    ends = [*starts[1:], source_file.num_bytes]
     return [
-        place._replace(first_byte=first, num_bytes=end - first)
+        source_file._replace(first_byte=first, num_bytes=end - first)
         for first, end in zip(starts, ends, strict=True)
         if first < end or not first
     ]
 
 
-def tally(piece: Place) -> tuple[int, bool]:
+def tally(piece: SourceFile) -> tuple[int, bool]:
     """How many lines end in a piece, and whether it holds more than white space."""
     ended, solid = 0, False
     for chunk in chunks(piece):
@@ -64,7 +64,7 @@ def tally(piece: Place) -> tuple[int, bool]:
     return ended, solid
 
 
-def numbered(pieces: Sequence[Place], tallies: Iterable[tuple[int, bool]]) -> list[Place]:
+def numbered(pieces: Sequence[SourceFile], tallies: Iterable[tuple[int, bool]]) -> list[SourceFile]:
     """The pieces of a file with the numbers of their first lines, but for blank ones; one stays if all are blank."""
     line, kept = 1, []
     for piece, (ended, solid) in zip(pieces, tallies, strict=True):
@@ -77,10 +77,10 @@ def numbered(pieces: Sequence[Place], tallies: Iterable[tuple[int, bool]]) -> li
 class Remote:
     """A file far away, for Arrow to read; DataError where the network fails or the file is shorter than it was."""
 
-    def __init__(self, place: Place, streamed: bool) -> None:
-        self.place, self.streamed, self.count_bytes = place, streamed, 0
-        system, path = far(place.path)
-        whole = {"block_size": 0} if streamed and place.path.startswith("http") else {}
+    def __init__(self, source_file: SourceFile, streamed: bool) -> None:
+        self.source_file, self.streamed, self.count_bytes = source_file, streamed, 0
+        system, path = far(source_file.path)
+        whole = {"block_size": 0} if streamed and source_file.path.startswith("http") else {}
         try:
             self.file = system.open(path, "rb", **whole)
         except Exception as error:  # each protocol has its own
@@ -89,12 +89,12 @@ class Remote:
     def failed(self, error: Exception) -> DataError:
         """What to say when the network does not answer."""
         what = f"the network failed after {self.count_bytes} bytes"
-        return DataError(what, at=self.place.at, hint=f"run again ({first_line(error)})")
+        return DataError(what, at=self.source_file.at, hint=f"run again ({first_line(error)})")
 
     def read(self, num_bytes: int = -1) -> bytes:
         """As many bytes as asked for, fewer only at the end: what a batch holds must not hang on the network."""
         parts: list[bytes] = []
-        left = num_bytes if num_bytes >= 0 else self.place.num_bytes
+        left = num_bytes if num_bytes >= 0 else self.source_file.num_bytes
         try:
             while left > 0 and (part := self.file.read(left)):
                 parts.append(part)
@@ -102,8 +102,8 @@ class Remote:
                 self.count_bytes += len(part)
         except Exception as error:
             raise self.failed(error) from error
-        if self.streamed and left > 0 and self.count_bytes != self.place.num_bytes:
-            raise self.failed(EOFError(f"the file has {self.place.num_bytes} bytes"))
+        if self.streamed and left > 0 and self.count_bytes != self.source_file.num_bytes:
+            raise self.failed(EOFError(f"the file has {self.source_file.num_bytes} bytes"))
         return b"".join(parts)
 
     def seek(self, offset: int, whence: int = 0) -> int:
@@ -151,41 +151,41 @@ def far(address: str) -> tuple[Any, str]:
     return system, path
 
 
-def chunks(place: Place) -> Iterator[bytes]:
+def chunks(source_file: SourceFile) -> Iterator[bytes]:
     """The file's bytes, or the piece's, decompressed, `CHUNK_BYTES` at a time, without a byte order mark."""
-    packed = _packed(place)
+    packed = _packed(source_file)
     try:
-        remote = "://" in place.path
-        raw = pa.PythonFile(Remote(place, streamed=True), "r") if remote else pa.OSFile(place.path)
+        remote = "://" in source_file.path
+        raw = pa.PythonFile(Remote(source_file, streamed=True), "r") if remote else pa.OSFile(source_file.path)
         with closing(raw), closing(pa.CompressedInputStream(raw, packed) if packed else raw) as stream:
-            left = ENDLESS if packed or remote else place.num_bytes
-            if place.first_byte:
-                stream.seek(place.first_byte)
-            mark = b"" if place.first_byte else b"\xef\xbb\xbf"
+            left = ENDLESS if packed or remote else source_file.num_bytes
+            if source_file.first_byte:
+                stream.seek(source_file.first_byte)
+            mark = b"" if source_file.first_byte else b"\xef\xbb\xbf"
             while chunk := stream.read(min(CHUNK_BYTES, left)):
                 yield chunk.removeprefix(mark)
                 left -= len(chunk)
                 mark = b""
             if left and not (packed or remote):
-                raise changed(place.at)
+                raise changed(source_file.at)
     except (pa.ArrowException, OSError) as error:
         what = f"the file is cut off or is not {packed}" if packed else "the file cannot be read"
-        raise DataError(what, at=place.at, hint=f"copy or download it again ({first_line(error)})") from error
+        raise DataError(what, at=source_file.at, hint=f"copy or download it again ({first_line(error)})") from error
 
 
-def _packed(place: Place) -> str | None:
-    return COMPRESSION.get(PurePosixPath(place.name).suffix)
+def _packed(source_file: SourceFile) -> str | None:
+    return COMPRESSION.get(PurePosixPath(source_file.name).suffix)
 
 
-def file_lines(place: Place) -> Iterator[tuple[int, list[bytes]]]:
+def file_lines(source_file: SourceFile) -> Iterator[tuple[int, list[bytes]]]:
     """Some lines and the number of the first; holds two copies of one line at most."""
     parts: list[bytes] = []  # of the line that has not ended
-    size, number = 0, place.line
-    for chunk in chunks(place):
+    size, number = 0, source_file.line
+    for chunk in chunks(source_file):
         first, last = chunk.find(b"\n"), chunk.rfind(b"\n")
         size += first if first >= 0 else len(chunk)
         if size > MAX_LINE_BYTES:
-            raise _too_large("the line", f"{place.at}, line {number}", "split the document")
+            raise _too_large("the line", f"{source_file.at}, line {number}", "split the document")
         if last < 0:
             parts.append(chunk)
             continue
@@ -197,14 +197,14 @@ def file_lines(place: Place) -> Iterator[tuple[int, list[bytes]]]:
     yield number, [b"".join(parts)]
 
 
-def whole_file(place: Place) -> bytes:
+def whole_file(source_file: SourceFile) -> bytes:
     """All bytes of a file. DataError if it is too large to be held at once."""
     parts, size = [], 0
-    for chunk in chunks(place):
+    for chunk in chunks(source_file):
         parts.append(chunk)
         size += len(chunk)
         if size > MAX_LINE_BYTES:
-            raise _too_large("the file", place.at, "write it as `.jsonl`, one document a line")
+            raise _too_large("the file", source_file.at, "write it as `.jsonl`, one document a line")
     return b"".join(parts)
 
 

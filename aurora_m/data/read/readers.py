@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from aurora_m.core.chat import render
 from aurora_m.core.errors import DataError
-from aurora_m.data.read.files import CHUNK_BYTES, Place, Remote, file_lines, first_line, whole_file
+from aurora_m.data.read.files import CHUNK_BYTES, Remote, SourceFile, file_lines, first_line, whole_file
 from aurora_m.data.read.metadata import SHAPES, append_metadata
 
 BATCH_ROWS = 8192
@@ -31,60 +31,60 @@ class Batch(NamedTuple):
     skipped: Mapping[str, int] = {}  # how many things between them are no documents, by reason
 
 
-Reader = Callable[[Place, str], Iterator[Batch]]
+Reader = Callable[[SourceFile, str], Iterator[Batch]]
 
 
-def jsonl(place: Place, form: str) -> Iterator[Batch]:
+def jsonl(source_file: SourceFile, form: str) -> Iterator[Batch]:
     """One object a line; blank lines count but hold nothing. The id of a document without one is `name:line`."""
-    for first, found in file_lines(place):
+    for first, found in file_lines(source_file):
         numbers: Sequence[int] = range(first, first + len(found))
         if not all(map(bytes.strip, found)):
             numbers = [number for number, line in zip(numbers, found, strict=True) if line.strip()]
             found = [line for line in found if line.strip()]
 
         def at(index: int, numbers: Sequence[int] = numbers) -> str:
-            return f"{place.at}, line {numbers[index]}"
+            return f"{source_file.at}, line {numbers[index]}"
 
         try:
             rows = list(map(orjson.loads, found))
         except orjson.JSONDecodeError:  # which one, and why, the slow way
             rows = [_parsed(line, at(index)) for index, line in enumerate(found)]
-        yield batch(rows, [f"{place.name}:{number}" for number in numbers], at, form)
+        yield batch(rows, [f"{source_file.name}:{number}" for number in numbers], at, form)
 
 
-def json(place: Place, form: str) -> Iterator[Batch]:
+def json(source_file: SourceFile, form: str) -> Iterator[Batch]:
     """A list of objects, or one. The id of a document without one is `name:item`."""
-    content = whole_file(place)
-    value = _parsed(content, place.at) if content.strip() else []
+    content = whole_file(source_file)
+    value = _parsed(content, source_file.at) if content.strip() else []
     rows = value if isinstance(value, list) else [value]
-    names = [f"{place.name}:{number}" for number in range(1, len(rows) + 1)]
-    yield batch(rows, names, lambda index: f"{place.at}, item {index + 1}", form)
+    names = [f"{source_file.name}:{number}" for number in range(1, len(rows) + 1)]
+    yield batch(rows, names, lambda index: f"{source_file.at}, item {index + 1}", form)
 
 
-def txt(place: Place, form: str) -> Iterator[Batch]:
+def txt(source_file: SourceFile, form: str) -> Iterator[Batch]:
     """The whole file is one document, `name:1`."""
-    text = _decoded(whole_file(place), place.at)
+    text = _decoded(whole_file(source_file), source_file.at)
     if text.strip():
-        yield batch([{"text": text}], [f"{place.name}:1"], lambda _: place.at, form)
+        yield batch([{"text": text}], [f"{source_file.name}:1"], lambda _: source_file.at, form)
 
 
-def parquet(place: Place, form: str) -> Iterator[Batch]:
+def parquet(source_file: SourceFile, form: str) -> Iterator[Batch]:
     """A document a row; a text column is taken as it stands. The id of a document without one is `name:row`."""
-    source = Remote(place, streamed=False) if "://" in place.path else place.path
+    source = Remote(source_file, streamed=False) if "://" in source_file.path else source_file.path
     try:
         with pq.ParquetFile(source, buffer_size=CHUNK_BYTES) as file:
             schema = file.schema_arrow
             missing = next((name for name in FIELDS[form] if name not in schema.names), None)
             if missing and file.metadata.num_rows:
-                raise _no_field(missing, schema.names, f"{place.at}, row 1")
+                raise _no_field(missing, schema.names, f"{source_file.at}, row 1")
             wanted = {*FIELDS[form], *(schema.names if form in SHAPES else ())}  # shapes take lists, too
             columns = [field.name for field in schema if field.name in wanted or _holds_scalars(field.type)]
             row = 0
             for rows in file.iter_batches(_batch_rows(file.metadata), columns=columns):
-                yield _parquet_batch(place, form, rows, row)
+                yield _parquet_batch(source_file, form, rows, row)
                 row += len(rows)
     except (pa.ArrowException, OSError) as error:
-        raise DataError("the file is no whole parquet file", at=place.at, hint=first_line(error)) from error
+        raise DataError("the file is no whole parquet file", at=source_file.at, hint=first_line(error)) from error
 
 
 READERS: dict[str, Reader] = {".jsonl": jsonl, ".json": json, ".parquet": parquet, ".txt": txt}
@@ -186,9 +186,9 @@ def _batch_rows(metadata: Any) -> int:
     return max(1, min(BATCH_ROWS, held))
 
 
-def _parquet_batch(place: Place, form: str, rows: pa.RecordBatch, before: int) -> Batch:
+def _parquet_batch(source_file: SourceFile, form: str, rows: pa.RecordBatch, before: int) -> Batch:
     def at(index: int) -> str:
-        return f"{place.at}, row {before + index + 1}"
+        return f"{source_file.at}, row {before + index + 1}"
 
     texts, count = None, len(rows)
     if form == "text" and _is_text(rows["text"].type) and rows["text"].null_count == 0:
@@ -201,7 +201,7 @@ def _parquet_batch(place: Place, form: str, rows: pa.RecordBatch, before: int) -
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         what = "a text here or in the next rows is not valid utf-8"
         raise DataError(what, at=at(0), hint="write the file again from strings in utf-8") from error
-    names = [f"{place.name}:{number}" for number in range(before + 1, before + count + 1)]
+    names = [f"{source_file.name}:{number}" for number in range(before + 1, before + count + 1)]
     return batch(fields, names, at, form, texts)
 
 

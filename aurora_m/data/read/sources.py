@@ -2,30 +2,22 @@
 
 import os
 import sysconfig
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
-import polars as pl
-import pyarrow as pa
-import pyarrow.compute as pc
+from typing import Any
 
 from aurora_m.core.canon import JSON, digest
 from aurora_m.core.errors import DataError
-from aurora_m.core.files import shard_name, write_jsonl
-from aurora_m.core.step import Facts, Work
-from aurora_m.core.table import DOCS, SHARD_BYTES, read_shards, write_table
+from aurora_m.core.step import Work
+from aurora_m.core.table import SHARD_BYTES
 from aurora_m.core.tasks import map_shards
 from aurora_m.core.uri import check_pin, local_files, pin_files, unchanged
 from aurora_m.data.read import readers, web
-from aurora_m.data.read.files import COMPRESSION, Place, cut, far, first_line, numbered, tally
+from aurora_m.data.read.docs import FetchFacts, Written, finish, write_batches
+from aurora_m.data.read.files import COMPRESSION, SourceFile, cut, far, first_line, numbered, tally
 from aurora_m.data.read.readers import Batch
-from aurora_m.data.select.edits import Edits, together
-from aurora_m.data.text.repair import repair
 
 CODE_BYTES = range(500, 40_001)  # below: stubs; above: tables and generated files
 HUB_ROWS = 256
@@ -35,16 +27,6 @@ UNPACKED = ".parquet"  # has a compression of its own
 VERSIONS = ("ETag", "etag", "md5Hash", "md5", "LastModified", "last_modified", "Last-Modified", "mtime", "created")
 NOT_LIBRARY = {"test", "tests", "idle_test", "idlelib", "lib2to3", "site-packages", "dist-packages", "__pycache__"}
 BUILT = "_sysconfigdata"  # how this Python was built, on which machine
-
-
-class Written(NamedTuple):
-    """What one task wrote."""
-
-    paths: tuple[Path, ...]
-    docs: tuple[int, ...]  # of each place that it read
-    num_bytes: int  # of text
-    skipped: Mapping[str, int]  # by reason
-    edits: Edits  # repairs
 
 
 def pin(uri: str, root: Path) -> str:
@@ -59,43 +41,42 @@ def pin(uri: str, root: Path) -> str:
     return _far_pin(_far_files(uri)) if "://" in uri else pin_files(_files(uri, root))
 
 
-def fetch(work: Work, *, uri: str, source: str, lang: str, pin: str, revision: str, form: str) -> Facts:
+def fetch(work: Work, *, uri: str, source: str, lang: str, pin: str, revision: str, form: str) -> FetchFacts:
     """Write a source's documents as `docs/`, repaired (repair.py) and all with the declared language; samples.jsonl.
 
     `form` is "text" (field `text`) or "instruction" (fields `instruction` and `response`, joined by core/chat.py).
-    Repairs come first, so that all that follows is of the text as it will be read; samples.jsonl shows some. Facts:
-    docs, bytes of text, by reason what was skipped (files of `python:`, records of web archives), and repairs.
+    Repairs come first, so that all that follows is of the text as it will be read; samples.jsonl shows some.
     DataError, with file and line, for whatever cannot be read as declared, and if the files are not those that `pin`
     names.
     """
     if uri.startswith("hf:") and "://" not in uri:
-        parts = [_write([_hub(uri, revision, form)], work.out / "docs", 0, source, lang, SHARD_BYTES)]
-        return _finished(work.out, parts, lambda row: f"{uri}, row {row + 1}")
-    places = _cut(work, _places(uri, work.runtime.root, pin), source)
-    tasks = list(enumerate(_grouped(places)))
+        parts = [write_batches([_hub(uri, revision, form)], work.out / "docs", 0, source, lang, SHARD_BYTES)]
+        return finish(work.out, parts, lambda row: f"{uri}, row {row + 1}")
+    source_files = _cut(work, _source_files(uri, work.runtime.root, pin), source)
+    tasks = list(enumerate(_grouped(source_files)))
     read = partial(_read, folder=work.out / "docs", source=source, lang=lang, form=form, shard_bytes=SHARD_BYTES)
     parts = list(map_shards(work, read, tasks, f"read {source}", "parts"))
-    return _finished(work.out, parts, partial(_where, places, parts, form))
+    return finish(work.out, parts, partial(_where, source_files, parts, form))
 
 
 # --- what there is
 
 
-def _places(uri: str, root: Path, pin: str) -> list[Place]:
+def _source_files(uri: str, root: Path, pin: str) -> list[SourceFile]:
     """The files of a source, in order. DataError if they are not those that `pin` names."""
     if "://" in uri:
         found = _far_files(uri)
         unchanged(_far_pin(found), pin, uri)
-        return [place for place, _ in found]
+        return [source_file for source_file, _ in found]
     files = _files(uri, root)
     check_pin(files, pin, uri)
     library = uri.startswith("python:")
-    places = []
+    source_files = []
     for name, path in files.items():
         at = os.path.relpath(path, root) if path.is_relative_to(root) else str(path)
-        place = Place(name, "library", name, str(path), path.stat().st_size)
-        places.append(place if library else place._replace(kind=_kind(name, at), at=at))
-    return places
+        source_file = SourceFile(name, "library", name, str(path), path.stat().st_size)
+        source_files.append(source_file if library else source_file._replace(kind=_kind(name, at), at=at))
+    return source_files
 
 
 def _files(uri: str, root: Path) -> dict[str, Path]:
@@ -118,7 +99,7 @@ def _library() -> dict[str, Path]:
     return dict(sorted(files.items()))
 
 
-def _far_files(uri: str) -> list[tuple[Place, str]]:
+def _far_files(uri: str) -> list[tuple[SourceFile, str]]:
     """The files that an address with `://` means, by name, each with the version that the server says."""
     system, pattern = far(uri)
     magic = "*[" if uri.startswith("http") else "*?["  # a `?` begins the query of an address
@@ -143,12 +124,12 @@ def _far_files(uri: str) -> list[tuple[Place, str]]:
         if version is None or info.get("size") is None:
             what = "the server does not say the file's size and version"
             raise DataError(what, at=at, hint="download the file and write `file:...`")
-        files.append((Place(name, _kind(name, at), at, at, info["size"]), str(version)))
+        files.append((SourceFile(name, _kind(name, at), at, at, info["size"]), str(version)))
     return sorted(files)
 
 
-def _far_pin(files: list[tuple[Place, str]]) -> str:
-    held: JSON = [[place.name, place.num_bytes, version] for place, version in files]
+def _far_pin(files: list[tuple[SourceFile, str]]) -> str:
+    held: JSON = [[source_file.name, source_file.num_bytes, version] for source_file, version in files]
     return digest(held)
 
 
@@ -162,9 +143,9 @@ def _kind(name: str, at: str) -> str:
     return kind
 
 
-def _cut(work: Work, places: list[Place], source: str) -> list[Place]:
-    """The places, large files of lines in pieces: what many workers can share."""
-    files = [cut(place, SHARD_BYTES) for place in places]
+def _cut(work: Work, source_files: list[SourceFile], source: str) -> list[SourceFile]:
+    """The files of a source, large ones of lines in pieces: what many workers can share."""
+    files = [cut(source_file, SHARD_BYTES) for source_file in source_files]
     pieces = [piece for file in files for piece in file if len(file) > 1]
     tallies = iter([*map_shards(work, tally, pieces, f"count lines of {source}", "parts")] if pieces else [])
     return [
@@ -172,16 +153,16 @@ def _cut(work: Work, places: list[Place], source: str) -> list[Place]:
     ]
 
 
-def _grouped(places: Iterable[Place]) -> Iterator[list[Place]]:
-    """Places one after the other, at most `SHARD_BYTES` together (or one): a task, whatever the number of workers."""
-    group: list[Place] = []
+def _grouped(source_files: Iterable[SourceFile]) -> Iterator[list[SourceFile]]:
+    """Files one after the other, at most `SHARD_BYTES` together (or one): a task, whatever the number of workers."""
+    group: list[SourceFile] = []
     size = 0
-    for place in places:
-        if group and size + place.num_bytes > SHARD_BYTES:
+    for source_file in source_files:
+        if group and size + source_file.num_bytes > SHARD_BYTES:
             yield group
             group, size = [], 0
-        group.append(place)
-        size += place.num_bytes
+        group.append(source_file)
+        size += source_file.num_bytes
     if group:
         yield group
 
@@ -190,32 +171,34 @@ def _grouped(places: Iterable[Place]) -> Iterator[list[Place]]:
 
 
 def _read(
-    task: tuple[int, list[Place]], *, folder: Path, source: str, lang: str, form: str, shard_bytes: int
+    task: tuple[int, list[SourceFile]], *, folder: Path, source: str, lang: str, form: str, shard_bytes: int
 ) -> Written:
-    """Read some places into shards of their own."""
-    number, places = task
-    return _write((_batches(place, form) for place in places), folder, number, source, lang, shard_bytes)
+    """Read some files into shards of their own."""
+    number, source_files = task
+    return write_batches(
+        (_batches(source_file, form) for source_file in source_files), folder, number, source, lang, shard_bytes
+    )
 
 
-def _batches(place: Place, form: str) -> Iterator[Batch]:
-    if place.kind == "library":
-        yield from _library_batch(place, form)
+def _batches(source_file: SourceFile, form: str) -> Iterator[Batch]:
+    if source_file.kind == "library":
+        yield from _library_batch(source_file, form)
         return
     count = 0
-    for batch in READERS[place.kind](place, form):
+    for batch in READERS[source_file.kind](source_file, form):
         count += len(batch.docs) + sum(batch.skipped.values())  # an archive may hold no page
         yield batch
     if count == 0:
-        raise DataError("the file holds no document", at=place.at, hint="delete it or leave it out of the source")
+        raise DataError("the file holds no document", at=source_file.at, hint="delete it or leave it out of the source")
 
 
-def _library_batch(place: Place, form: str) -> Iterator[Batch]:
+def _library_batch(source_file: SourceFile, form: str) -> Iterator[Batch]:
     try:
-        rows = [{"text": Path(place.path).read_bytes().decode()}]
+        rows = [{"text": Path(source_file.path).read_bytes().decode()}]
     except UnicodeDecodeError:
         yield readers.batch([], [], str, form, skipped={"not utf-8": 1})
     else:
-        yield readers.batch(rows, [place.name], lambda _: place.at, form)
+        yield readers.batch(rows, [source_file.name], lambda _: source_file.at, form)
 
 
 def _hub(uri: str, revision: str, form: str) -> Iterator[Batch]:
@@ -251,96 +234,11 @@ def _hub(uri: str, revision: str, form: str) -> Iterator[Batch]:
     yield batch(rows, number - len(rows))
 
 
-def _write(
-    files: Iterable[Iterator[Batch]], folder: Path, task: int, source: str, lang: str, shard_bytes: int
-) -> Written:
-    """Write what some places hold as shards: each ends with the document that brings it to `shard_bytes`.
-
-    Metadata counts too: it may be larger than the text.
-    """
-    paths: list[Path] = []
-    docs: list[int] = []
-    skipped: Counter[str] = Counter()
-    held: list[pa.Table] = []
-    edits: list[Edits] = []
-    total = size = 0
-
-    def flush() -> None:
-        nonlocal held, size
-        paths.append(folder / f"{task:05d}-{len(paths):05d}.part")
-        write_table(paths[-1], pa.concat_tables(held))
-        held, size = [], 0
-
-    for batches in files:
-        docs.append(0)
-        for batch in batches:
-            skipped.update(batch.skipped)
-            table, repairs = _with(batch.docs, source, lang)
-            edits.append(repairs)
-            docs[-1] += len(table)
-            text, meta = (pc.binary_length(table[name]).to_numpy().astype(np.int64) for name in ("text", "meta"))
-            ends = np.cumsum(text + meta)
-            total += int(text.sum())
-            start = done = 0
-            while start < len(table):
-                stop = min(int(np.searchsorted(ends, done + shard_bytes - size)) + 1, len(table))
-                held.append(table.slice(start, stop - start))
-                size += int(ends[stop - 1]) - done
-                start, done = stop, int(ends[stop - 1])
-                if size >= shard_bytes:
-                    flush()
-    if held:
-        flush()
-    return Written(tuple(paths), tuple(docs), total, dict(skipped), together(edits))
-
-
-def _with(docs: pa.Table, source: str, lang: str) -> tuple[pa.Table, Edits]:
-    texts, edits = repair(docs["id"], docs["text"].combine_chunks())
-    both = [pa.repeat(pa.scalar(value, pa.string()), len(docs)) for value in (source, lang)]
-    return pa.table([docs["id"], texts, *both, docs["meta"]], schema=DOCS), edits
-
-
-def _finished(folder: Path, parts: list[Written], where: Callable[[int], str]) -> Facts:
-    """Name the shards, once no id stands twice in them; there is always one, if only an empty one."""
-    paths = [path for part in parts for path in part.paths]
-    for index, path in enumerate(paths):
-        path.rename(path.with_name(shard_name(index, len(paths), "parquet")))
-    if not paths:
-        write_table(folder / "docs" / shard_name(0, 1, "parquet"), DOCS.empty_table())
-    _check_ids(folder, where)
-    skipped: Counter[str] = Counter()
-    for part in parts:
-        skipped.update(part.skipped)
-    edits = together(part.edits for part in parts)
-    write_jsonl(folder / "samples.jsonl", edits.shown())
-    facts: Facts = {"docs": sum(sum(part.docs) for part in parts), "bytes": sum(part.num_bytes for part in parts)}
-    return {**facts, "skipped": dict(sorted(skipped.items())), "repairs": edits.counted()}
-
-
-def _check_ids(folder: Path, where: Callable[[int], str]) -> None:
-    """DataError if an id stands twice; holds 16 bytes a document."""
-    keys = [pl.Series(table["id"]).hash().to_numpy() for table in read_shards(folder, columns=["id"])]
-    ordered = np.sort(np.concatenate(keys))
-    again = ordered[1:][ordered[1:] == ordered[:-1]]
-    if not len(again):
-        return
-    seen: set[str] = set()
-    before = 0
-    for key, table in zip(keys, read_shards(folder, columns=["id"]), strict=True):
-        for index in np.flatnonzero(np.isin(key, again)):
-            name = table["id"][int(index)].as_py()
-            if name in seen:
-                what = f"the id `{name}` stands twice in the source"
-                raise DataError(what, at=where(before + int(index)), hint="make each id unique")
-            seen.add(name)
-        before += len(table)
-
-
-def _where(places: list[Place], parts: list[Written], form: str, number: int) -> str:
-    """Where document `number` of all stands, by reading its place again."""
-    for place, count in zip(places, (count for part in parts for count in part.docs), strict=True):
+def _where(source_files: list[SourceFile], parts: list[Written], form: str, number: int) -> str:
+    """Where document `number` of all stands, by reading its file again."""
+    for source_file, count in zip(source_files, (count for part in parts for count in part.docs), strict=True):
         if number < count:
-            for batch in _batches(place, form):
+            for batch in _batches(source_file, form):
                 if number < len(batch.docs):
                     return batch.at(number)
                 number -= len(batch.docs)

@@ -7,7 +7,7 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from aurora_m.core.errors import DataError
-from aurora_m.data.read.files import CHUNK_BYTES, Place, chunks, first_line
+from aurora_m.data.read.files import CHUNK_BYTES, SourceFile, chunks, first_line
 from aurora_m.data.read.readers import Batch, Reader, batch
 
 MAX_PAGE_BYTES = 16 * 2**20  # longer pages are lists and dumps
@@ -27,35 +27,35 @@ class Page(NamedTuple):
     body: bytes
 
 
-def warc(place: Place, form: str) -> Iterator[Batch]:
+def warc(source_file: SourceFile, form: str) -> Iterator[Batch]:
     """The main text of each HTML page that was answered with 200; url, date and title are fields.
 
     Text by resiliparse (Bevendorff et al., ECIR 2018). The id is that of the record, or `name:number`. Counted as
     skipped: records that are no response, by type; other statuses; `not html`; `no text`; `too long` and `too deep`
     (over `MAX_PAGE_BYTES` and `MAX_DEPTH`); `not http` where a response cannot be read as one.
     """
-    return _batches(place, form, _page_fields)
+    return _batches(source_file, form, _page_fields)
 
 
-def wet(place: Place, form: str) -> Iterator[Batch]:
+def wet(source_file: SourceFile, form: str) -> Iterator[Batch]:
     """The text of each conversion record; url and date are fields. Skipped: other types, `not utf-8`, `no text`."""
-    return _batches(place, form, _text_fields)
+    return _batches(source_file, form, _text_fields)
 
 
 READERS: dict[str, Reader] = {".warc": warc, ".wet": wet}
 
 
-def _batches(place: Place, form: str, fields_of: Any) -> Iterator[Batch]:
+def _batches(source_file: SourceFile, form: str, fields_of: Any) -> Iterator[Batch]:
     rows: list[dict[str, Any]] = []
     numbers: list[int] = []
     skipped: Counter[str] = Counter()
     size = 0
-    for number, record in _records(place):
+    for number, record in _records(source_file):
         kind = (record.headers.get("WARC-Type") or "untyped").lower()
         body = record.reader.read() if record.content_length <= MAX_PAGE_BYTES else None
         read = record.consume() if body is None else len(body)
         if read != record.content_length or not record.headers.get("Content-Length"):
-            raise _damaged(place, number, "the record is cut off")
+            raise _damaged(source_file, number, "the record is cut off")
         found = fields_of(kind, record, body)
         if isinstance(found, str):
             skipped[found] += 1
@@ -69,39 +69,39 @@ def _batches(place: Place, form: str, fields_of: Any) -> Iterator[Batch]:
         numbers.append(number)
         size += len(found["text"])
         if size >= CHUNK_BYTES:
-            yield _batch(place, form, rows, numbers, skipped)
+            yield _batch(source_file, form, rows, numbers, skipped)
             rows, numbers, skipped, size = [], [], Counter(), 0
-    yield _batch(place, form, rows, numbers, skipped)
+    yield _batch(source_file, form, rows, numbers, skipped)
 
 
-def _batch(place: Place, form: str, rows: list[Any], numbers: list[int], skipped: Counter[str]) -> Batch:
-    names = [f"{place.name}:{number}" for number in numbers]
-    return batch(rows, names, lambda index: f"{place.at}, record {numbers[index]}", form, skipped=skipped)
+def _batch(source_file: SourceFile, form: str, rows: list[Any], numbers: list[int], skipped: Counter[str]) -> Batch:
+    names = [f"{source_file.name}:{number}" for number in numbers]
+    return batch(rows, names, lambda index: f"{source_file.at}, record {numbers[index]}", form, skipped=skipped)
 
 
-def _records(place: Place) -> Iterator[tuple[int, Any]]:
+def _records(source_file: SourceFile) -> Iterator[tuple[int, Any]]:
     """Each record of an archive with its number. DataError if the archive is damaged."""
     from fastwarc.warc import ArchiveIterator
 
     number = 0
-    stream: Any = _Bytes(place)  # decompressed by us: an archive that is cut off would end as if it were whole
+    stream: Any = _Bytes(source_file)  # decompressed by us: an archive that is cut off would end as if it were whole
     try:
         for number, record in enumerate(ArchiveIterator(stream, parse_http=False, stream_detect=False), 1):
             yield number, record
     except OSError as error:
-        raise _damaged(place, number + 1, first_line(error)) from error
+        raise _damaged(source_file, number + 1, first_line(error)) from error
 
 
-def _damaged(place: Place, number: int, why: str) -> DataError:
+def _damaged(source_file: SourceFile, number: int, why: str) -> DataError:
     hint = f"copy or download it again ({why})"
-    return DataError("the archive is cut off or damaged", at=f"{place.at}, record {number}", hint=hint)
+    return DataError("the archive is cut off or damaged", at=f"{source_file.at}, record {number}", hint=hint)
 
 
 class _Bytes:
     """A file's decompressed bytes in the shape that fastwarc reads."""
 
-    def __init__(self, place: Place) -> None:
-        self.chunks, self.chunk, self.start, self.count_bytes = chunks(place), b"", 0, 0
+    def __init__(self, source_file: SourceFile) -> None:
+        self.chunks, self.chunk, self.start, self.count_bytes = chunks(source_file), b"", 0, 0
 
     def read(self, num_bytes: int) -> bytes:
         if self.start == len(self.chunk):

@@ -1,0 +1,1 @@
+"""The language of `keep`, its rules, which documents stay, and how these are rewritten."""

@@ -1,47 +1,31 @@
 """Decide which documents stay: one expression over columns; each that leaves is counted under the clause it fails."""
 
 import heapq
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aurora_m.core.canon import JSON, hash64
-from aurora_m.core.errors import DataError, RecipeError, did_you_mean
+from aurora_m.core.errors import DataError
 from aurora_m.core.files import write_json
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
-from aurora_m.data.dedup.contamination import OVERLAP
-from aurora_m.data.dedup.duplicates import DUPLICATES
-from aurora_m.data.measure.signals import SIGNALS
+from aurora_m.data.columns import schema
+from aurora_m.data.select import expression
+from aurora_m.data.select.expression import column_names
 
-KEPT = pa.schema([("id", pa.string())])
+KEPT = schema(())
 SAMPLES = 5  # of the documents that each clause removed, for people to read
 SAMPLE_CHARS = 300
 ROW = "#"  # the number of a row in its shard: no column of a recipe can be named so
-KEYWORDS = {"AND", "OR", "NOT", "IN", "IS", "NULL", "BETWEEN", "TRUE", "FALSE"}
-_TOKEN = re.compile(
-    r"(?P<space>\s+)|(?P<text>'(?:[^']|'')*')|(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)"
-    r"|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<operator><=|>=|<>|!=|[-+*/%<>=(),])"
-)
-
-
-COLUMNS = (*SIGNALS, *DUPLICATES, *OVERLAP, pa.field("lang", pa.string()))  # of every source
-
-
-def known_columns(more: Iterable[pa.Field]) -> pl.DataFrame:
-    """An empty frame with the columns that an expression may name: `COLUMNS` and `more`."""
-    fields = {field.name: field for field in (*COLUMNS, *more) if field.name != "id"}
-    empty = pl.from_arrow(pa.schema(list(fields.values())).empty_table())
-    assert isinstance(empty, pl.DataFrame)
-    return empty
 
 
 @dataclass
@@ -65,29 +49,41 @@ class Reason:
         return {"clause": self.clause, "docs": self.docs, "bytes": self.num_bytes, "samples": samples}
 
 
-def decide(work: Work, *, docs: Artifact, columns: dict[str, Artifact], source: str, keep: str) -> Facts:
+@dataclass(frozen=True)
+class DecideFacts:
+    """What came and what stays."""
+
+    docs_in: int
+    docs_kept: int
+    bytes_in: int
+    bytes_kept: int
+    reasons: Mapping[str, int]  # documents that each clause removed
+
+
+def decide(work: Work, *, docs: Artifact, columns: dict[str, Artifact], source: str, keep: str) -> DecideFacts:
     """Write `kept.parquet` (the ids that stay, in order) and `reasons.json` (what each clause removed, with samples).
 
     `columns` are artifacts with a folder of their name (up to a dot), in which each shard of docs has a file, below
     the name of the source where the artifact is of many. `keep` is SQL over these columns, checked by `check_keep`;
-    its top-level AND clauses are tried in order, and a document counts under the first that is not true. Facts:
-    docs_in, docs_kept, bytes_in, bytes_kept, reasons {clause: docs}. DataError if the columns are not those of docs.
+    its top-level AND clauses are tried in order, and a document counts under the first that is not true.
+    DataError if the columns are not those of docs.
     """
-    clauses = list(dict.fromkeys(_clauses(keep)))
+    clauses = list(dict.fromkeys(expression.clauses(keep)))
     folders = [_folder(given.path / name.partition(".")[0], source) for name, given in columns.items()]
-    one = partial(_decided, folders=folders, wanted={"num_bytes", *names(keep)}, clauses=clauses, source=source)
+    one = partial(_decided, folders=folders, wanted={"num_bytes", *column_names(keep)}, clauses=clauses, source=source)
     kept: list[pa.Array] = []
-    totals = dict.fromkeys(("docs_in", "docs_kept", "bytes_in", "bytes_kept"), 0)
+    sizes = np.zeros(4, np.int64)
     reasons = [Reason(clause) for clause in clauses]
-    for ids, counts, found in map_shards(work, one, shards(docs.path), f"decide {source}"):
+    for ids, counts, removed in map_shards(work, one, shards(docs.path), f"decide {source}"):
         kept.append(ids)
-        for name, count in zip(totals, counts, strict=True):
-            totals[name] += count
-        for reason, other in zip(reasons, found, strict=True):
+        sizes += counts
+        for reason, other in zip(reasons, removed, strict=True):
             reason.add(other)
     write_table(work.out / "kept.parquet", pa.table([pa.chunked_array(kept, pa.string())], schema=KEPT))
     write_json(work.out / "reasons.json", [reason.as_json() for reason in reasons])
-    return {**totals, "reasons": {reason.clause: reason.docs for reason in reasons}}
+    docs_in, docs_kept, bytes_in, bytes_kept = sizes.tolist()
+    by_clause = {reason.clause: reason.docs for reason in reasons}
+    return DecideFacts(docs_in, docs_kept, bytes_in, bytes_kept, by_clause)
 
 
 def _folder(folder: Path, source: str) -> Path:
@@ -98,15 +94,15 @@ def _decided(
     path: Path, *, folders: list[Path], wanted: set[str], clauses: list[str], source: str
 ) -> tuple[pa.Array, tuple[int, int, int, int], list[Reason]]:
     """Decide one shard; returns the ids that stay, docs in and kept, bytes in and kept, what each clause removed."""
-    frame = came = _frame(path, folders, wanted, source)
+    frame = whole = _frame(path, folders, wanted, source)
     reasons = []
     for clause in clauses:
         passed = frame.select(pl.repeat(True, pl.len()) & pl.sql_expr(clause).fill_null(False)).to_series()
         reasons.append(_removed(clause, frame.filter(~passed)))
         frame = frame.filter(passed)
     _show(reasons, path)
-    came_bytes, kept_bytes = (int(part["num_bytes"].sum()) for part in (came, frame))
-    return frame["id"].to_arrow().cast(pa.string()), (came.height, frame.height, came_bytes, kept_bytes), reasons
+    num_bytes, kept_bytes = (int(part["num_bytes"].sum()) for part in (whole, frame))
+    return frame["id"].to_arrow().cast(pa.string()), (whole.height, frame.height, num_bytes, kept_bytes), reasons
 
 
 def _removed(clause: str, gone: pl.DataFrame) -> Reason:
@@ -115,7 +111,7 @@ def _removed(clause: str, gone: pl.DataFrame) -> Reason:
     samples: list[tuple[int, dict[str, JSON]]] = []
     for rank, at in ranks:
         row = gone.row(at, named=True)
-        values: JSON = {name: row[name] for name in sorted(names(clause))}
+        values: JSON = {name: row[name] for name in sorted(column_names(clause))}
         samples.append((rank, {"id": row["id"], "text": row[ROW], "values": values}))
     return Reason(clause, gone.height, int(gone["num_bytes"].sum()), samples)
 
@@ -151,73 +147,3 @@ def _frame(path: Path, folders: list[Path], wanted: set[str], source: str) -> pl
 def _known(path: Path, wanted: set[str]) -> list[str]:
     """The id and those of the wanted columns that a file has."""
     return [name for name in pq.read_schema(path).names if name in {"id", *wanted}]
-
-
-def check_keep(keep: str, more: Iterable[pa.Field]) -> None:
-    """RecipeError unless `keep` is a condition of comparisons, AND, OR, NOT, IN, IS NULL, BETWEEN and arithmetic.
-
-    Over `COLUMNS` and `more`: the columns that only some sources have.
-    """
-    empty = known_columns(more)
-    if not keep.strip():
-        raise RecipeError("`keep` is empty", at="keep", hint="write a condition: `dup_of IS NULL AND words > 9`")
-    for name in names(keep):
-        if name not in empty.columns:
-            listed = ", ".join(f"`{column}`" for column in empty.columns)
-            hint = did_you_mean(name, empty.columns, f"the columns are {listed}")
-            raise RecipeError(f"there is no column `{name}`", at=f"keep = `{keep}`", hint=hint)
-    for clause in _clauses(keep):
-        try:
-            kind = empty.select(pl.sql_expr(clause).alias("kept")).schema["kept"]
-        except pl.exceptions.PolarsError as error:
-            reason = str(error).split("\n")[0]
-            raise RecipeError(f"`{clause}` is no condition", at=f"keep = `{keep}`", hint=reason) from error
-        if kind != pl.Boolean:
-            raise RecipeError(
-                f"`{clause}` is not true or false", at=f"keep = `{keep}`", hint="compare it: `<`, `=`, `IS NULL`"
-            )
-
-
-def _tokens(text: str) -> Iterator[re.Match[str]]:
-    """The tokens of an expression, without spaces. RecipeError at what is none, and at a function."""
-    at, before = 0, ""
-    while at < len(text):
-        found = _TOKEN.match(text, at)
-        if found is None:
-            raise RecipeError(
-                f"`{text[at:].split()[0]}` cannot stand in a condition",
-                at=f"keep = `{text}`",
-                hint="write texts in single quotes, comparisons, AND, OR, NOT, IN, IS NULL, BETWEEN and + - * / %",
-            )
-        if found[0] == "(" and before and before.upper() not in KEYWORDS:
-            raise RecipeError(
-                f"`{before}` is no function here", at=f"keep = `{text}`", hint="only columns can be compared"
-            )
-        at = found.end()
-        if found.lastgroup != "space":
-            before = found[0] if found.lastgroup == "name" else ""
-            yield found
-
-
-def names(text: str) -> set[str]:
-    """The columns that an expression names."""
-    return {t[0] for t in _tokens(text) if t.lastgroup == "name" and t[0].upper() not in KEYWORDS}
-
-
-def _clauses(keep: str) -> list[str]:
-    """The parts between top-level ANDs; the whole if there is a top-level OR, which binds less."""
-    cuts, depth, between = [], 0, 0
-    for token in _tokens(keep):
-        word = token[0].upper()
-        depth += (word == "(") - (word == ")")
-        if depth:
-            continue
-        if word == "OR":
-            return [keep.strip()]
-        between += word == "BETWEEN"
-        if word == "AND" and between:
-            between -= 1
-        elif word == "AND":
-            cuts.append(token.span())
-    starts, ends = [0, *(end for _, end in cuts)], [*(start for start, _ in cuts), len(keep)]
-    return [keep[start:end].strip() for start, end in zip(starts, ends, strict=True)]

@@ -43,7 +43,7 @@ class Edits:
         shown = {"before": before[start:end][:SAMPLE_CHARS], "after": after[:SAMPLE_CHARS]}
         samples.append({"kind": edit.kind, "id": name, **shown})
 
-    def counted(self) -> dict[str, JSON]:
+    def counted(self) -> dict[str, int]:
         """How many of each kind, by kind."""
         return {kind: self.counts[kind] for kind in sorted(self.counts)}
 
@@ -52,7 +52,7 @@ class Edits:
         return [sample for kind in sorted(self.samples) for sample in self.samples[kind]]
 
 
-def together(parts: Iterable[Edits]) -> Edits:
+def combined(parts: Iterable[Edits]) -> Edits:
     """What several shards' documents needed, in their order."""
     whole = Edits()
     for part in parts:

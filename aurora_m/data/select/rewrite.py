@@ -1,5 +1,7 @@
 """Rewrite the kept documents: drop boilerplate lines, mask personal data; and hold some out."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -13,16 +15,28 @@ from numpy.typing import NDArray
 
 from aurora_m.core.canon import hash64
 from aurora_m.core.files import write_jsonl
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import DOCS, HEAD, shards, write_table
 from aurora_m.core.tasks import map_shards
 from aurora_m.data.dedup.boilerplate import drop_lines
 from aurora_m.data.personal import pii
 from aurora_m.data.read.metadata import repo_head
-from aurora_m.data.select.edits import Edit, Edits, difference, replaced, together
+from aurora_m.data.select.edits import Edit, Edits, combined, difference, replaced
 
 
-def rewrite(
+@dataclass(frozen=True)
+class RewriteFacts:
+    """What is for training, and what is held out."""
+
+    docs: int
+    bytes: int
+    held_docs: int
+    held_bytes: int
+    emptied: int  # documents of which nothing was left
+    edits: Mapping[str, int]  # by kind
+
+
+def rewrite(  # noqa: PLR0913  # a step
     work: Work,
     *,
     docs: Artifact,
@@ -34,24 +48,23 @@ def rewrite(
     seed: int,
     repo_marks: float = 0.0,
     lines: Artifact | None = None,
-) -> Facts:
+) -> RewriteFacts:
     """Write the kept documents to `docs/`, those held out to `held/`, a file for each shard, and `samples.jsonl`.
 
     Edits, in this order, counted each: `line` (boilerplate that `lines` found), and each kind of pii.py in `mask`. A
-    document is held out when the hash of seed and id falls below `held_out` (a
-    share); each side gets one document at least where there are two. A document of which nothing is left is not
-    written. With `repo_marks`, `docs/` has a column `head`: what metadata.py says of a file's repository, each mark
-    with this probability. Facts: docs, bytes, held_docs, held_bytes, edits, emptied.
+    document is held out when the hash of seed and id falls below `held_out` (a share); each side gets one document at
+    least where there are two. A document of which nothing is left is not written. With `repo_marks`, `docs/` has a
+    column `head`: what metadata.py says of a file's repository, each mark with this probability.
     """
     ids = pq.read_table(kept.path / "kept.parquet")["id"].combine_chunks()
-    tasks = _tasks(docs, ids, _held(ids.to_pylist(), held_out, seed), lines, source)
+    tasks = _tasks(docs, ids, _held_out(ids.to_pylist(), held_out, seed), lines, source)
     shard = partial(_shard, signals=signals.path / "signals", out=work.out, mask=mask, marks=repo_marks)
     parts = list(map_shards(work, shard, tasks, f"rewrite {source}"))
-    edits = together(part for part, _ in parts)
+    edits = combined(part for part, _ in parts)
     write_jsonl(work.out / "samples.jsonl", edits.shown())
-    names = ("docs", "bytes", "held_docs", "held_bytes", "emptied")
-    totals = np.array([sizes for _, sizes in parts], np.int64).reshape(-1, len(names)).sum(axis=0)
-    return {**dict(zip(names, map(int, totals), strict=True)), "edits": edits.counted()}
+    sizes = np.array([sizes for _, sizes in parts], np.int64).sum(axis=0)
+    num_docs, num_bytes, held_docs, held_bytes, emptied = sizes.tolist()
+    return RewriteFacts(num_docs, num_bytes, held_docs, held_bytes, emptied, edits.counted())
 
 
 class Task(NamedTuple):
@@ -129,7 +142,7 @@ def _cover(
     return replaced(texts, new)
 
 
-def _held(ids: list[str], share: float, seed: int) -> NDArray[np.bool_]:
+def _held_out(ids: list[str], share: float, seed: int) -> NDArray[np.bool_]:
     """Which of the ids are held out."""
     ranks = np.array([hash64(f"{seed} {name}") for name in ids], np.uint64)
     held = ranks < np.uint64(min(int(share * 2**64), 2**64 - 1))

@@ -6,7 +6,6 @@ prints where each threshold stands in clean text, and the measures' percentiles.
 """
 
 import argparse
-import re
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -18,71 +17,55 @@ from numpy.typing import NDArray
 
 from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.files import read_jsonl
+from aurora_m.data.select.expression import has_top_or, tokenize
 
 TABLE = Path(__file__).parent / "rules.toml"
 DEFAULT = "default"
 PERCENTILES = (0.1, 0.5, 1, 5, 50, 95, 99, 99.5, 99.9)
-_TOKEN = re.compile(r"'(?:[^']|'')*'|[A-Za-z_][A-Za-z0-9_]*|[0-9.]+(?:[eE][-+]?[0-9]+)?|\s+|.", re.DOTALL)
 
 
 @cache
 def table() -> dict[str, dict[str, dict[str, list[float]]]]:
     """The thresholds of rules.toml: rule -> clause without its number -> language -> [number, percentile]."""
-    found: dict[str, dict[str, dict[str, list[float]]]] = tomllib.loads(TABLE.read_text("utf-8"))["rules"]
-    return found
+    rules: dict[str, dict[str, dict[str, list[float]]]] = tomllib.loads(TABLE.read_text("utf-8"))["rules"]
+    return rules
 
 
-def clauses(rule: str, lang: str) -> list[str]:
+def thresholds(rule: str, lang: str) -> list[str]:
     """The clauses of a rule for a language, such as `words >= 50`; a language without its own has the default.
 
     RecipeError if the rule has no threshold for the language.
     """
-    found = []
+    clauses = []
     for clause, numbers in table()[rule].items():
         number = numbers.get(lang, numbers.get(DEFAULT))
         if number is not None:
-            found.append(f"{clause} {number[0]:g}" if abs(number[0]) < 1e6 else f"{clause} {int(number[0])}")
-    if not found:
+            clauses.append(f"{clause} {number[0]:g}" if abs(number[0]) < 1e6 else f"{clause} {int(number[0])}")
+    if not clauses:
         known = sorted({name for numbers in table()[rule].values() for name in numbers})
         hint = f"leave it out for this language; it has {', '.join(f'`{name}`' for name in known)}"
         raise RecipeError(f"the rule `{rule}` has no thresholds for `{lang}`", at="keep", hint=hint)
-    return found
+    return clauses
 
 
 def expand(keep: str, lang: str) -> str:
     """A keep expression with each rule's name in it replaced by the rule's clauses for a language.
 
     A name between top-level ANDs becomes clauses of its own, so that each is counted; elsewhere (`NOT c4`, `(c4 OR
-    lang = 'en')`) a condition in brackets. Texts in quotes stay. RecipeError as `clauses`.
+    lang = 'en')`) a condition in brackets. Texts in quotes stay. RecipeError as `thresholds` and `tokenize`.
     """
-    tokens = _TOKEN.findall(keep)
-    words = [token for token in tokens if not token.isspace()]
-    flat = not _or_on_top(words)
-    parts, depth, at = [], 0, -1
-    for token in tokens:
-        at += not token.isspace()
-        depth += _nesting(token)
-        if token not in table():
-            parts.append(token)
+    tokens = tokenize(keep)
+    whole = has_top_or(tokens)
+    parts, done = [], 0
+    for at, token in enumerate(tokens):
+        if token.text not in table():
             continue
-        around = [*(word.upper() for word in words[max(at - 1, 0) : at]), *(w.upper() for w in words[at + 1 : at + 2])]
-        alone = flat and depth == 0 and all(word == "AND" for word in around)
-        condition = " AND ".join(clauses(token, lang))
-        parts.append(condition if alone else f"({condition})")
-    return "".join(parts)
-
-
-def _nesting(word: str) -> int:
-    return {"(": 1, ")": -1}.get(word, 0)
-
-
-def _or_on_top(words: list[str]) -> bool:
-    depth = 0
-    for word in words:
-        depth += _nesting(word)
-        if depth == 0 and word.upper() == "OR":
-            return True
-    return False
+        around = [*tokens[max(at - 1, 0) : at], *tokens[at + 1 : at + 2]]
+        alone = not whole and token.depth == 0 and all(other.word == "AND" for other in around)
+        condition = " AND ".join(thresholds(token.text, lang))
+        parts += [keep[done : token.start], condition if alone else f"({condition})"]
+        done = token.end
+    return "".join([*parts, keep[done:]])
 
 
 def calibration(texts: list[str], lang: str) -> Iterator[tuple[str, str, float, float, NDArray[np.float64]]]:
@@ -93,8 +76,8 @@ def calibration(texts: list[str], lang: str) -> Iterator[tuple[str, str, float, 
     from aurora_m.data.measure.signals import measures
 
     columns = measures(pa.chunked_array([pa.array(texts, pa.large_string())]), lang)
-    for rule, thresholds in table().items():
-        for clause, numbers in thresholds.items():
+    for rule, clauses in table().items():
+        for clause, numbers in clauses.items():
             number = numbers.get(lang, numbers.get(DEFAULT))
             name, sign = clause.split()
             values = np.asarray(columns[name], np.float64)

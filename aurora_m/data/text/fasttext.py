@@ -181,8 +181,9 @@ def hashed(value: Any, byte: Any) -> Any:
 
 
 @compiled
-def slot(data: Any, first: Any, end: Any, value: Any, words: Any, bounds: Any, hashes: Any, slots: Any) -> Any:
+def slot(data: Any, first: Any, end: Any, value: Any, table: Any) -> Any:
     """Where in the table the word data[first:end], whose hash is `value`, is or goes."""
+    words, bounds, hashes, slots = table
     last = np.int64(len(slots) - 1)
     at = np.int64(value) & last
     while slots[at] >= 0:
@@ -205,6 +206,6 @@ def _slots(words: Any, bounds: Any) -> Any:
         value, first, end = HASH_SEED, bounds[number], bounds[number + 1]
         for i in range(first, end):
             value = hashed(value, words[i])
-        at = slot(words, first, end, value, words, bounds, hashes, slots)
+        at = slot(words, first, end, value, (words, bounds, hashes, slots))
         hashes[at], slots[at] = value, number
     return hashes, slots

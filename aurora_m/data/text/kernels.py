@@ -91,20 +91,20 @@ def words(texts: pa.ChunkedArray | pa.Array) -> tuple[U64, NDArray[np.int32], I6
     return hashes, lengths, bounds
 
 
-class Pieces(NamedTuple):
+class Patterns(NamedTuple):
     """Runs of words to look for: what `matches` asks of them."""
 
     sizes: I64  # each number of words once, least first
     heads: U64  # two bits for the first words of each (Bloom 1970)
-    keys: U64  # an open-addressing table of the hashes of the pieces
+    keys: U64  # an open-addressing table of the hashes of the patterns
     used: I64
     places: I64
 
 
-def pieces(words: U64, firsts: I64, sizes: I64) -> Pieces:
-    """The pieces words[first : first + size], numbered as they come; the first of equal ones counts."""
+def patterns(words: U64, firsts: I64, sizes: I64) -> Patterns:
+    """The patterns words[first : first + size], numbered as they come; the first of equal ones counts."""
     different = np.unique(sizes) if len(sizes) else np.ones(1, np.int64)
-    return Pieces(different, *_index(words, firsts, sizes, different[0]))
+    return Patterns(different, *_index(words, firsts, sizes, different[0]))
 
 
 @compiled
@@ -129,7 +129,7 @@ def decoded(data: Any, i: Any) -> Any:
 
 
 @compiled
-def split_words(data: Any, offsets: Any, classes: Any, folded: Any) -> Any:
+def split_words(data: Any, offsets: Any, classes: Any, folded: Any) -> Any:  # noqa: C901  # a kernel
     """Hash the words of each text; see `words`."""
     texts = len(offsets) - 1
     most = (offsets[texts] - offsets[0]) // 2 + texts + 1  # a one-byte word needs a separator or an unspaced neighbour
@@ -239,12 +239,12 @@ def _index(words: Any, firsts: Any, sizes: Any, least: Any) -> Any:
 
 
 @compiled
-def matches(words: Any, bounds: Any, pieces: Any) -> Any:
-    """Where a piece stands in a text: [hits, 2], the word it begins at, in order, and its number; the shorter first.
+def matches(words: Any, bounds: Any, patterns: Any) -> Any:
+    """Where a pattern stands in a text: [hits, 2], the word it begins at, in order, and its number; the shorter first.
 
-    Only where a filter knows the first words (as many as the shortest piece has) is each size looked at.
+    Only where a filter knows the first words (as many as the shortest pattern has) is each size looked at.
     """
-    sizes, heads, keys, used, places = pieces
+    sizes, heads, keys, used, places = patterns
     found, count, least, leaving = np.empty((16, 2), np.int64), 0, sizes[0], np.uint64(1)
     for _ in range(1, least):
         leaving *= PRIME

@@ -144,17 +144,18 @@ def _words(data: Any, i: Any, end: Any, kinds: Any, words: Any, count: Any) -> A
 
 
 @compiled
-def _features(data: Any, words: Any, model: Any, grams: Any, features: Any) -> Any:
+def _features(data: Any, words: Any, model: Any, grams: Any, features: Any) -> Any:  # noqa: C901  # a kernel
     """Write the features of a text: each word, then the n-grams of it in `<` and `>`, by start and length.
 
     Labels have none, and `</s>` ends the text. Returns their count.
     """
     shortest, longest, nothing = model.shortest, model.longest, len(model.places) - 1
     known = len(model.bounds) - 1 - len(model.outputs)
+    table = model.words, model.bounds, model.hashes, model.slots
     buckets, lengths, count = np.uint32(nothing - known), longest - shortest + 1, 0
     for word in range(len(words)):
         first, end, value = words[word, 0], words[word, 1], np.uint32(words[word, 2])
-        at = slot(data, first, end, value, model.words, model.bounds, model.hashes, model.slots)
+        at = slot(data, first, end, value, table)
         number = model.slots[at]
         if end - first == len(END) and _begins(data, first, END):
             break

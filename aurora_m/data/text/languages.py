@@ -1,7 +1,7 @@
 """Programming languages: by what names files of each go, and which of their bytes stand in comments."""
 
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -160,11 +160,10 @@ def comments(texts: pa.ChunkedArray | pa.Array, languages: list[str]) -> tuple[I
     Strings are known as such, within a line (the languages' triple quotes and backticks: across lines). A text without
     a language, or of one that knows no comments, is a header as it stands, and has none.
     """
-    marks, sizes, first, flags = _styles()
     order = {name: place for place, name in enumerate(STYLES)}
     styles = np.array([order[LANGUAGES[name][0]] if name in LANGUAGES else 0 for name in languages], np.int64)
     data, offsets = text_buffers(texts)
-    counts, header, ends = find_comments(data, offsets, styles, marks, sizes, first, flags, HEADER_BYTES)
+    counts, header, ends = find_comments(data, offsets, styles, _styles(), HEADER_BYTES)
     buffers = [None, pa.py_buffer(ends.tobytes()), pa.py_buffer(header[: ends[-1]].tobytes())]
     return counts, pa.LargeStringArray.from_buffers(len(styles), buffers[1], buffers[2])
 
@@ -174,16 +173,24 @@ def _pattern(pattern: str) -> Any:
     return re2.compile(pattern)
 
 
+class Styles(NamedTuple):
+    """`STYLES` as arrays, one row a style."""
+
+    marks: NDArray[np.uint8]  # of lines, then opening ones, then closing ones
+    sizes: I64  # of the marks
+    first: NDArray[np.uint8]  # what each byte may begin
+    flags: I64
+
+
 @cache
-def _styles() -> tuple[NDArray[np.uint8], I64, NDArray[np.uint8], I64]:
-    """`STYLES` as arrays: marks (lines, opening, closing) and their sizes, what each byte may begin, flags."""
+def _styles() -> Styles:
     marks = np.zeros((len(STYLES), LINES + 2 * PAIRS, MARK_BYTES), np.uint8)
     sizes = np.zeros(marks.shape[:2], np.int64)
     first = np.zeros((len(STYLES), 256), np.uint8)
     for place, (lines, pairs, quotes, _) in enumerate(STYLES.values()):
-        both = [mark for mark in pairs.split(" ") if mark]
+        pair_marks = [mark for mark in pairs.split(" ") if mark]
         rows = dict(enumerate(mark for mark in lines.split(" ") if mark))
-        rows |= dict(enumerate(both[::2], LINES)) | dict(enumerate(both[1::2], LINES + PAIRS))
+        rows |= dict(enumerate(pair_marks[::2], LINES)) | dict(enumerate(pair_marks[1::2], LINES + PAIRS))
         first[place, list(quotes.encode())] = QUOTE
         first[place, ord("\\")] = ESCAPE
         for row, mark in rows.items():
@@ -191,7 +198,7 @@ def _styles() -> tuple[NDArray[np.uint8], I64, NDArray[np.uint8], I64]:
             sizes[place, row] = len(mark)
             if row < LINES + PAIRS:
                 first[place, ord(mark[0])] = MARK
-    return marks, sizes, first, np.array([flags for *_, flags in STYLES.values()], np.int64)
+    return Styles(marks, sizes, first, np.array([flags for *_, flags in STYLES.values()], np.int64))
 
 
 @compiled
@@ -246,10 +253,18 @@ def string_end(data: Any, at: Any, end: Any, triple: Any) -> Any:
 
 
 @compiled
-def find_comments(
-    data: Any, offsets: Any, styles: Any, marks: Any, sizes: Any, first: Any, flags: Any, header_bytes: Any
-) -> Any:
+def copied(data: Any, start: Any, end: Any, header: Any, count: Any) -> Any:
+    """Write data[start:end] behind the first `count` bytes of `header`; returns how many there are now."""
+    for k in range(start, end):
+        header[count] = data[k]
+        count += 1
+    return count
+
+
+@compiled
+def find_comments(data: Any, offsets: Any, styles: Any, tables: Any, header_bytes: Any) -> Any:
     """Count and copy the comments of each text; see `comments`."""
+    marks, sizes, first, flags = tables
     texts = len(offsets) - 1
     counts, ends = np.zeros(texts, np.int64), np.zeros(texts + 1, np.int64)
     header, count = np.empty(offsets[texts] - offsets[0] + 1, np.uint8), 0
@@ -260,24 +275,23 @@ def find_comments(
             last -= 1
         i, fresh = start, True
         if style == 0:
-            for k in range(start, last):
-                header[count] = data[k]
-                count += 1
-            i = end
+            count, i = copied(data, start, last, header, count), end
         while i < end:
-            kind, stop, said = first[style, data[i]], i + 1, False
+            kind, stop, commented = first[style, data[i]], i + 1, False
             if kind == MARK:
                 stop = comment_end(data, start, i, end, marks[style], sizes[style], flags[style] & NESTS > 0)
-                said = stop > i
+                commented = stop > i
                 stop = max(stop, i + 1)
             elif kind == QUOTE:
                 stop = string_end(data, i, end, flags[style] & TRIPLE > 0)
-                said = fresh and flags[style] & DOCUMENT > 0 and stop - i >= 6 and data[i + 1] == data[i + 2] == data[i]
+                commented = (
+                    fresh and flags[style] & DOCUMENT > 0 and stop - i >= 6 and data[i + 1] == data[i + 2] == data[i]
+                )
             elif kind == ESCAPE:
                 stop = i + 2
             for k in range(i, min(stop, end)):
-                counts[text] += said and data[k] > 32
-                if k < last and (said or data[k] == 10):
+                counts[text] += commented and data[k] > 32
+                if k < last and (commented or data[k] == 10):
                     header[count] = data[k]
                     count += 1
             fresh = data[i] == 10 or (fresh and data[i] <= 32)

@@ -14,10 +14,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aurora_m.core.files import shard_name
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import DOCS, write_table
 from aurora_m.data.dedup import boilerplate as module
-from aurora_m.data.dedup.boilerplate import drop_lines, lines
+from aurora_m.data.dedup.boilerplate import Boilerplate, BoilerplateFacts, drop_lines, lines
 from aurora_m.data.dedup.duplicates import duplicates
 
 NewWork = Callable[[], Work]
@@ -41,7 +41,7 @@ def pages_of(folder: Path, pages: list[Page], shards: int = 1) -> Artifact:
 
 def found(
     new_work: NewWork, docs: dict[str, Artifact], min_docs: int = MIN_DOCS, workers: int = 1
-) -> tuple[Facts, dict[str, Any], Work]:
+) -> tuple[BoilerplateFacts, dict[str, Any], Work]:
     """Facts, rows of each source, and the place."""
     before, work = new_work(), new_work()
     work = replace(work, runtime=replace(work.runtime, workers=workers))
@@ -63,10 +63,8 @@ def test_menus_of_a_site_are_found_and_other_sites_are_not_touched(tmp_path: Pat
     assert rows["web"][0]["boiler"] == round(len("Home | About\n  © Example \t org\n".encode()) / len(text.encode()), 6)
     assert drop_lines(text, [0, 4]) == "\nStory 0\n---\n"
     assert rows["more"] == [{"id": "p0", "lines": [], "boiler": 0.0}]
-    assert facts == {
-        "web": {"docs": 5, "docs_with": 3, "lines": 6, "bytes": 3 * len("Home | About\n  © Example \t org\n".encode())},
-        "more": {"docs": 1, "docs_with": 0, "lines": 0, "bytes": 0},
-    }
+    num_bytes = 3 * len("Home | About\n  © Example \t org\n".encode())
+    assert facts == BoilerplateFacts({"web": Boilerplate(5, 3, 6, num_bytes), "more": Boilerplate(1, 0, 0, 0)})
 
 
 def test_a_site_is_one_across_sources_and_a_source_without_hosts_is_a_site(tmp_path: Path, new_work: NewWork) -> None:
@@ -128,7 +126,7 @@ def test_shards_workers_and_parts_change_no_byte(
         files.append({path.name: path.read_bytes() for path in (work.out / "lines/web").iterdir()})
     assert files[0] == files[1]
     assert len(files[0]) == 3
-    assert results[0][0]["web"]["lines"] > 40  # type: ignore[index, call-overload, operator]
+    assert results[0][0].sources["web"].lines > 40
 
 
 def test_a_finished_shard_is_not_done_again(tmp_path: Path, new_work: NewWork, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,4 +141,4 @@ def test_a_finished_shard_is_not_done_again(tmp_path: Path, new_work: NewWork, m
 def test_nothing_at_all(tmp_path: Path, new_work: NewWork) -> None:
     facts, rows, _ = found(new_work, {"web": pages_of(tmp_path / "a", []), "b": pages_of(tmp_path / "b", [("", "")])})
     assert rows == {"web": [], "b": [{"id": "p0", "lines": [], "boiler": 0.0}]}
-    assert facts["web"] == {"docs": 0, "docs_with": 0, "lines": 0, "bytes": 0}
+    assert facts.sources["web"] == Boilerplate(0, 0, 0, 0)

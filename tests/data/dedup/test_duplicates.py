@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.data.dedup import duplicates as module
-from aurora_m.data.dedup.duplicates import duplicates
+from aurora_m.data.dedup import sketches
+from aurora_m.data.dedup.duplicates import DuplicatesFacts, Repeats, duplicates
 from aurora_m.data.dedup.minhash import MIN_WORDS
 from aurora_m.data.text import kernels
 
@@ -33,7 +34,9 @@ def jaccard(a: str, b: str) -> float:
     return len(one & two) / len(one | two)
 
 
-def found(work: Work, docs: dict[str, Artifact], near: float = 0.8) -> tuple[Facts, dict[str, list[dict[str, Any]]]]:
+def found(
+    work: Work, docs: dict[str, Artifact], near: float = 0.8
+) -> tuple[DuplicatesFacts, dict[str, list[dict[str, Any]]]]:
     """Facts and rows of each source."""
     facts = duplicates(work, docs=dict(sorted(docs.items())), near=near, order=list(docs))
     return facts, {name: pq.read_table(work.out / "duplicates" / name).to_pylist() for name in docs}
@@ -48,10 +51,7 @@ def test_exact_is_after_white_space(work: Work, make_docs: MakeDocs) -> None:
         {"id": "d1", "dup_of": None, "dup_kind": None, "similarity": None},
         {"id": "d2", "dup_of": "a/d1", "dup_kind": "exact", "similarity": 1.0},
     ]
-    assert facts == {
-        "a": {"docs": 2, "exact": 0, "near": 0, "bytes": 0},
-        "b": {"docs": 3, "exact": 2, "near": 0, "bytes": 12},
-    }
+    assert facts == DuplicatesFacts({"a": Repeats(2, 0, 0, 0), "b": Repeats(3, 2, 0, 12)})
 
 
 def test_the_earlier_source_is_kept(new_work: NewWork, make_docs: MakeDocs) -> None:
@@ -75,12 +75,8 @@ def test_planted_near_copies_are_found_and_no_pair_under_the_threshold(work: Wor
             texts.append(" ".join(copy).upper() + "!")
     facts, rows = found(work, {"web": make_docs(texts)})
     near = [(row["id"], row["dup_of"], row["similarity"]) for row in rows["web"] if row["dup_of"]]
-    assert facts["web"] == {
-        "docs": 450,
-        "exact": 0,
-        "near": len(near),
-        "bytes": sum(len(texts[int(i[1:])]) for i, _, _ in near),
-    }
+    num_bytes = sum(len(texts[int(i[1:])]) for i, _, _ in near)
+    assert facts.sources["web"] == Repeats(450, 0, len(near), num_bytes)
     assert len(near) >= 0.98 * planted
     for copy_id, kept, similarity in near:
         true = jaccard(texts[int(copy_id[1:])].lower().rstrip("!"), texts[int(kept.removeprefix("web/d"))].lower())
@@ -134,7 +130,8 @@ def test_shards_change_nothing(new_work: NewWork, make_docs: MakeDocs) -> None:
     texts = [" ".join([*rng.choice(base), *soup(rng, rng.randrange(3))]) for _ in range(60)]
     results = [found(new_work(), {"a": make_docs(texts, n), "b": make_docs(texts[::-1], n)}, 0.7) for n in (1, 4)]
     assert results[0] == results[1]
-    assert results[0][0]["b"]["exact"] == 60 - results[0][0]["b"]["near"]  # type: ignore[call-overload, index, operator]
+    repeats = results[0][0].sources["b"]
+    assert repeats.exact == 60 - repeats.near
 
 
 def written(work: Work) -> dict[str, bytes]:
@@ -158,7 +155,7 @@ def test_workers_change_no_byte(new_work: NewWork, make_docs: MakeDocs) -> None:
         facts = duplicates(work, docs=docs, near=0.8, order=["b", "a", "c"])
         results.append((facts, written(work)))
     assert results[0] == results[1] == results[2]
-    assert results[0][0]["a"]["near"] > 10  # type: ignore[index, call-overload, operator]
+    assert results[0][0].sources["a"].near > 10
 
 
 def test_shards_and_parts(new_work: NewWork, make_docs: MakeDocs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,10 +163,10 @@ def test_shards_and_parts(new_work: NewWork, make_docs: MakeDocs, monkeypatch: p
     texts = family(3, 60)
     results = []
     for shards, part_docs, piece_docs, open_files in ((1, 2**20, 1024, 128), (7, 13, 4, 2), (3, 29, 1, 1)):
-        monkeypatch.setattr(module, "PART_DOCS", part_docs)
-        monkeypatch.setattr(module, "PIECE_DOCS", piece_docs)
-        monkeypatch.setattr(module, "PIECE_BYTES", 99 * piece_docs)
-        monkeypatch.setattr(module, "OPEN_FILES", open_files)
+        monkeypatch.setattr(sketches, "PART_DOCS", part_docs)
+        monkeypatch.setattr(sketches, "PIECE_DOCS", piece_docs)
+        monkeypatch.setattr(sketches, "PIECE_BYTES", 99 * piece_docs)
+        monkeypatch.setattr(sketches, "OPEN_FILES", open_files)
         work = new_work()
         facts = duplicates(work, docs={"web": make_docs(texts, shards)}, near=0.85, order=["web"])
         results.append((facts, pq.read_table(work.out / "duplicates/web")))
@@ -182,12 +179,12 @@ def test_workers_share_what_is_small(new_work: NewWork, make_docs: MakeDocs, mon
     docs = {"a": make_docs(family(5, 80), 3), "b": make_docs(family(6, 30), 2)}
     results = []
     for few in (2**14, 7):
-        monkeypatch.setattr(module, "FEW_DOCS", few)
+        monkeypatch.setattr(sketches, "FEW_DOCS", few)
         work = new_work()
         facts = duplicates(work, docs=docs, near=0.8, order=["a", "b"])
         results.append((facts, written(work), len(list((work.scratch / "near-duplicates").iterdir()))))
     assert results[0][:2] == results[1][:2]
-    assert (results[0][2], results[1][2]) == (1, module.PARTS)
+    assert (results[0][2], results[1][2]) == (1, sketches.PARTS)
 
 
 def test_components_are_those_of_all_pairs(work: Work, make_docs: MakeDocs) -> None:
@@ -223,14 +220,14 @@ def test_a_killed_run_redoes_only_what_is_not_finished(
     docs = {"web": make_docs(family(4, 30), 3)}
     duplicates(work, docs=docs, near=0.8, order=["web"])
     whole = written(work)
-    sketches = work.scratch / "sketches"
-    (sketches / "00001").rename(sketches / "00001.part")  # as if it had been killed in the second shard
-    (sketches / "00001.part" / "keys.npy").write_bytes(b"half")
+    folder = work.scratch / "sketches"
+    (folder / "00001").rename(folder / "00001.part")  # as if it had been killed in the second shard
+    (folder / "00001.part" / "keys.npy").write_bytes(b"half")
     (work.scratch / "near-duplicates" / "00000.npy").unlink()
     (work.scratch / "similarity" / "00000.npy.tmp").write_bytes(b"half")
     done: list[Path] = []
-    measured = module._measured
-    monkeypatch.setattr(module, "_measured", lambda path, file: done.append(path) or measured(path, file))
+    measured = sketches._measured
+    monkeypatch.setattr(sketches, "_measured", lambda path, file: done.append(path) or measured(path, file))
     duplicates(work, docs=docs, near=0.8, order=["web"])
     assert [path.name for path in done] == ["00001-of-00003.parquet"]
     assert written(work) == whole
@@ -240,7 +237,7 @@ def test_nothing_at_all(work: Work, make_docs: MakeDocs) -> None:
     facts, rows = found(work, {"web": make_docs([]), "books": make_docs(["", ""])})
     assert rows["web"] == []
     assert [row["dup_kind"] for row in rows["books"]] == [None, "exact"]
-    assert facts["web"] == {"docs": 0, "exact": 0, "near": 0, "bytes": 0}
+    assert facts.sources["web"] == Repeats(0, 0, 0, 0)
 
 
 def test_word_hashes_follow_the_folded_words() -> None:

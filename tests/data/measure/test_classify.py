@@ -72,14 +72,14 @@ def test_a_quality_model_tells_good_from_bad(new_work: Callable[[], Work], make:
     good, bad = make("good", written(CLEAN[lang], 120, 1)), make("bad", written(SPAM[lang], 150, 2))
     work = new_work()
     facts = train_classifier(work, positive={"good": good}, negative={"bad": bad}, seed=3, max_docs=10**6)
-    assert isinstance(facts["held"], dict)
-    assert isinstance(facts["docs"], dict)
-    assert facts["docs"]["positive"] + facts["held"]["positive"] == 120
-    assert 10 <= facts["held"]["positive"] <= 40
-    assert facts["auc"]["value"] > 0.99
-    assert facts["auc"]["low"] < facts["auc"]["value"] <= facts["auc"]["high"] <= 1
-    assert facts["auc"]["n"] == min(facts["held"].values())
-    assert facts["accuracy"]["value"] > 0.95
+    assert facts.auc
+    assert facts.accuracy
+    assert facts.docs["positive"] + facts.held["positive"] == 120
+    assert 10 <= facts.held["positive"] <= 40
+    assert facts.auc.value > 0.99
+    assert facts.auc.low < facts.auc.value <= facts.auc.high <= 1
+    assert facts.auc.n == min(facts.held.values())
+    assert facts.accuracy.value > 0.95
     fresh = make("fresh", written(CLEAN[lang], 40, 4) + written(SPAM[lang], 40, 5) + [""])
     out = new_work()
     about = classify(out, docs=fresh, models={"quality": Artifact(work.out, "0" * 64, {})})
@@ -87,8 +87,8 @@ def test_a_quality_model_tells_good_from_bad(new_work: Callable[[], Work], make:
     assert [list(row) for row in rows] == [["id", "quality"]] * 81
     assert min(row["quality"] for row in rows[:40]) > 0.5 > max(row["quality"] for row in rows[40:80])
     assert 0 < rows[80]["quality"] < 1
-    assert about["docs"] == 81
-    assert about["mean"] == {"quality": pytest.approx(sum(row["quality"] for row in rows) / 81, abs=1e-6)}
+    assert about.docs == 81
+    assert about.mean == {"quality": pytest.approx(sum(row["quality"] for row in rows) / 81, abs=1e-6)}
 
 
 def test_shards_workers_and_the_order_of_sources_change_nothing(new_work: Callable[[], Work], make: Make) -> None:
@@ -109,7 +109,7 @@ def test_shards_workers_and_the_order_of_sources_change_nothing(new_work: Callab
         files = {path.name: path.read_bytes() for path in sorted(train.out.iterdir())}
         results.append((files, facts, found, read_all(apply.out, "classes").to_pylist()))
     assert results[0] == results[1]
-    assert sum(results[0][1]["docs"].values()) + sum(results[0][1]["held"].values()) == pytest.approx(180, abs=40)
+    assert sum(results[0][1].docs.values()) + sum(results[0][1].held.values()) == pytest.approx(180, abs=40)
 
 
 def test_registers_are_learned_from_meta(new_work: Callable[[], Work], make: Make) -> None:
@@ -118,9 +118,10 @@ def test_registers_are_learned_from_meta(new_work: Callable[[], Work], make: Mak
     docs = make("web", texts, registers)
     train, apply = new_work(), new_work()
     facts = train_registers(train, docs={"web": docs}, field="register", seed=1, max_docs=10**6)
-    assert sorted(facts["docs"]) == ["law", "news", "song"]
-    assert facts["accuracy"]["value"] > 0.9
-    assert "auc" not in facts
+    assert sorted(facts.docs) == ["law", "news", "song"]
+    assert facts.accuracy
+    assert facts.accuracy.value > 0.9
+    assert facts.auc is None
     model = Artifact(train.out, "0" * 64, {})
     classify(apply, docs=docs, models={"register": model})
     rows = read_all(apply.out, "classes").to_pylist()
@@ -134,7 +135,7 @@ def test_registers_are_learned_from_meta(new_work: Callable[[], Work], make: Mak
     about = subsample(keep, **given, shares={"news": 0.2})
     kept = read_all(keep.out, "subsample").to_pylist()
     assert list(kept[0]) == ["id", "register_keep"]
-    assert about["docs_kept"] == sum(row["register_keep"] for row in kept)
+    assert about.docs_kept == sum(row["register_keep"] for row in kept)
     assert all(k["register_keep"] for k, row in zip(kept, rows, strict=True) if row["register"] != "news")
     size = {i: len(text.encode()) for i, text in enumerate(texts) if kept[i]["register_keep"]}
     news = sum(value for i, value in size.items() if rows[i]["register"] == "news")

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import DOCS, read_all, shards, write_table
-from aurora_m.data.measure.code import CODE, FLAGS, code_signals, columns_of
+from aurora_m.data.columns import CODE, schema
+from aurora_m.data.measure.code import FLAGS, CodeFacts, code_signals, columns_of
 
 MIT = "Permission is hereby granted ... to deal in the Software without restriction"
 APACHE = 'Licensed under the Apache License, Version 2.0 (the "License")'
@@ -34,10 +35,10 @@ def one(text: str, path: str = "a.py", **meta: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def measured(new_work: Callable[[], Work], tmp_path: Path) -> Callable[..., tuple[Facts, list[dict[str, Any]]]]:
+def measured(new_work: Callable[[], Work], tmp_path: Path) -> Callable[..., tuple[CodeFacts, list[dict[str, Any]]]]:
     """Run the step over some docs: facts and rows."""
 
-    def call(docs: list[Doc], count: int = 1, workers: int = 1) -> tuple[Facts, list[dict[str, Any]]]:
+    def call(docs: list[Doc], count: int = 1, workers: int = 1) -> tuple[CodeFacts, list[dict[str, Any]]]:
         new = new_work()
         work = replace(new, runtime=replace(new.runtime, workers=workers))
         rows = [
@@ -194,41 +195,43 @@ EXPECTED = [
 ]  # fmt: skip
 
 
-def test_a_licence_holds_for_its_folder_and_below(measured: Callable[..., tuple[Facts, list[dict[str, Any]]]]) -> None:
+def test_a_licence_holds_for_its_folder_and_below(
+    measured: Callable[..., tuple[CodeFacts, list[dict[str, Any]]]],
+) -> None:
     facts, rows = measured(DOCUMENTS)
     assert [(row["licence"], row["licence_kind"]) for row in rows] == EXPECTED
-    assert facts["docs"] == len(DOCUMENTS)
-    assert facts["licence_kind"] == dict(sorted(Counter(kind for _, kind in EXPECTED).items()))
-    assert facts["code_lang"] == {"": 5, "javascript": 1, "markdown": 1, "python": 9, "text": 1}
+    assert facts.docs == len(DOCUMENTS)
+    assert facts.licence_kind == dict(sorted(Counter(kind for _, kind in EXPECTED).items()))
+    assert facts.code_lang == {"": 5, "javascript": 1, "markdown": 1, "python": 9, "text": 1}
 
 
-def test_shards_and_workers_change_nothing(measured: Callable[..., tuple[Facts, list[dict[str, Any]]]]) -> None:
+def test_shards_and_workers_change_nothing(measured: Callable[..., tuple[CodeFacts, list[dict[str, Any]]]]) -> None:
     docs = [*DOCUMENTS, *({"text": f"# {i}\nx = {i}\n" * i, "path": f"{i}.py"} for i in range(30))]
     alone = measured(docs)
     assert measured(docs, 5, 2) == alone
     facts, rows = alone
-    assert list(rows[0]) == CODE.names
-    assert facts["comment_share"] == round(sum(row["comment_share"] for row in rows) / len(rows), 6)
+    assert list(rows[0]) == schema(CODE).names
+    assert facts.comment_share == round(sum(row["comment_share"] for row in rows) / len(rows), 6)
 
 
-def test_no_docs(measured: Callable[..., tuple[Facts, list[dict[str, Any]]]]) -> None:
+def test_no_docs(measured: Callable[..., tuple[CodeFacts, list[dict[str, Any]]]]) -> None:
     facts, rows = measured([])
     assert rows == []
-    assert facts["docs"] == facts["comment_share"] == facts["generated"] == 0
+    assert facts.docs == facts.comment_share == facts.generated == 0
 
 
 @given(st.lists(st.text(max_size=40), max_size=4), st.sampled_from(["a.py", "a.js", "a.html", "LICENSE", "a"]))
 def test_any_text_has_shares(texts: list[str], path: str) -> None:
     paths, nothing = [path] * len(texts), [""] * len(texts)
     columns = columns_of(pa.chunked_array([texts], pa.large_string()), paths, [{}] * len(texts), nothing)
-    table = pa.table({"id": paths, **columns}, schema=CODE)
+    table = pa.table({"id": paths, **columns}, schema=schema(CODE))
     for row, text in zip(table.to_pylist(), texts, strict=True):
         assert all(0 <= row[name] <= 1 for name in ("comment_share", "alnum_share", "encoded_share"))
         assert row["licence"] == "" or path == "LICENSE" or "licen" in text.lower()
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real packages beside this checkout")
-def test_real_packages(measured: Callable[..., tuple[Facts, list[dict[str, Any]]]]) -> None:
+def test_real_packages(measured: Callable[..., tuple[CodeFacts, list[dict[str, Any]]]]) -> None:
     docs: list[dict[str, Any]] = []
     for file in ("java", "rust", "typescript"):
         rows = [json.loads(line) for line in (REAL / f"{file}.jsonl").read_text().splitlines()]

@@ -10,9 +10,9 @@ from aurora_m.data.measure.linear import (
     MOST_FEATURES,
     PIECE_BYTES,
     TABLE_BITS,
+    excerpts,
     features,
     held_out,
-    pieces,
     probabilities,
     ranks,
     trained,
@@ -58,7 +58,7 @@ def test_words_count_as_themselves_and_in_pairs() -> None:
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=40).map(lambda t: t * 100), max_size=4))
 def test_pieces_are_whole_characters_of_three_places(texts: list[str]) -> None:
-    for text, cut in zip(texts, pieces(pa.array(texts, pa.large_string())).to_pylist(), strict=True):
+    for text, cut in zip(texts, excerpts(pa.array(texts, pa.large_string())).to_pylist(), strict=True):
         if len(text.encode()) <= 3 * PIECE_BYTES:
             assert cut == text
             continue

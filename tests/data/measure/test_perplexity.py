@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from aurora_m.core.errors import DataError
 from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import read_all
+from aurora_m.data.columns import PERPLEXITY, schema
 from aurora_m.data.measure.perplexity import (
     DISCOUNT,
     ORDER,
-    PERPLEXITY,
     ROOT,
     UNITS,
+    PerplexityFacts,
+    Table,
     costs,
     perplexity,
     train_ngrams,
@@ -41,11 +43,11 @@ TEXTS = [
 def fitted(texts: list[str]) -> NDArray[np.uint32]:
     """The packed model of these texts."""
     keys, known = np.zeros(ROOT + 1, np.uint64), np.zeros(1, np.int64)
-    counts, packed = np.zeros((ROOT + 1, 3), np.uint32), np.zeros(ROOT + 1, np.uint32)
+    table = Table(keys, known, np.zeros((ROOT + 1, 3), np.uint32), np.zeros(ROOT + 1, np.uint32))
     for learning in (True, False):
         column = pa.array(texts, pa.large_string())
-        walk(*text_buffers(column), classes(), folded(), keys, known, counts, packed, learning)
-    return packed
+        walk(text_buffers(column), (classes(), folded()), table, learning)
+    return table.packed
 
 
 def bits(model: NDArray[np.uint32], texts: list[str]) -> list[float]:
@@ -141,18 +143,19 @@ def test_clean_text_costs_less_than_the_same_letters_in_disorder(
 ) -> None:
     train, apply = new_work(), new_work()
     facts = train_ngrams(train, docs={"web": make_docs(sentences(400, 1))}, seed=1, max_bytes=10**9)
-    assert facts["docs"] + facts["held_docs"] == 400
-    assert 5 <= facts["held_docs"] <= 40
-    assert 1 < facts["percentiles"]["p5"] <= facts["percentiles"]["p50"] <= facts["percentiles"]["p99"] < 3
+    assert facts.docs + facts.held_docs == 400
+    assert 5 <= facts.held_docs <= 40
+    assert facts.percentiles
+    assert 1 < facts.percentiles["p5"] <= facts.percentiles["p50"] <= facts.percentiles["p99"] < 3
     clean = sentences(30, 2)
     mixed = ["".join(random.Random(3).sample(text, len(text))) for text in clean]
     about = perplexity(apply, docs=make_docs([*clean, *mixed, "", " \n"]), model=Artifact(train.out, "0" * 64, {}))
     table = read_all(apply.out, "perplexity")
-    assert table.schema == PERPLEXITY
+    assert table.schema == schema([PERPLEXITY])
     values = table["perplexity"].to_pylist()
     assert max(values[:30]) < 3 < 6 < min(values[30:60])
     assert values[60:] == [None, None]
-    assert about == {"docs": 62, "perplexity": pytest.approx(sum(values[:60]) / 60, abs=2e-6)}
+    assert about == PerplexityFacts(docs=62, perplexity=pytest.approx(sum(values[:60]) / 60, abs=2e-6))
 
 
 def test_shards_workers_and_the_order_of_sources_change_nothing(
@@ -165,7 +168,7 @@ def test_shards_workers_and_the_order_of_sources_change_nothing(
         docs = {name: make_docs(sentences(40, seed), count) for seed, name in enumerate(("a", "b"))}
         given = docs if count == 1 else dict(reversed(docs.items()))
         facts = train_ngrams(train, docs=given, seed=4, max_bytes=15_000)
-        assert 5_000 < facts["bytes"] < 25_000
+        assert 5_000 < facts.bytes < 25_000
         found = perplexity(apply, docs=docs["a"], model=Artifact(train.out, "0" * 64, {}))
         model = (train.out / "ngrams.npy").read_bytes()
         results.append((facts, found, model, read_all(apply.out, "perplexity").to_pylist()))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aurora_m.data.measure import scan
+from aurora_m.data.measure import pieces as cutter
 from aurora_m.data.measure.signals import measures
 
 PIECES = [
@@ -23,10 +23,8 @@ TEXTS = st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=3)), max_si
 def split(text: str) -> tuple[list[int], list[int], list[int]]:
     """Lengths and kinds of the pieces, and the pieces before each line end."""
     data = np.frombuffer(text.encode(), np.uint8)
-    room = len(data) + 2
-    hashes, lengths = np.empty(room, np.uint64), np.empty(room, np.int32)
-    kinds, line_ends = np.empty(room, np.uint8), np.empty(room, np.int32)
-    count = scan.split_pieces(data, 0, len(data), scan.traits(), hashes, lengths, kinds, line_ends)
+    _, lengths, kinds, line_ends = rows = cutter.room(len(data) + 2)
+    count = cutter.split_pieces(cutter.Text(data, len(data), cutter.traits()), 0, rows)
     return lengths[:count].tolist(), kinds[:count].tolist(), line_ends[: text.count("\n") + 1].tolist()
 
 
@@ -63,8 +61,9 @@ def test_pieces_are_cut_as_spacy_cuts_english(text: str, pieces: str) -> None:
 def test_scripts_without_spaces_give_two_character_pieces() -> None:
     lengths, kinds, _ = split("これは。x 漢")
     assert lengths == [1, 2, 1, 1, 1]
-    word = scan.HAS_LETTER | scan.HAS_WORD
-    assert kinds == [word | scan.WIDE | scan.FIRST, word | scan.WIDE, scan.ENDS, word, word | scan.WIDE | scan.FIRST]
+    word = cutter.HAS_LETTER | cutter.HAS_WORD
+    wide = word | cutter.WIDE
+    assert kinds == [wide | cutter.FIRST, wide, cutter.ENDS, word, wide | cutter.FIRST]
 
 
 @given(TEXTS, TEXTS)
@@ -77,7 +76,7 @@ def test_white_space_parts_pieces(left: str, right: str) -> None:
 
 def ranges(name: str) -> set[int]:
     """The code points of a script."""
-    parts = [part.split("-") for part in scan.SCRIPTS[name].split()]
+    parts = [part.split("-") for part in cutter.SCRIPTS[name].split()]
     return {point for first, last in parts for point in range(int(first, 16), int(last, 16) + 1)}
 
 
@@ -99,11 +98,11 @@ def test_characters_equal_a_slow_reference(text: str) -> None:
     assert found["newlines"] == round(text.count("\n") / pieces, 6)
     dots = sum(line.count("...") + line.count("…") for line in text.split("\n"))
     assert found["ellipses"] == round(dots / pieces, 6)
-    ended = sum(line.rstrip()[-1] in scan.STOPS_OF_SENTENCES + scan.CLOSING_QUOTES for line in lines)
+    ended = sum(line.rstrip()[-1] in cutter.STOPS_OF_SENTENCES + cutter.CLOSING_QUOTES for line in lines)
     assert found["ended_lines"] == round(ended / max(len(lines), 1), 6)
     cut_off = sum(line.rstrip().endswith(("...", "…")) for line in lines)
     assert found["ellipsis_lines"] == round(cut_off / max(len(lines), 1), 6)
-    letters = [char for char in text if scan._class(int(scan.traits()[ord(char)])) >= 5]
+    letters = [char for char in text if cutter.class_of(int(cutter.traits()[ord(char)])) >= 5]
     for name, script in (("latin", LATIN), ("kana", KANA)):
         assert found[name] == round(sum(ord(char) in script for char in letters) / max(len(letters), 1), 6)
 

@@ -8,7 +8,8 @@ import pytest
 
 from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import read_all, shards
-from aurora_m.data.measure.signals import MEASURES, SHARES, SIGNALS, measures, signals
+from aurora_m.data.columns import SIGNALS, schema
+from aurora_m.data.measure.signals import MEASURES, SHARES, measures, signals
 
 PIECES = ["foo", "Foo ", "bar baz ", "\n", "漢字", "かな", "नमस्ते ", "tiếng Việt ", "#", "1", "สวัสดี", " ", "。", "{x}"]
 
@@ -77,9 +78,9 @@ def test_shards_and_workers_change_nothing(new_work: Callable[[], Work], make_do
         results.append((facts, read_all(work.out, "signals").to_pylist()))
     assert results[0] == results[1]
     facts, rows = results[0]
-    assert facts["docs"] == len(texts)
-    assert facts["words"] == round(sum(row["words"] for row in rows) / len(rows), 6)
-    assert list(rows[0]) == SIGNALS.names
+    assert facts.docs == len(texts)
+    assert facts.mean["words"] == round(sum(row["words"] for row in rows) / len(rows), 6)
+    assert list(rows[0]) == schema(SIGNALS).names
 
 
 def test_code_needs_no_language_model(work: Work, make_docs: Callable[..., Artifact]) -> None:
@@ -90,5 +91,5 @@ def test_code_needs_no_language_model(work: Work, make_docs: Callable[..., Artif
 
 def test_no_docs(work: Work, make_docs: Callable[..., Artifact]) -> None:
     facts = signals(work, docs=make_docs([]), lang="en")
-    assert facts["docs"] == facts["words"] == 0
+    assert facts.docs == facts.mean["words"] == 0
     assert read_all(work.out, "signals").num_rows == 0

@@ -12,7 +12,8 @@ from aurora_m.core.files import read_jsonl
 from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import read_all
 from aurora_m.core.uri import SAMPLE, local_files, pin_files
-from aurora_m.data.measure.toxic import TOXIC, WORDS, languages, shares, terms_of, toxic
+from aurora_m.data.columns import TOXIC, schema
+from aurora_m.data.measure.toxic import WORDS, languages, shares, terms_of, toxic
 
 
 def share(text: str, *terms: str) -> float:
@@ -68,8 +69,8 @@ def test_the_users_list_joins_ours(
         work = replace(new, runtime=replace(new.runtime, root=tmp_path))
         facts = toxic(work, docs=docs, lang="en", words=words, pin=given)
         table = read_all(work.out, "toxic")
-        assert table.schema == TOXIC
-        results.append((facts["terms"], facts["hits"], facts["toxic"], table["toxic"].to_pylist()))
+        assert table.schema == schema([TOXIC])
+        results.append((facts.terms, facts.hits, facts.toxic, table["toxic"].to_pylist()))
     ours = results[0][0]
     assert results[0] == (ours, 1, 0.111111, [0.333333, 0.0, 0.0])
     assert results[1] == (ours + 1, 1, 0.222222, [0.666667, 0.0, 0.0])

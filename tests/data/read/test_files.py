@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from aurora_m.core.errors import DataError
 from aurora_m.data.read import files as module
-from aurora_m.data.read.files import Place, chunks, cut, file_lines, numbered, tally
+from aurora_m.data.read.files import SourceFile, chunks, cut, file_lines, numbered, tally
 
 MARK = b"\xef\xbb\xbf"
 LINES = st.lists(st.sampled_from([b"", b" \r", b'{"text": "a"}', b'{"text": "' + b"x" * 90 + b'"}\r']), max_size=30)
 
 
-def place_of(path: Path, name: str = "x.jsonl") -> Place:
+def place_of(path: Path, name: str = "x.jsonl") -> SourceFile:
     """A file as a source names it."""
-    return Place(name, ".jsonl", name, str(path), path.stat().st_size)
+    return SourceFile(name, ".jsonl", name, str(path), path.stat().st_size)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -89,16 +89,16 @@ def test_of_a_blank_file_one_piece_stays(tmp_path: Path) -> None:
 def test_a_file_that_shrank_is_told_and_one_that_grew_is_read_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_bytes(b"one\ntwo\nthree\n")
-    place = place_of(path)
+    source_file = place_of(path)
     path.write_bytes(b"one\ntwo\nthree\nfour\n")
-    assert b"".join(chunks(place)) == b"one\ntwo\nthree\n"
-    assert sum(piece.num_bytes for piece in cut(place, 3)) == place.num_bytes
+    assert b"".join(chunks(source_file)) == b"one\ntwo\nthree\n"
+    assert sum(piece.num_bytes for piece in cut(source_file, 3)) == source_file.num_bytes
     path.write_bytes(b"one\ntwo\nthree")
-    place = place_of(path)
+    source_file = place_of(path)
     path.write_bytes(b"one\ntwo\nthreeXX\nfour\n")
-    assert b"".join(b"".join(chunks(piece)) for piece in cut(place, 3)) == b"one\ntwo\nthree"
+    assert b"".join(b"".join(chunks(piece)) for piece in cut(source_file, 3)) == b"one\ntwo\nthree"
     path.write_bytes(b"one\n")
     with pytest.raises(DataError, match="files changed while the run was on its way"):
-        list(chunks(place))
+        list(chunks(source_file))
     with pytest.raises(DataError, match="files changed while the run was on its way"):
-        list(map(tally, cut(place, 3)))
+        list(map(tally, cut(source_file, 3)))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aurora_m.core.errors import DataError
 from aurora_m.data.read import files as room
-from aurora_m.data.read.files import Place, cut, numbered, tally
+from aurora_m.data.read.files import SourceFile, cut, numbered, tally
 from aurora_m.data.read.readers import READERS
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -28,7 +28,7 @@ ROWS = st.lists(
 
 def rows_of(path: Path, kind: str, form: str = "text", piece_bytes: int = 2**30) -> list[tuple[dict[str, str], str]]:
     """Each document, and where it says that it stands; the file is read in pieces."""
-    pieces = cut(Place(path.name, kind, path.name, str(path), path.stat().st_size), piece_bytes)
+    pieces = cut(SourceFile(path.name, kind, path.name, str(path), path.stat().st_size), piece_bytes)
     found = []
     for piece in numbered(pieces, map(tally, pieces)):
         for batch in READERS[kind](piece, form):
@@ -153,5 +153,5 @@ def test_parquet_errors(tmp_path: Path, columns: dict[str, Any], what: str, at: 
 def test_large_rows_come_a_few_at_a_time(tmp_path: Path) -> None:
     texts = [chr(97 + n) * (3 * 2**20) for n in range(8)]
     pq.write_table(pa.table({"text": texts}), tmp_path / "x.parquet", use_dictionary=False)
-    place = Place("x", ".parquet", "x", str(tmp_path / "x.parquet"), 0)
-    assert [len(batch.docs) for batch in READERS[".parquet"](place, "text")] == [2, 2, 2, 2]
+    source_file = SourceFile("x", ".parquet", "x", str(tmp_path / "x.parquet"), 0)
+    assert [len(batch.docs) for batch in READERS[".parquet"](source_file, "text")] == [2, 2, 2, 2]

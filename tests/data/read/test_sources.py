@@ -18,14 +18,15 @@ import pytest
 
 from aurora_m.core.canon import file_digest, folder_files
 from aurora_m.core.errors import DataError
-from aurora_m.core.step import Facts, Runtime, Work
+from aurora_m.core.step import Runtime, Work
 from aurora_m.core.table import read_all, read_shards
 from aurora_m.core.uri import pin_files
-from aurora_m.data.read import files, sources
-from aurora_m.data.read.files import Place
+from aurora_m.data.read import docs, files, sources
+from aurora_m.data.read.docs import FetchFacts
+from aurora_m.data.read.files import SourceFile
 from aurora_m.data.read.sources import fetch, pin
 
-Fetch = Callable[..., tuple[Facts, list[dict[str, str]]]]
+Fetch = Callable[..., tuple[FetchFacts, list[dict[str, str]]]]
 GOOD = b'{"text": "one"}\n{"text": "two"}\n'
 
 
@@ -40,7 +41,7 @@ def root(tmp_path: Path) -> Path:
 def fetched(new_work: Callable[[], Work], root: Path) -> Fetch:
     """Fetch a source; returns facts and rows."""
 
-    def call(uri: str, form: str = "text", workers: int = 1, **params: str) -> tuple[Facts, list[dict[str, str]]]:
+    def call(uri: str, form: str = "text", workers: int = 1, **params: str) -> tuple[FetchFacts, list[dict[str, str]]]:
         new = new_work()
         work = Work(new.out, new.scratch, Runtime(store=root, root=root, workers=workers), new.log)
         given: dict[str, str] = {"source": "web", "lang": "en", "revision": "", "pin": pin(uri, root), **params}
@@ -63,15 +64,15 @@ def test_what_comes_is_repaired_counted_and_shown(root: Path, fetched: Fetch, tm
     facts, found = fetched("file:d.jsonl")
     mended = ["plain", "é", "The café is “open”", "हिन्दी é"]
     assert [row["text"] for row in found] == mended
-    assert facts["repairs"] == {"encoding": 2, "nfc": 2}
-    assert facts["bytes"] == sum(len(text.encode()) for text in mended)
+    assert facts.repairs == {"encoding": 2, "nfc": 2}
+    assert facts.bytes == sum(len(text.encode()) for text in mended)
 
 
 def test_jsonl_keeps_ids_and_scalars(root: Path, fetched: Fetch) -> None:
     rows = [{"id": "a", "text": "héllo", "url": "u", "n": 3, "deep": {"x": 1}, "none": None}, {"id": 7, "text": "x"}]
     (root / "d.jsonl").write_text("\n\n".join(json.dumps(row) for row in rows))
     facts, found = fetched("file:d.jsonl", source="s", lang="fi")
-    assert facts == {"docs": 2, "bytes": 7, "skipped": {}, "repairs": {}}
+    assert facts == FetchFacts(docs=2, bytes=7, skipped={}, repairs={})
     assert found == [
         {"id": "a", "text": "héllo", "source": "s", "lang": "fi", "meta": '{"n":3,"url":"u"}'},
         {"id": "d.jsonl:3", "text": "x", "source": "s", "lang": "fi", "meta": '{"id":7}'},
@@ -202,7 +203,7 @@ def test_pin_refuses_what_is_not_there(root: Path, uri: str, what: str, hint: st
 
 def test_the_sample(fetched: Fetch) -> None:
     facts, rows = fetched("sample:texts/en")
-    assert facts["docs"] == len(rows) > 0
+    assert facts.docs == len(rows) > 0
     assert all(row["text"].strip() for row in rows)
 
 
@@ -218,7 +219,7 @@ def test_the_standard_library(fetched: Fetch, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("sysconfig.get_path", lambda _: str(library))
     facts, rows = fetched("python:stdlib", lang="code")
     assert [row["id"] for row in rows] == ["a/x.py", "b.py"]
-    assert facts == {"docs": 2, "bytes": 1200, "skipped": {"not utf-8": 1}, "repairs": {}}
+    assert facts == FetchFacts(docs=2, bytes=1200, skipped={"not utf-8": 1}, repairs={})
     held = pin_files({name: library / name for name in ("a/x.py", "b.py", "latin.py")})
     assert pin("python:stdlib", tmp_path) == held  # the files alone, whatever Python reads them
 
@@ -237,7 +238,7 @@ def test_the_hub(fetched: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
         ("test:1", "a", '{"url":"u"}'),
         ("own", "b", "{}"),
     ]
-    assert facts["docs"] == 2
+    assert facts.docs == 2
     with pytest.raises(DataError, match="`hf:owner/name` has no revision"):
         fetched("hf:owner/name")
     with pytest.raises(DataError, match="`hf:owner` names no data set"):
@@ -293,7 +294,7 @@ def test_a_shard_ends_with_the_document_that_fills_it(
     many(root, 1)
     (root / "x.jsonl.gz").write_bytes(gzip.compress((root / "0.jsonl").read_bytes()))
     work_of: list[Path] = []
-    monkeypatch.setattr(sources, "_check_ids", lambda folder, where: work_of.append(folder))
+    monkeypatch.setattr(docs, "_check_ids", lambda folder, where: work_of.append(folder))
     fetched("file:x.jsonl.gz")
     sizes = [[len(row["text"]) + len(row["meta"]) for row in table.to_pylist()] for table in read_shards(work_of[0])]
     assert len(sizes) == 2
@@ -311,9 +312,15 @@ def test_an_id_that_stands_in_two_files_is_told(root: Path, fetched: Fetch, monk
 
 
 def test_small_files_share_a_task(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    places = [Place(name, ".txt", name, name, size) for name, size in zip("abcde", (3, 4, 20, 1, 2), strict=True)]
+    source_files = [
+        SourceFile(name, ".txt", name, name, size) for name, size in zip("abcde", (3, 4, 20, 1, 2), strict=True)
+    ]
     monkeypatch.setattr(sources, "SHARD_BYTES", 7)
-    assert ["".join(place.name for place in group) for group in sources._grouped(places)] == ["ab", "c", "de"]
+    assert ["".join(source_file.name for source_file in group) for group in sources._grouped(source_files)] == [
+        "ab",
+        "c",
+        "de",
+    ]
 
 
 # --- far away
@@ -332,7 +339,7 @@ def memory() -> Iterator[Any]:
 def test_files_far_away(fetched: Fetch, memory: Any) -> None:
     facts, rows = fetched("memory://far/*.jsonl*")
     assert [row["id"] for row in rows] == ["a.jsonl.gz:1", "a.jsonl.gz:2", "b.jsonl:1", "b.jsonl:2"]
-    assert facts == {"docs": 4, "bytes": 12, "skipped": {}, "repairs": {}}
+    assert facts == FetchFacts(docs=4, bytes=12, skipped={}, repairs={})
     assert [row["id"] for row in fetched("memory://far/**/*.jsonl")[1]][2:] == ["x/c.jsonl:1", "x/c.jsonl:2"]
     assert [row["id"] for row in fetched("memory://far/b.jsonl")[1]] == ["b.jsonl:1", "b.jsonl:2"]
     with memory.open("/far/p.parquet", "wb") as file:

@@ -9,7 +9,7 @@ import pytest
 
 from aurora_m.core.errors import DataError
 from aurora_m.data.read import web
-from aurora_m.data.read.files import Place
+from aurora_m.data.read.files import SourceFile
 from aurora_m.data.read.readers import Reader
 
 REAL = Path(__file__).parents[4] / "shared/data/web"
@@ -40,7 +40,7 @@ def read(path: Path, content: bytes, kind: str = ".warc") -> tuple[list[dict[str
     reader: Reader = web.READERS[kind]
     rows: list[dict[str, str]] = []
     skipped: Counter[str] = Counter()
-    for batch in reader(Place(path.name, kind, path.name, str(path), len(content)), "text"):
+    for batch in reader(SourceFile(path.name, kind, path.name, str(path), len(content)), "text"):
         rows += batch.docs.to_pylist()
         skipped.update(batch.skipped)
     return rows, skipped

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aurora_m.data.select.edits import Edit, Edits, difference, shared_ends, together
+from aurora_m.data.select.edits import Edit, Edits, combined, difference, shared_ends
 
 
 @given(st.text("ab", max_size=12), st.text("ab", max_size=12))
@@ -27,7 +27,7 @@ def test_samples_are_few_and_short_and_counts_are_whole() -> None:
     for number in range(4):
         for part in parts:
             part.count(f"d{number}", "x" * 500, Edit("line", 100, 400, ""), times=2)
-    whole = together(parts)
+    whole = combined(parts)
     assert whole.counted() == {"line": 16}
     assert [sample["id"] for sample in whole.shown()] == ["d0", "d1", "d2", "d3", "d0"]  # type: ignore[call-overload, index]
     assert whole.shown()[0] == {"kind": "line", "id": "d0", "before": "x" * 320, "after": "x" * 160}

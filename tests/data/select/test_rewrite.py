@@ -11,14 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aurora_m.core.files import read_jsonl
-from aurora_m.core.step import Artifact, Facts, Work
+from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import read_all, write_table
 from aurora_m.core.table import shards as table_shards
 from aurora_m.data.personal import pii
 from aurora_m.data.personal.pii import KINDS, find, mask
-from aurora_m.data.select.rewrite import rewrite
+from aurora_m.data.select.rewrite import RewriteFacts, rewrite
 
-Rewritten = Callable[..., tuple[Facts, dict[str, str], dict[str, str], list[Any]]]
+Rewritten = Callable[..., tuple[RewriteFacts, dict[str, str], dict[str, str], list[Any]]]
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def rewritten(new_work: Callable[[], Work], make_docs: Callable[..., Artifact], 
 
     def call(
         texts: list[str], kept: list[int] | None = None, held_out: float = 0.0, shards: int = 1, **params: Any
-    ) -> tuple[Facts, dict[str, str], dict[str, str], list[Any]]:
+    ) -> tuple[RewriteFacts, dict[str, str], dict[str, str], list[Any]]:
         ids = [f"d{i}" for i in (range(len(texts)) if kept is None else kept)]
         write_table(tmp_path / "kept/kept.parquet", pa.table({"id": pa.array(ids, pa.string())}))
         work, docs = new_work(), make_docs(texts, shards)
@@ -59,7 +59,7 @@ def test_edits_are_made_counted_and_shown(rewritten: Rewritten) -> None:
     assert held == {}
     num_bytes = sum(len(text.encode()) for text in docs.values())
     edits = {"email": 2, "ip": 1}
-    assert facts == {"docs": 3, "bytes": num_bytes, "held_docs": 0, "held_bytes": 0, "emptied": 0, "edits": edits}
+    assert facts == RewriteFacts(docs=3, bytes=num_bytes, held_docs=0, held_bytes=0, emptied=0, edits=edits)
     assert [sample["kind"] for sample in samples] == ["email", "email", "ip"]
     assert samples[0] == {"kind": "email", "id": "d1", "before": "é a@b.org c@d.org", "after": "é <EMAIL> c@d.org"}
     assert (samples[2]["before"], samples[2]["after"]) == (texts[3], docs["d3"])
@@ -70,13 +70,13 @@ def test_the_mask_knows_the_language(rewritten: Rewritten) -> None:
         ["pid 131052-308T", "ssn 536-90-4399", "p 212-555-0123"], mask=["fi_hetu", "us_ssn"]
     )
     assert docs == {"d0": "pid <FI_HETU>", "d1": "ssn <US_SSN>", "d2": "p 212-555-0123"}
-    assert facts["edits"] == {"fi_hetu": 1, "us_ssn": 1}
+    assert facts.edits == {"fi_hetu": 1, "us_ssn": 1}
     assert [sample["kind"] for sample in samples] == ["fi_hetu", "us_ssn"]
 
 
 def test_samples_are_few_and_short(rewritten: Rewritten) -> None:
     facts, _, _, samples = rewritten(["x " * 300 + "a@b.org" + " y" * 300] * 9)
-    assert facts["edits"] == {"email": 9}
+    assert facts.edits == {"email": 9}
     assert [(len(sample["before"]), len(sample["after"])) for sample in samples] == [(167, 167)] * 5
 
 
@@ -88,11 +88,11 @@ def test_only_counted_edits_change_a_text(
     kept = [i for i in range(len(texts)) if data.draw(st.booleans())]
     facts, docs, held, _ = rewritten(texts, kept, held_out, shards)
     both = docs | held
-    assert (facts["docs"], facts["held_docs"]) == (len(docs), len(held))
+    assert (facts.docs, facts.held_docs) == (len(docs), len(held))
     kept = [i for i in kept if texts[i].strip()]  # of a blank one nothing is left
     assert sorted(both) == sorted(f"d{i}" for i in kept)
     assert len(both) == len(docs) + len(held)
-    if not facts["edits"]:
+    if not facts.edits:
         assert all(both[f"d{i}"] == texts[i] for i in kept)
     assert both == {f"d{i}": mask(texts[i], find(texts[i], "en")) for i in kept}
 
@@ -126,7 +126,7 @@ def test_boilerplate_lines_are_dropped_and_counted(rewritten: Rewritten, tmp_pat
     texts = ["Menu\nNews of a@b.org today\nFooter", "Menu of the day", "Menu"]
     facts, docs, _, samples = rewritten(texts, lines=Artifact(tmp_path / "found", "0" * 64, {}), shards=2)
     assert docs == {"d0": "News of <EMAIL> today", "d1": "Menu of the day"}
-    assert (facts["edits"], facts["emptied"]) == ({"email": 1, "line": 3}, 1)
+    assert (facts.edits, facts.emptied) == ({"email": 1, "line": 3}, 1)
     assert [sample["kind"] for sample in samples] == ["email", "line", "line"]
 
 

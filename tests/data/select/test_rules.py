@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from aurora_m.core.errors import DataError, RecipeError
-from aurora_m.data.measure.signals import MEASURES, SIGNALS, measures
+from aurora_m.data.columns import SIGNALS, schema
+from aurora_m.data.measure.signals import MEASURES, measures
 from aurora_m.data.select import rules
 
 LANGUAGES = ("en", "fi", "hi", "ja", "vi")
@@ -33,7 +34,7 @@ def test_thresholds_are_of_columns_and_within_clean_text() -> None:
 
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_every_rule_is_a_condition(lang: str) -> None:
-    empty = pl.from_arrow(SIGNALS.empty_table())
+    empty = pl.from_arrow(schema(SIGNALS).empty_table())
     assert isinstance(empty, pl.DataFrame)
     condition = rules.expand(" AND ".join(sorted(NAMES)), lang)
     assert empty.select(pl.sql_expr(condition).alias("kept")).schema["kept"] == pl.Boolean
@@ -42,10 +43,13 @@ def test_every_rule_is_a_condition(lang: str) -> None:
 def test_expanding() -> None:
     flagged = "flagged_words <= 0.01"
     assert rules.expand("flagged", "en") == flagged
-    assert rules.expand("words > 9 AND flagged AND leak = 0", "fi") == f"words > 9 AND {flagged} AND leak = 0"
+    assert (
+        rules.expand("words > 9 AND flagged AND contaminated_items = 0", "fi")
+        == f"words > 9 AND {flagged} AND contaminated_items = 0"
+    )
     assert rules.expand("NOT flagged AND lang_id = 'flagged'", "en") == f"NOT ({flagged}) AND lang_id = 'flagged'"
     assert rules.expand("flagged OR words > 9", "en") == f"({flagged}) OR words > 9"
-    assert rules.expand("c4 AND (flagged OR words > 9)", "en").startswith(" AND ".join(rules.clauses("c4", "en")))
+    assert rules.expand("c4 AND (flagged OR words > 9)", "en").startswith(" AND ".join(rules.thresholds("c4", "en")))
     assert rules.expand("words > 9", "en") == "words > 9"
     assert rules.expand("flagged_words < 1", "en") == "flagged_words < 1"
 

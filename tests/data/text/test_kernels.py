@@ -83,7 +83,7 @@ def test_matches_equal_a_slow_reference(texts: list[list[int]], wanted: list[lis
     bounds = np.cumsum([0, *map(len, texts)], dtype=np.int64)
     sizes = np.array([len(piece) for piece in wanted], np.int64)
     given_words = np.array([word for piece in wanted for word in piece], np.uint64)
-    found = kernels.matches(flat, bounds, kernels.pieces(given_words, np.cumsum(sizes) - sizes, sizes))
+    found = kernels.matches(flat, bounds, kernels.patterns(given_words, np.cumsum(sizes) - sizes, sizes))
     expected = []
     for first, last in pairwise(bounds.tolist()):
         for at in range(first, last):
