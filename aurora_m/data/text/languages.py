@@ -253,15 +253,6 @@ def string_end(data: Any, at: Any, end: Any, triple: Any) -> Any:
 
 
 @compiled
-def copied(data: Any, start: Any, end: Any, header: Any, count: Any) -> Any:
-    """Write data[start:end] behind the first `count` bytes of `header`; returns how many there are now."""
-    for k in range(start, end):
-        header[count] = data[k]
-        count += 1
-    return count
-
-
-@compiled
 def find_comments(data: Any, offsets: Any, styles: Any, tables: Any, header_bytes: Any) -> Any:
     """Count and copy the comments of each text; see `comments`."""
     marks, sizes, first, flags = tables
@@ -275,7 +266,8 @@ def find_comments(data: Any, offsets: Any, styles: Any, tables: Any, header_byte
             last -= 1
         i, fresh = start, True
         if style == 0:
-            count, i = copied(data, start, last, header, count), end
+            header[count : count + last - start] = data[start:last]
+            count, i = count + last - start, end
         while i < end:
             kind, stop, commented = first[style, data[i]], i + 1, False
             if kind == MARK:
