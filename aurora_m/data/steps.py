@@ -14,7 +14,7 @@ def fetch(*, uri: str, source: str, lang: str, pin: Pin, revision: str, form: st
 # --- columns of one source
 
 
-@step("data.measure.signals:signals", version=2)
+@step("data.measure.signals:signals", version=3)
 def signals(*, docs: Step, lang: str) -> None:
     """The columns that every source has."""
 
@@ -62,17 +62,17 @@ def subsample(*, docs: Step, classes: Step, model: Step, column: str, shares: Ma
 # --- columns that need all sources
 
 
-@step("data.dedup.duplicates:duplicates", version=3)
+@step("data.dedup.duplicates:duplicates", version=4)
 def duplicates(*, docs: Steps, near: float, order: Sequence[str]) -> None:
     """Which documents are copies, exact or near; of two, that of the source first in `order` stays."""
 
 
-@step("data.dedup.contamination:overlap", version=2)
+@step("data.dedup.contamination:overlap", version=3)
 def overlap(*, docs: Steps, items: Step) -> None:
     """Which documents hold items that models are measured on."""
 
 
-@step("data.dedup.boilerplate:lines", version=2)
+@step("data.dedup.boilerplate:lines", version=3)
 def lines(*, docs: Steps, duplicates: Step, min_docs: int, order: Sequence[str]) -> None:
     """Which lines stand on many pages of one site."""
 
