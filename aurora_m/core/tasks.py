@@ -110,14 +110,14 @@ def _timed(fn: Callable[[Task], Result], task: Task) -> tuple[Result, float]:
 
 
 def _in_order(
-    pool: ProcessPoolExecutor, fn: Callable[[Task], Result], tasks: Sequence[Task], ahead: int
+    pool: ProcessPoolExecutor, fn: Callable[[Task], Result], tasks: Sequence[Task], limit: int
 ) -> Iterator[Result]:
     waiting: list[Future[tuple[Result, float]]] = []
     try:
         for task in tasks:
             with interrupt.blocked():  # this may start a process
                 waiting.append(pool.submit(_timed, fn, task))
-            if len(waiting) == ahead:
+            if len(waiting) == limit:
                 yield _taken(waiting.pop(0))
         while waiting:
             yield _taken(waiting.pop(0))
@@ -139,10 +139,10 @@ def _ray(work: Work, fn: Callable[[Task], Result], tasks: Sequence[Task]) -> Ite
     remote = ray.remote(_called).options(max_retries=RETRIES)
     given = ray.put(pickle.dumps(fn))
     waiting: list[Any] = []
-    ahead = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    limit = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
     for task in tasks:
         waiting.append(remote.remote(given, task))
-        if len(waiting) == ahead:
+        if len(waiting) == limit:
             yield _got(ray, waiting.pop(0))
     while waiting:
         yield _got(ray, waiting.pop(0))

@@ -88,7 +88,7 @@ def options() -> argparse.ArgumentParser:
     return made
 
 
-def machines_of(args: argparse.Namespace, asked: Mapping[str, Any]) -> Machines:
-    """What the options say; `asked` are those of `core.step.Runtime` that a run is given too."""
-    shared = {name: asked[name] for name in ("replicas", "tensor", "precision", "recompute")}
+def machines_of(args: argparse.Namespace, runtime: Mapping[str, Any]) -> Machines:
+    """What the options say; `runtime` are those of `core.step.Runtime` that a run is given too."""
+    shared = {name: runtime[name] for name in ("replicas", "tensor", "precision", "recompute")}
     return Machines(args.device_kind, args.devices, args.mfu, args.micro_batch, **shared)

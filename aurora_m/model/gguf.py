@@ -38,7 +38,7 @@ def unpack(path: Path, folder: Path, at: str) -> None:
         with redirect_stderr(io.StringIO()):  # it draws bars of its own
             model = _model(path, len(file.tensors), at)
         tokenizer: Any = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
-        if _said(file, SPLIT) in DIGITS:
+        if _text_of(file, SPLIT) in DIGITS:
             pieces = [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
             tokenizer.backend_tokenizer.pre_tokenizer = Sequence(pieces)
     except DataError:
@@ -71,17 +71,17 @@ def _model(path: Path, num_tensors: int, at: str) -> PreTrainedModel:
 
 def _check(file: Any, at: str) -> None:
     """DataError for what transformers reads without a word as something else."""
-    split = _said(file, SPLIT)
+    split = _text_of(file, SPLIT)
     known = {"gpt-2", *DIGITS, *GGUF_PRE_TOKENIZER_SPLITS}
-    if _said(file, "tokenizer.ggml.model") == "gpt2" and split not in known:
+    if _text_of(file, "tokenizer.ggml.model") == "gpt2" and split not in known:
         what = f"how the file's tokenizer cuts texts into pieces, `{split}`, is not known"
         raise DataError(what, at=at, hint=FOLDER)
-    scaled = [name for name in file.fields if name.endswith(".rope.scaling.type") and _said(file, name) != "none"]
+    scaled = [name for name in file.fields if name.endswith(".rope.scaling.type") and _text_of(file, name) != "none"]
     if scaled:
         raise DataError("the file's positions are scaled, which cannot be read", at=at, hint=FOLDER)
 
 
-def _said(file: Any, name: str) -> str:
+def _text_of(file: Any, name: str) -> str:
     """A text of the file's metadata; empty where there is none."""
     field = file.fields.get(name)
     return "" if field is None else str(field.contents())

@@ -25,13 +25,13 @@ class Size:
 
 @dataclass(frozen=True)
 class Account:
-    """What became of some documents: came = left + kept, and the documents of kept = training + held_out + emptied.
+    """What became of some documents: fetched = left + kept, and the documents of kept = training + held_out + emptied.
 
     training and held_out are measured after the edits, so their bytes are not those of kept.
     """
 
     skipped: Mapping[str, int] = field(default_factory=dict)  # records that became no document, by reason
-    came: Size = Size()
+    fetched: Size = Size()
     left: Mapping[str, Size] = field(default_factory=dict)  # by the clause failed, in the order they were tried
     kept: Size = Size()
     training: Size = Size()
@@ -107,8 +107,8 @@ class Sheet:
 def check(name: str, account: Account, fetched: Any) -> None:
     """DataError unless every document and byte of a source is accounted for."""
     pairs = {
-        "fetched, but not decided on": (Size(fetched["docs"], fetched["bytes"]), account.came),
-        "neither left nor kept": (account.came, account.all_left + account.kept),
+        "fetched, but not decided on": (Size(fetched["docs"], fetched["bytes"]), account.fetched),
+        "neither left nor kept": (account.fetched, account.all_left + account.kept),
         "kept, but neither for training nor held out nor emptied": (
             Size(account.kept.docs),
             Size(account.training.docs + account.held_out.docs + account.emptied),

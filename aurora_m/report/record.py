@@ -261,7 +261,7 @@ def account(fetched: Any, repeats: Any, overlap: int, decided: Any, reasons: Any
     changed = Account(edits=fetched["repairs"]) + Account(edits=rewritten["edits"])
     return Account(
         skipped=fetched["skipped"],
-        came=Size(decided["docs_in"], decided["bytes_in"]),
+        fetched=Size(decided["docs_in"], decided["bytes_in"]),
         left={reason["clause"]: Size(reason["docs"], reason["bytes"]) for reason in reasons},
         kept=Size(decided["docs_kept"], decided["bytes_kept"]),
         training=Size(rewritten["docs"], rewritten["bytes"]),

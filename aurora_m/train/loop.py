@@ -22,7 +22,7 @@ from aurora_m.train.objectives.objective import Objective, Sums
 from aurora_m.train.optim import keep_state, optimizers, reuse_state, update
 from aurora_m.train.plan import Plan
 from aurora_m.train.precision import place, prepared
-from aurora_m.train.prefetch import reading_ahead
+from aurora_m.train.prefetch import prefetching
 from aurora_m.train.schedule import OptStep
 from aurora_m.train.track import tracking
 from aurora_m.train.world import FollowerDone, ParallelLayout
@@ -48,7 +48,7 @@ def fit(
     checkpoints = Checkpoints(work.scratch, net, updates, world, work.runtime.save_every_s)
     work.log.say(f"  {name}: optimizer state {'reused' if plan.reuse else 'fresh'}")
     curve = checkpoints.resume() or _begin(trained, plan, monitor, checkpoints)
-    with tracking(work, name, plan, budget.metadata()) as track, reading_ahead(world, plan.num_rows) as reader:
+    with tracking(work, name, plan, budget.metadata()) as track, prefetching(world, plan.num_rows) as reader:
         track.begin(curve)
         budget.raise_if_paused(name, curve)
         for step in plan.remaining(curve):

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 @dataclass
-class Ahead(Generic[T]):
+class Prefetch(Generic[T]):
     """A reader of batches, of each the rows that are this process's."""
 
     pool: ThreadPoolExecutor
@@ -40,7 +40,7 @@ class Ahead(Generic[T]):
 
 
 @contextmanager
-def reading_ahead(world: ParallelLayout, limit: int) -> Iterator[Ahead[Any]]:
+def prefetching(world: ParallelLayout, limit: int) -> Iterator[Prefetch[Any]]:
     """A reader, whose thread ends with it."""
     with ThreadPoolExecutor(1, "rows") as pool:
-        yield Ahead(pool, world, limit)
+        yield Prefetch(pool, world, limit)

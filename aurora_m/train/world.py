@@ -49,7 +49,7 @@ class RankCoordinator:
 
     def __init__(self, store: Store, rank: int, size: int) -> None:
         self.store, self.rank, self.size = store, rank, size
-        self.told = 0  # messages of the first process so far
+        self.messages = 0  # messages of the first process so far
 
     @classmethod
     def join(cls, device: str) -> "RankCoordinator":
@@ -81,12 +81,12 @@ class RankCoordinator:
         """In another process: take part in every training step until the run is over; returns the exit code."""
         try:
             while True:
-                said = pickle.loads(self._heard(f"told/{self.told}"))  # noqa: S301  # our own first process
-                self.told += 1
-                if isinstance(said, int):
+                message = pickle.loads(self._heard(f"message/{self.messages}"))  # noqa: S301  # our own first process
+                self.messages += 1
+                if isinstance(message, int):
                     self.store.add("left", 1)
-                    return said
-                self._take_part(runtime, *said)
+                    return message
+                self._take_part(runtime, *message)
         except dist.DistNetworkError:  # the first process is gone
             return 1
 
@@ -99,8 +99,8 @@ class RankCoordinator:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
         except BaseException as error:
-            told = error if isinstance(error, AuroraError) else self._unexpected(error, fn)
-            self._set("failed", told)
+            failure = error if isinstance(error, AuroraError) else self._unexpected(error, fn)
+            self._set("failed", failure)
             self._heard("over")
             raise SystemExit(1) from error
 
@@ -127,8 +127,8 @@ class RankCoordinator:
 
     def _lost(self, fn: str) -> AuroraError:
         if self.store.check(["failed"]):
-            told: AuroraError = pickle.loads(self.store.get("failed"))  # noqa: S301  # our own process
-            return told
+            failure: AuroraError = pickle.loads(self.store.get("failed"))  # noqa: S301  # our own process
+            return failure
         return TrainError("a process of the training step is gone", at=fn, hint=HINT)
 
     def _watch(self, done: threading.Event) -> None:
@@ -140,8 +140,8 @@ class RankCoordinator:
                 os._exit(error.exit_code)
 
     def _tell(self, what: object) -> None:
-        self._set(f"told/{self.told}", what)
-        self.told += 1
+        self._set(f"message/{self.messages}", what)
+        self.messages += 1
 
     def _set(self, key: str, what: object) -> None:
         self.store.set(key, pickle.dumps(what))  # type: ignore[arg-type]  # its annotation leaves bytes out
@@ -221,9 +221,9 @@ class ParallelLayout:
         """What the first process found, in each: for what may differ, such as clocks and folders."""
         if self.size == 1:
             return what
-        said: list[Any] = [what]
-        dist.broadcast_object_list(said, src=0)
-        found: T = said[0]
+        box: list[Any] = [what]
+        dist.broadcast_object_list(box, src=0)
+        found: T = box[0]
         return found
 
     def clip(

@@ -24,7 +24,7 @@ from tests.report.closed import check_closed
 from tests.report.small_run import EVIL, RECIPE, build_fixture
 
 CHROMIUM = Path("/usr/bin/chromium")
-SUMS = ("came", "kept", "training", "held_out")
+SUMS = ("fetched", "kept", "training", "held_out")
 Whole = dict[str, str]  # each file's text by its suffix
 
 counts = st.integers(0, 10**12)
@@ -81,9 +81,9 @@ def test_every_document_and_byte_is_accounted_for_in_the_json(whole: Whole) -> N
     assert list(told["sources"]) == [*load(RECIPE).source]
     for found in [told["total"], *told["sources"].values(), *told["languages"].values(), *told["licenses"].values()]:
         for what in ("docs", "num_bytes"):
-            assert found["came"][what] == found["kept"][what] + sum(left[what] for left in found["left"])
+            assert found["fetched"][what] == found["kept"][what] + sum(left[what] for left in found["left"])
         assert found["kept"]["docs"] == found["training"]["docs"] + found["held_out"]["docs"] + found["emptied"]
-    assert told["total"]["came"] == {"docs": 90 * 7, "num_bytes": 140_000 * 7}
+    assert told["total"]["fetched"] == {"docs": 90 * 7, "num_bytes": 140_000 * 7}
     assert told["total"]["skipped"] == {"not utf-8": 2, f"{EVIL} | x": 1}
 
 

@@ -12,7 +12,7 @@ from processes import ROWS, Made, plan, start, trained
 from aurora_m.core.errors import RecipeError
 from aurora_m.core.step import Runtime
 from aurora_m.train import world
-from aurora_m.train.prefetch import reading_ahead
+from aurora_m.train.prefetch import prefetching
 from aurora_m.train.world import ParallelLayout, RankCoordinator, layout
 
 
@@ -111,7 +111,7 @@ def test_rows_are_read_ahead_and_in_order() -> None:
             return super().__getitem__(index)
 
     rows = Watched()
-    with reading_ahead(ParallelLayout(), 12) as ahead:
+    with prefetching(ParallelLayout(), 12) as ahead:
         first = ahead.take(rows, range(0, 4))
         assert [row.tokens.tolist() for row in first] == [Made()[index].tokens.tolist() for index in range(4)]
         ahead.take(rows, range(4, 8))

@@ -91,8 +91,8 @@ def _origin(record: Record) -> Parts:
         base = [code(recipe.base.model), *at]
     chain = [part for name in recipe.models() for part in (" → ", code(name))][1:]
     size = format_count(record.models[record.released].parameters)
-    ahead: Parts = ["The model ", code(record.released), " of the Aurora recipe ", code(recipe.name), f": {size} "]
-    return [*ahead, "parameters, continued from ", *base, ". The chain: ", *chain, "."]
+    begin: Parts = ["The model ", code(record.released), " of the Aurora recipe ", code(recipe.name), f": {size} "]
+    return [*begin, "parameters, continued from ", *base, ". The chain: ", *chain, "."]
 
 
 def _data(record: Record) -> Table:
@@ -100,7 +100,7 @@ def _data(record: Record) -> Table:
     rows: list[Group] = []
     for name, source in record.recipe.source.items():
         account = record.sheet.accounts[name]
-        docs = (account.came.docs, account.kept.docs, account.held_out.docs, sum(account.edits.values()))
+        docs = (account.fetched.docs, account.kept.docs, account.held_out.docs, sum(account.edits.values()))
         rows.append((name, [[source.lang, code(source.uri), source.license, *map(str, docs)]]))
     return Table("", head, rows, words=(1, 2, 3))
 
@@ -118,12 +118,12 @@ def _training(record: Record) -> Table:
 def _merged(name: str, merge: Merge, scale: float) -> Parts:
     """What a merged model is the sum of."""
     terms: Parts = [part for model, w in merge.models.items() for part in (" + ", f"{w:g} × ", code(model))][1:]
-    ahead: Parts = ["The model ", code(name), " was not trained: it is "]
+    begin: Parts = ["The model ", code(name), " was not trained: it is "]
     if not merge.origin:
-        return [*ahead, *terms, ", weight by weight."]
+        return [*begin, *terms, ", weight by weight."]
     trim = f", the largest {merge.density:.0%} of each" if merge.method == "ties" else ""
     changes = f" changed in it, merged by {merge.method}{trim}."
-    return [*ahead, code(merge.origin), f" and {scale:g} times what ", *terms, changes]
+    return [*begin, code(merge.origin), f" and {scale:g} times what ", *terms, changes]
 
 
 def _changes(record: Record) -> Table:

@@ -20,9 +20,9 @@ def flows(kind: str, accounts: Iterable[tuple[Line, Account]]) -> Table:
 
 
 def _flow(account: Account) -> list[str]:
-    kept = share(account.kept.num_bytes, account.came.num_bytes)
+    kept = share(account.kept.num_bytes, account.fetched.num_bytes)
     return [
-        *map(sized, (account.came, account.all_left, account.kept)),
+        *map(sized, (account.fetched, account.all_left, account.kept)),
         kept,
         *map(sized, (account.training, account.held_out)),
     ]
@@ -55,7 +55,7 @@ def _by_clause(accounts: Iterable[tuple[Line, Account]]) -> list[Group]:
 
 def _clauses(account: Account) -> list[list[Line]]:
     return [
-        [code(clause), f"{left.docs:,}", format_size(left.num_bytes), share(left.num_bytes, account.came.num_bytes)]
+        [code(clause), f"{left.docs:,}", format_size(left.num_bytes), share(left.num_bytes, account.fetched.num_bytes)]
         for clause, left in account.left.items()
         if left.docs
     ]
@@ -75,7 +75,7 @@ def _stacks(sheet: Sheet) -> str:
         left = {clause: size.num_bytes for clause, size in account.left.items()}
         others = [sum(left.get(clause, 0) for clause in rest)] if rest else []
         parts = [account.kept.num_bytes, *(left.get(clause, 0) for clause in named), *others]
-        rows[name] = [part / (account.came.num_bytes or 1) for part in parts]
+        rows[name] = [part / (account.fetched.num_bytes or 1) for part in parts]
     shown = [clause if len(clause) <= CLAUSE_CHARS else clause[: CLAUSE_CHARS - 1] + "…" for clause in named]
     return plots.stacks(rows, ["stayed", *shown, *(["another clause"] if rest else [])])
 

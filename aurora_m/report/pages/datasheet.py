@@ -66,8 +66,8 @@ def datasheet(
     total = sheet.total
     left = total.all_left
     return DatasheetFacts(
-        docs_in=total.came.docs,
-        bytes_in=total.came.num_bytes,
+        docs_in=total.fetched.docs,
+        bytes_in=total.fetched.num_bytes,
         docs_left=left.docs,
         bytes_left=left.num_bytes,
         docs_kept=total.kept.docs,
@@ -80,10 +80,10 @@ def summary(sheet: Sheet) -> str:
     """The whole account in one sentence."""
     total, sources = sheet.total, len(sheet.accounts)
     return (
-        f"{_docs(total.came)} ({format_size(total.came.num_bytes)}) came from {sources:,} "
+        f"{_docs(total.fetched)} ({format_size(total.fetched.num_bytes)}) came from {sources:,} "
         f"source{'s' if sources > 1 else ''}; {total.all_left.docs:,} left under a clause of the recipe and "
-        f"{total.kept.docs:,} ({share(total.kept.docs, total.came.docs)}) stayed, {total.held_out.docs:,} of them held "
-        "out for measuring."
+        f"{total.kept.docs:,} ({share(total.kept.docs, total.fetched.docs)}) stayed, {total.held_out.docs:,} of them "
+        "held out for measuring."
     )
 
 
@@ -144,7 +144,7 @@ def collection(sheet: Sheet) -> Iterator[Block]:
         account = sheet.accounts[name]
         skipped = ", ".join(f"{count:,} × {reason}" for reason, count in sorted(account.skipped.items()))
         at = f"{source.uri} at {source.revision}" if source.revision else source.uri
-        row: Parts = [name_of(source.lang), code(at), _docs(account.came), skipped or "–"]
+        row: Parts = [name_of(source.lang), code(at), _docs(account.fetched), skipped or "–"]
         groups.append((code(name), [[*row, code(sheet.digests[name][:16])]]))
     yield Text(
         [
@@ -211,7 +211,7 @@ def distribution(sheet: Sheet) -> Iterator[Block]:
     for licence, account in sheet.by(lambda source: source.license).items():
         names = [name for name, source in sheet.recipe.source.items() if source.license == licence]
         groups.append(
-            (licence, [[", ".join(names), sized(account.came), sized(account.kept), sized(account.training)]])
+            (licence, [[", ".join(names), sized(account.fetched), sized(account.kept), sized(account.training)]])
         )
     head = ["licence", "sources", "came", "stayed", "for training"]
     yield Table("Licences, as the recipe declares them", head, groups, words=(1,))
