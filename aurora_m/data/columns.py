@@ -134,7 +134,7 @@ CODE = _made_by(
     "`code`",
 )
 (BOILER,) = _made_by(
-    "lines", {"boiler": (SHARE, "share of the bytes in lines that pages of a site share")}, "with `boilerplate`"
+    "lines", {"boiler": (SHARE, "share of the bytes in lines that pages of a site share")}, "with `boilerplate_pages`"
 )
 (TOXIC,) = _made_by(
     "toxic", {"toxic": (SHARE, "share of the words inside listed terms")}, "languages with a list, and with `words`"

@@ -218,8 +218,8 @@ class Training:
     over_budget: Literal["warn", "pause", "raise"] = "warn"  # `pause`: for people; `raise`: more replay for the rest
 
     def settings(self) -> "Training":
-        """What a stage or a tuning says of training, alone."""
-        return Training(**{f.name: getattr(self, f.name) for f in fields(Training)})
+        """What a stage or a tuning says of training, alone. `start` is empty: that model is an input of the step."""
+        return Training(**{**{f.name: getattr(self, f.name) for f in fields(Training)}, "start": ""})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,12 @@
 """The registry names each column once, and the docs hold its table."""
 
+import re
+from dataclasses import fields
 from pathlib import Path
 
 from aurora_m.data.columns import OF_ALL, OF_SOME, RENAMED, as_markdown, columns_of, schema
 from aurora_m.data.personal.pii import KINDS
+from aurora_m.recipe.shape import Curate
 
 DOCS = Path(__file__).parents[2] / "docs" / "curation.md"
 BEGIN, END = "<!-- columns -->\n", "<!-- end of columns -->\n"
@@ -24,6 +27,12 @@ def test_names_are_unique_and_old_ones_free() -> None:
     assert set(RENAMED.values()) <= set(names)
     assert not set(RENAMED) & set(names)
     assert {f"pii_{kind}" for kind in KINDS} == {name for name in names if name.startswith("pii_")}
+
+
+def test_what_a_column_needs_is_a_key_of_its_curation() -> None:
+    needed = {key for column in OF_SOME for key in re.findall(r"with `(\w+)`", column.sources)}
+    assert needed
+    assert needed <= {field.name for field in fields(Curate)}
 
 
 def test_columns_of_a_source() -> None:

@@ -332,6 +332,18 @@ def test_a_merged_model_may_be_tuned_and_released(tiny: Recipe) -> None:
     assert caught.value.hint == "choose another name for the stage, merge or tuning"
 
 
+def test_training_steps_are_named_by_the_model_they_start_from_not_by_its_name(tiny: Recipe) -> None:
+    made = []
+    for name in ("soup", "broth"):
+        recipe = replace(tiny, merge={name: Merge({"cap": 0.5, "cat": 0.5})})
+        recipe = replace(recipe, tune={"safe": replace(tiny.tune["safe"], start=name)})
+        check(recipe)
+        made.append(build(recipe, Path())["safe"])
+    digests = {name: "of the same model" for name, _ in made[0].parents()}
+    assert made[0].inputs["start"] is not made[1].inputs["start"]
+    assert made[0].key(digests) == made[1].key(digests)
+
+
 # --- what a change reaches
 
 

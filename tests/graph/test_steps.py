@@ -2,11 +2,11 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -82,6 +82,14 @@ def test_a_declaration_says_what_its_function_takes(fn: str) -> None:
             assert written[name].default is not inspect.Parameter.empty, f"{name}: may be left out, and is needed"
     artifacts = {name for name in written if plain(written[name].annotation) in (Artifact, (Mapping, Artifact))}
     assert DECLARED[fn].inputs() == artifacts
+
+
+@pytest.mark.parametrize("fn", DECLARED)
+def test_facts_may_lack_what_is_none(fn: str) -> None:
+    kind = get_type_hints(Step("x", fn).load())["return"]
+    hints = get_type_hints(kind)
+    left_out = [field for field in fields(kind) if fits(None, hints[field.name])]
+    assert [field.name for field in left_out if field.default is MISSING] == []
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

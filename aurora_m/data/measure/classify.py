@@ -49,8 +49,8 @@ class ClassifierFacts:
 
     docs: Mapping[str, int]  # by label
     held: Mapping[str, int]  # kept aside, by label
-    accuracy: Share | None  # none where none were kept aside
-    auc: Share | None  # of two labels
+    accuracy: Share | None = None  # none where none were kept aside
+    auc: Share | None = None  # of two labels
 
 
 @dataclass(frozen=True)
