@@ -112,6 +112,34 @@ def test_another_format_is_refused(ledger: Path, number: int | None, said: str) 
         )
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda line: line.replace(b'"ok"', b'"reject"'), "the review ledger was changed by hand"),
+        (lambda line: line.replace(b', "format": 1', b""), "the review ledger is of format none, not 1"),
+        (lambda _: b"{}", "the review ledger was changed by hand"),
+    ],
+)
+def test_a_whole_last_line_is_never_cut_off(tmp_path: Path, change: Callable[[bytes], bytes], said: str) -> None:
+    """An editor may take the file's last line feed away: what stands there then is no half decision."""
+    path = tmp_path / "decisions.jsonl"
+    append(path, [decision()])
+    path.write_bytes(change(path.read_bytes().removesuffix(b"\n")))
+    before = path.read_bytes()
+    for use in (lambda: read(path), lambda: append(path, [decision("new")])):
+        with pytest.raises(DataError, match=said):
+            use()
+        assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b" \n", b"\r"])
+def test_line_ends_of_another_system(ledger: Path, end: bytes) -> None:
+    items = [d.item for d in read(ledger)]
+    ledger.write_bytes(end.join(ledger.read_bytes().split(b"\n")) if end != b"\r" else ledger.read_bytes()[:-1] + end)
+    append(ledger, [decision("new")])
+    assert [d.item for d in read(ledger)] == [*items, "new"]
+
+
 @given(st.integers(0, 4), st.sampled_from(["item", "verdict", "reviewer", "reason", "at", "prev", "hash"]))
 def test_no_key_can_be_changed(number: int, key: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
