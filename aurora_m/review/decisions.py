@@ -56,7 +56,7 @@ def append(path: Path, decisions: Iterable[Decision]) -> None:
             raise ValueError(f"`{decision.verdict}` is none of {VERDICTS}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        _lock(file, fcntl.LOCK_EX, path)
         prev = _end_whole(file, path.name)
         for decision in new:
             linked = chain(decision, prev)
@@ -65,6 +65,15 @@ def append(path: Path, decisions: Iterable[Decision]) -> None:
         file.flush()
         os.fsync(file.fileno())
         sync_folder(path.parent)  # the file may be new
+
+
+def _lock(file: IO[bytes], kind: int, path: Path) -> None:
+    """Wait for the file's lock, which ends with the file. DataError where the file system has none."""
+    try:
+        fcntl.flock(file, kind)
+    except OSError as error:
+        what = f"the review ledger cannot be locked: {error.strerror}"
+        raise DataError(what, at=str(path), hint="put it on a disk of this machine: there, files have locks") from error
 
 
 def _end_whole(file: IO[bytes], name: str) -> str:
@@ -96,7 +105,7 @@ def read(path: Path) -> list[Decision]:
     A last line without its end, which a killed writer left, counts if it is whole: if it is JSON.
     """
     with path.open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)  # no writer is half way
+        _lock(file, fcntl.LOCK_SH, path)  # no writer is half way
         *lines, half = file.read().split(b"\n")
     lines += [half] if _json(half) is not None else []
     decisions: list[Decision] = []

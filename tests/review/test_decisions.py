@@ -1,6 +1,9 @@
 """The ledger: any edit is found, and no decision is lost, whoever writes beside and whoever is killed."""
 
+import errno
+import fcntl
 import json
+import os
 import random
 import signal
 import subprocess
@@ -138,6 +141,23 @@ def test_line_ends_of_another_system(ledger: Path, end: bytes) -> None:
     ledger.write_bytes(end.join(ledger.read_bytes().split(b"\n")) if end != b"\r" else ledger.read_bytes()[:-1] + end)
     append(ledger, [decision("new")])
     assert [d.item for d in read(ledger)] == [*items, "new"]
+
+
+def test_a_file_system_without_locks(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = ledger.read_bytes()
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    for use in (lambda: read(ledger), lambda: append(ledger, [decision("new")])):
+        with pytest.raises(DataError) as caught:
+            use()
+        assert str(caught.value) == (
+            f"error: the review ledger cannot be locked: No locks available\n  at: {ledger}\n\n"
+            "hint: put it on a disk of this machine: there, files have locks"
+        )
+        assert ledger.read_bytes() == before
 
 
 @given(st.integers(0, 4), st.sampled_from(["item", "verdict", "reviewer", "reason", "at", "prev", "hash"]))
