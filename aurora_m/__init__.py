@@ -48,3 +48,6 @@ if not TYPE_CHECKING:
             if name in names:
                 return getattr(importlib.import_module(module), name)
         raise AttributeError(f"module `aurora_m` has no attribute `{name}`")
+
+    def __dir__():
+        return sorted({*globals(), *__all__})

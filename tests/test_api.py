@@ -67,3 +67,10 @@ def test_the_planning_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     scope: dict[str, object] = {}
     exec(str(example).split("# make")[0], scope)
     assert [entry.step.name for entry in scope["planned"]][-1] == "report"  # type: ignore[attr-defined]
+
+
+def test_the_names_are_listed_before_they_are_imported() -> None:
+    """As shells and notebooks complete them."""
+    assert set(aurora_m.__all__) <= set(dir(aurora_m))
+    code = "import aurora_m; assert {*aurora_m.__all__, '__version__', '__path__'} <= {*dir(aurora_m)}"
+    subprocess.run([sys.executable, "-c", code], check=True)

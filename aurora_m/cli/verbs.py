@@ -7,13 +7,13 @@ import json
 import os
 import re
 import shlex
-import signal
 import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aurora_m.cli import distributed, slurm
+from aurora_m.core import interrupt
 from aurora_m.core.errors import RecipeError
 from aurora_m.foresight import devices
 
@@ -150,7 +150,7 @@ def watch_run(args: argparse.Namespace) -> None:
     from aurora_m.core.store import Store
 
     if not (args.once or args.json):
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # as a way to leave it, not to stop something
+        interrupt.leave()
     watch(Store(Path(args.store)), args.name, args.once, args.json)
 
 

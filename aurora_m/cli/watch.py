@@ -233,10 +233,7 @@ def watch(store: Store, what: str | None, once: bool, as_json: bool) -> None:
             raise StoreError(f"no run of `{what}`" if what else "nothing has run yet", at=str(store.root), hint=hint)
         console.print_json(data=about, indent=None) if as_json else console.print(drawing(found, about, store))
         return
-    try:
-        with Live(console=console, screen=False, auto_refresh=False) as live:
-            while True:
-                live.update(drawing(*look(), store), refresh=True)
-                time.sleep(LOOK_S)
-    except KeyboardInterrupt:
-        return
+    with Live(console=console, screen=False, auto_refresh=False) as live:
+        while True:
+            live.update(drawing(*look(), store), refresh=True)
+            time.sleep(LOOK_S)

@@ -23,6 +23,21 @@ def install() -> None:
         signal.signal(signal.SIGINT, _stop)
 
 
+def leave() -> None:
+    """From here on SIGINT is the way to leave what goes on until then: all is well, and nothing is said."""
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _left)
+
+
+def _left(_signal: int, _frame: object) -> None:
+    ignore()
+    try:
+        if os.isatty(1):
+            os.write(1, f"{SHOW_CURSOR}\n".encode())
+    finally:
+        os._exit(0)
+
+
 def ignore() -> None:
     """From here on the process ends as it is about to; a late signal would only hide its exit code."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -30,13 +45,15 @@ def ignore() -> None:
 
 def _stop(_signal: int, _frame: object) -> None:
     ignore()
-    if "multiprocessing.process" in sys.modules:
-        for child in sys.modules["multiprocessing.process"].active_children():
-            child.kill()
-    if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun started, one talks
-        cursor = SHOW_CURSOR if os.isatty(2) else ""
-        os.write(2, f"{cursor}\nstopped in {_place}; the same command goes on from here\n".encode())
-    os._exit(STOPPED)
+    try:
+        if "multiprocessing.process" in sys.modules:
+            for child in sys.modules["multiprocessing.process"].active_children():
+                child.kill()
+        if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun started, one talks
+            cursor = SHOW_CURSOR if os.isatty(2) else ""
+            os.write(2, f"{cursor}\nstopped in {_place}; the same command goes on from here\n".encode())
+    finally:  # also where nobody reads what is written, as in `aurora run 2>&1 | tee log`: the signal ends `tee`, too
+        os._exit(STOPPED)
 
 
 @contextmanager

@@ -92,6 +92,7 @@ def run(goals: list[Step], runtime: Runtime, log: Log, names: str) -> list[Artif
     done: dict[str, Artifact] = {}
     made = 0
     with disk_errors(store.root), store.lock():
+        store.check_formats()
         log.events, log.runs = _whole_lines(store.events), store.runs / names
         for number, step in enumerate(steps, 1):
             key = step.key({name: done[parent.name].digest for name, parent in step.parents()})

@@ -120,6 +120,11 @@ class Store:
         manifests = [_manifest(home) for home in homes if home.name[:-13] == step]
         return sorted(manifests, key=lambda manifest: str(manifest["finished"]), reverse=True)
 
+    def check_formats(self) -> None:
+        """StoreError if an artifact is of another version of Aurora: what both made could not be told apart later."""
+        for path in (self.root / "artifacts").glob(f"*/{MANIFEST}"):
+            _manifest(path.parent)
+
     def point(self, name: str, artifact: Artifact) -> None:
         """Let a name such as `tiny/cap` mean an artifact from now on."""
         with replacing(self.root / "refs" / name) as file:

@@ -13,7 +13,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
 from aurora_m.core.errors import DataError
 
 WEIGHTS = "*.safetensors"
-INDEX = "model.safetensors.index.json"
+WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 # What torch.compile, DistributedDataParallel, FSDP and activation checkpointing put into names.
 WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 OUTERMOST = "module."
@@ -70,7 +70,8 @@ def _check_config(folder: Path, at: str) -> None:
 
 def _unwrapped(folder: Path, scratch: Path, at: str, say: Callable[[str], None]) -> Path:
     """The folder itself; or, where its weights have wrapped names, a copy with the names of the model inside."""
-    names = [name for path in sorted(folder.glob(WEIGHTS)) for name in _names(path, at)]
+    files = _files(folder, at)
+    names = [name for path in files for name in _names(path, at)]
     bare = [_bare(name) for name in names]
     outermost = OUTERMOST if names and all(name.startswith(OUTERMOST) for name in bare) else ""
     inner = {name: of.removeprefix(outermost) for name, of in zip(names, bare, strict=True)}
@@ -82,7 +83,7 @@ def _unwrapped(folder: Path, scratch: Path, at: str, say: Callable[[str], None])
         raise DataError(f"{_listed(wrapped)} are there with and without a wrapper's name", at=at, hint=hint)
     copy = scratch / "unwrapped"
     copy.mkdir(exist_ok=True)
-    for path in sorted(folder.glob(WEIGHTS)):
+    for path in files:
         save_file({inner[name]: value for name, value in load_file(path).items()}, copy / path.name, {"format": "pt"})
     for path in folder.glob("*.json"):
         text = path.read_bytes()
@@ -127,15 +128,23 @@ def _check_values(model: PreTrainedModel, folder: Path, at: str) -> None:
             hint = "take an earlier checkpoint: a weight that is NaN or infinite cannot be mended"
             raise DataError(f"the base's weight `{name}` is not finite", at=at, hint=hint)
     weights = dict(model.named_parameters(remove_duplicate=False))
-    for name, value in _tensors(folder):
+    for name, value in _tensors(_files(folder, at)):
         if name in weights and not torch.equal(weights[name], value.to(torch.float32)):
             what = f"the base's files hold another `{name}` than the model that its config.json describes would use"
             hint = "if it is the head, set `tie_word_embeddings` in config.json to what the model was trained with"
             raise DataError(what, at=at, hint=hint)
 
 
-def _tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    for path in sorted(folder.glob(WEIGHTS)):
+def _files(folder: Path, at: str) -> list[Path]:
+    """The files that transformers reads weights from; others may hold the same in another precision or form."""
+    if (folder / WHOLE).exists():
+        return [folder / WHOLE]
+    index = _json(folder / INDEX, at)["weight_map"] if (folder / INDEX).exists() else {}
+    return [folder / name for name in sorted({*index.values()})]
+
+
+def _tensors(files: Iterable[Path]) -> Iterator[tuple[str, torch.Tensor]]:
+    for path in files:
         with safe_open(path, "pt") as file:
             for name in file.keys():  # noqa: SIM118  # it is no mapping
                 yield name, file.get_tensor(name)

@@ -56,7 +56,7 @@ def append(path: Path, decisions: Iterable[Decision]) -> None:
             raise ValueError(f"`{decision.verdict}` is none of {VERDICTS}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        _lock(file, fcntl.LOCK_EX, path)
         prev = _end_whole(file, path.name)
         for decision in new:
             linked = chain(decision, prev)
@@ -67,10 +67,20 @@ def append(path: Path, decisions: Iterable[Decision]) -> None:
         sync_folder(path.parent)  # the file may be new
 
 
+def _lock(file: IO[bytes], kind: int, path: Path) -> None:
+    """Wait for the file's lock, which ends with the file. DataError where the file system has none."""
+    try:
+        fcntl.flock(file, kind)
+    except OSError as error:
+        what = f"the review ledger cannot be locked: {error.strerror}"
+        raise DataError(what, at=str(path), hint="put it on a disk of this machine: there, files have locks") from error
+
+
 def _end_whole(file: IO[bytes], name: str) -> str:
     """The hash of the last decision, after mending the end that a killed writer left.
 
-    A last line without its end was never acknowledged: it is ended if it is whole, else cut off.
+    A last line without its end was never acknowledged: it is ended if it is whole, else cut off. What is JSON is whole.
+    DataError if that is not a decision: an editor took the end away, and perhaps more.
     """
     end = file.seek(0, os.SEEK_END)
     tail, start = b"", end
@@ -79,32 +89,31 @@ def _end_whole(file: IO[bytes], name: str) -> str:
         file.seek(start)
         tail = file.read(end - start)
     *whole, half = tail.split(b"\n")
-    if half:
-        decision = _parsed(half)
-        if decision is not None and _links(decision, decision.prev):
-            file.write(b"\n")
-            return decision.hash
+    is_whole = _json(half) is not None
+    if half and not is_whole:
         file.truncate(end - len(half))
-    if not whole:
-        return FIRST
-    return _decision(whole[-1], None, f"{name}, the last line").hash
+    lines = [*whole, half] if is_whole else whole
+    last = _decision(lines[-1], None, f"{name}, the last line").hash if lines else FIRST
+    if is_whole:
+        file.write(b"\n")
+    return last
 
 
 def read(path: Path) -> list[Decision]:
     """Read a ledger. DataError if a line was changed, removed or put in, or is of another format.
 
-    A last line without its end, which a killed writer left, counts if it is whole.
+    A last line without its end, which a killed writer left, counts if it is whole: if it is JSON.
     """
     with path.open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)  # no writer is half way
+        _lock(file, fcntl.LOCK_SH, path)  # no writer is half way
         *lines, half = file.read().split(b"\n")
+    lines += [half] if _json(half) is not None else []
     decisions: list[Decision] = []
     prev = FIRST
     for number, line in enumerate(lines, 1):
         decisions.append(_decision(line, prev, f"{path.name}, line {number}"))
         prev = decisions[-1].hash
-    last = _parsed(half)
-    return [*decisions, last] if last is not None and _links(last, prev) else decisions
+    return decisions
 
 
 def _decision(line: bytes, prev: str | None, at: str) -> Decision:

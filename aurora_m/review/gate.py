@@ -82,6 +82,7 @@ def _row(line: bytes, at: str) -> dict[str, str]:
     if not isinstance(row, dict):
         raise DataError("a safety row is not a JSON object", at=at, hint=hint)
     missing = [key for key in ("id", "lang", "concern", "split", *CONTENT) if not isinstance(row.get(key), str)]
+    missing += [key for key in ("id", "lang") if row.get(key) == ""]
     if missing:
         raise DataError(f"a safety row has no {missing[0]}", at=at, hint=hint)
     if row["split"] not in SPLITS:

@@ -91,3 +91,34 @@ def test_only_the_first_of_several_processes_talks() -> None:
     run = start("-c", code)
     assert run.communicate(timeout=60) == ("", "")
     assert run.returncode == STOPPED
+
+
+def test_where_nobody_reads_stderr_the_code_is_the_same() -> None:
+    """In `aurora run 2>&1 | tee log` the signal ends `tee`, too."""
+    code = (
+        "import os, signal; from aurora_m.core import interrupt; interrupt.install()\n"
+        "end, start = os.pipe(); os.close(end); os.dup2(start, 2)\n"
+        "try: os.kill(os.getpid(), signal.SIGINT)\n"
+        "except BrokenPipeError: os._exit(1)\n"
+    )
+    run = start("-c", code)
+    assert (run.communicate(timeout=60), run.returncode) == (("", ""), STOPPED)
+
+
+def test_what_goes_on_until_it_is_left_ends_well() -> None:
+    code = (
+        "import os, signal; from aurora_m.core import interrupt; interrupt.install(); interrupt.leave()\n"
+        "exec('os.kill(os.getpid(), signal.SIGINT)\\nwhile True: pass')\n"
+    )
+    run = start("-c", code)
+    assert (run.communicate(timeout=60), run.returncode) == (("", ""), 0)
+
+
+def test_who_asked_to_ignore_the_signal_does_not_leave() -> None:
+    code = (
+        "import os, signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "from aurora_m.core import interrupt; interrupt.leave()\n"
+        "os.kill(os.getpid(), signal.SIGINT); print('goes on')\n"
+    )
+    run = start("-c", code)
+    assert (run.communicate(timeout=60), run.returncode) == (("goes on\n", ""), 0)

@@ -14,7 +14,7 @@ import pytest
 
 from aurora_m.core import run as run_file
 from aurora_m.core.canon import file_digest, folder_files
-from aurora_m.core.errors import Missing
+from aurora_m.core.errors import Missing, StoreError
 from aurora_m.core.files import read_json
 from aurora_m.core.log import Log
 from aurora_m.core.run import plan, run
@@ -401,3 +401,13 @@ def test_a_kill_at_every_call_that_touches_the_disk(child: Child, tmp_path: Path
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
     assert int(stdout) > 40  # so many points were tried
+
+
+def test_nothing_is_added_to_a_store_of_another_format(tmp_path: Path) -> None:
+    """A `gc` could not tell any more what its names reach, and its hint is to delete all of it."""
+    old = make(graph(), tmp_path).path / MANIFEST
+    old.write_text(old.read_text().replace('"format": 2', '"format": 1'))
+    before = state(tmp_path / "artifacts")
+    with pytest.raises(StoreError, match="this store was made by another version of Aurora"):
+        make(Step("other", "toy:number", params={"value": 1}), tmp_path)
+    assert state(tmp_path / "artifacts") == before

@@ -133,6 +133,16 @@ def test_weights_without_a_place_are_told(base: Path, tmp_path: Path) -> None:
     assert said == ["  file:base: 1 weight (`v_head.weight`) of its files have no place in the model and are left out"]
 
 
+def test_the_same_weights_in_another_precision_lie_beside(base: Path, tmp_path: Path) -> None:
+    """As hubs have it: transformers reads the file that has no variant in its name."""
+    weights = load_file(base / "model.safetensors")
+    halves = {name: value.half() for name, value in weights.items()}
+    save_file(halves, base / "model.fp16.safetensors", {"format": "pt"})
+    read_weights, said = read(base, tmp_path)
+    assert said == []
+    assert all(torch.equal(read_weights[name], value) for name, value in weights.items())
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_one_number_that_is_not_finite(base: Path, tmp_path: Path, value: float) -> None:
     change(base, lambda weights: weights["model.layers.1.mlp.up_proj.weight"].view(-1).__setitem__(5, value))

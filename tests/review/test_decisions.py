@@ -1,6 +1,9 @@
 """The ledger: any edit is found, and no decision is lost, whoever writes beside and whoever is killed."""
 
+import errno
+import fcntl
 import json
+import os
 import random
 import signal
 import subprocess
@@ -110,6 +113,51 @@ def test_another_format_is_refused(ledger: Path, number: int | None, said: str) 
             f"error: the review ledger is of format {said}, not 1\n  at: decisions.jsonl, {at}\n\n"
             "hint: another version of Aurora wrote it: append its decisions to a new file with this one"
         )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda line: line.replace(b'"ok"', b'"reject"'), "the review ledger was changed by hand"),
+        (lambda line: line.replace(b', "format": 1', b""), "the review ledger is of format none, not 1"),
+        (lambda _: b"{}", "the review ledger was changed by hand"),
+    ],
+)
+def test_a_whole_last_line_is_never_cut_off(tmp_path: Path, change: Callable[[bytes], bytes], said: str) -> None:
+    """An editor may take the file's last line feed away: what stands there then is no half decision."""
+    path = tmp_path / "decisions.jsonl"
+    append(path, [decision()])
+    path.write_bytes(change(path.read_bytes().removesuffix(b"\n")))
+    before = path.read_bytes()
+    for use in (lambda: read(path), lambda: append(path, [decision("new")])):
+        with pytest.raises(DataError, match=said):
+            use()
+        assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b" \n", b"\r"])
+def test_line_ends_of_another_system(ledger: Path, end: bytes) -> None:
+    items = [d.item for d in read(ledger)]
+    ledger.write_bytes(end.join(ledger.read_bytes().split(b"\n")) if end != b"\r" else ledger.read_bytes()[:-1] + end)
+    append(ledger, [decision("new")])
+    assert [d.item for d in read(ledger)] == [*items, "new"]
+
+
+def test_a_file_system_without_locks(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = ledger.read_bytes()
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    for use in (lambda: read(ledger), lambda: append(ledger, [decision("new")])):
+        with pytest.raises(DataError) as caught:
+            use()
+        assert str(caught.value) == (
+            f"error: the review ledger cannot be locked: No locks available\n  at: {ledger}\n\n"
+            "hint: put it on a disk of this machine: there, files have locks"
+        )
+        assert ledger.read_bytes() == before
 
 
 @given(st.integers(0, 4), st.sampled_from(["item", "verdict", "reviewer", "reason", "at", "prev", "hash"]))

@@ -121,7 +121,9 @@ def test_a_changed_text_needs_a_new_decision(tmp_path: Path, key: str) -> None:
         ({"split": None}, "a safety row has no split"),
         ({"twin": 3}, "a safety row has no twin"),
         ({"lang": None}, "a safety row has no lang"),
+        ({"lang": ""}, "a safety row has no lang"),
         ({"id": None}, "a safety row has no id"),
+        ({"id": ""}, "a safety row has no id"),
         ({"split": "test"}, "there is no split `test`"),
     ],
 )

@@ -17,7 +17,8 @@ OUTPUT_BYTES = 2**20
 NOBODY = 65534
 EPERM, ENOSYS = 1, 38
 
-_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _PR_SET_KEEPCAPS = 38, 22, 8
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _PR_SET_KEEPCAPS = 1, 38, 22, 8
+_SIGKILL = 9
 _CAP_DAC_READ_SEARCH, _CAP_VERSION_3 = 1 << 2, 0x20080522
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
 _LANDLOCK_ALL, _LANDLOCK_READ_FILE, _LANDLOCK_READ_DIR = (1 << 15) - 1, 1 << 2, 1 << 3
@@ -127,12 +128,13 @@ def main() -> None:
     memory_bytes, cpu_s, *readable = sys.argv[1:]
     digits = b""
     while not digits.endswith(b"\n"):
-        digits += _read(1)
+        digits += _read(1) or os._exit(1)
     code = _read(int(digits))
     libc = ctypes.CDLL(None, use_errno=True)
     _limit(int(memory_bytes), int(cpu_s))
     if readable:
         _wall(libc, readable)
+    _checked(libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0))  # here, as another account clears it
     _filter(libc)
     exec(compile(code, "<code>", "exec"), {"__name__": "__main__"})  # noqa: S102
     sys.stdout.flush()

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Literal
@@ -45,6 +47,45 @@ def standing(name: Literal["bubblewrap", "landlock"]) -> Sandbox:
         pytest.skip(f"{name} does not start here")
     assert is_tight(found)
     return found
+
+
+LEFT_ALONE = """
+import os, subprocess, sys, threading, time
+from pathlib import Path
+from aurora_m.evals.sandbox.run import Sandbox
+started = []
+class Popen(subprocess.Popen):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        started.append(self.pid)
+subprocess.Popen = Popen
+threading.Thread(target=Sandbox("landlock").run, args=("while True: __import__('time').sleep(9)", 999.0)).start()
+while not started or "Seccomp:\\t2" not in Path("/proc", str(started[0]), "status").read_text():
+    time.sleep(0.01)
+print(started[0], flush=True)
+os._exit(0)
+"""
+
+
+def test_a_program_ends_with_the_run_that_started_it() -> None:
+    """A stop of the run ends its process at once: nobody is left who would end the program after its time."""
+    standing("landlock")
+    command = [sys.executable, "-c", LEFT_ALONE]
+    printed = subprocess.run(
+        command, capture_output=True, check=True, timeout=60, env={**os.environ, "PYTHONPATH": str(PROJECT)}
+    ).stdout
+    end_s = time.monotonic() + 30
+    while is_alive(int(printed)):
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs: one that nobody has taken leave of does not."""
+    try:
+        return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_correct_code_passes(sandbox: Sandbox) -> None:
