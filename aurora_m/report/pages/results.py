@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 
+from aurora_m.core.interval import Estimate
 from aurora_m.evals.compare import Change, Key
 from aurora_m.evals.task import Item
 from aurora_m.report.pages.making import bands
 from aurora_m.report.record import Record
 from aurora_m.report.render import plots
-from aurora_m.report.render.blocks import Block, Exchange, Figure, Fold, Group, Heading, Line, Span, Table, Text
+from aurora_m.report.render.blocks import Block, Exchange, Figure, Fold, Heading, Line, Span, Table, Text
 from aurora_m.report.words import (
-    Estimate,
     automated_words,
     decimal,
     estimated,
