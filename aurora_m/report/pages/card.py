@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from aurora_m.core.files import replacing
 from aurora_m.core.interval import wilson
 from aurora_m.core.step import Artifact, Work
 from aurora_m.core.units import format_count
@@ -38,8 +37,7 @@ def model_card(  # noqa: PLR0913  # a step
     """Write README.md, a card in the form that model hubs read."""
     record = read_record(Inputs(recipe, forgetting, models, decided, rewritten, mixtures, reviewed))
     text = markdown.document(blocks(record), front(record.recipe))
-    with replacing(work.out / "README.md") as file:
-        file.write(text.encode())
+    (work.out / "README.md").write_bytes(text.encode())
     return CardFacts(SECTIONS)
 
 

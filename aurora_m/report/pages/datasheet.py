@@ -6,7 +6,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from aurora_m.core.files import replacing, write_json
+from aurora_m.core.files import write_json
 from aurora_m.core.step import Artifact, Work
 from aurora_m.core.units import format_size
 from aurora_m.recipe import Stage, Tune
@@ -58,11 +58,10 @@ def datasheet(
     blocks: list[Block] = [Heading(f"Datasheet: the data of “{sheet.recipe.name}”", 1), Text(summary(sheet))]
     for title, write in SECTIONS.items():
         blocks += [Heading(title, 2, title.lower()), *write(sheet)]
-    texts = {"md": markdown.document(blocks), "html": html.page(f"{sheet.recipe.name}: datasheet", OVER, blocks)}
+    page = html.page(f"{sheet.recipe.name}: datasheet", OVER, blocks)
     write_json(work.out / "datasheet.json", as_json(sheet))
-    for suffix, text in texts.items():
-        with replacing(work.out / f"datasheet.{suffix}") as file:
-            file.write(text.encode())
+    (work.out / "datasheet.md").write_bytes(markdown.document(blocks).encode())
+    (work.out / "datasheet.html").write_bytes(page.encode())
     total = sheet.total
     left = total.all_left
     return DatasheetFacts(
