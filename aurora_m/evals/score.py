@@ -100,10 +100,7 @@ def _passed(
     programs = [program(item, item.right) for item, program in runnable]
     programs += [program(item, answered[item.id]["text"]) for item, program in runnable]
     results: list[Result] = []
-    with (
-        work.log.bar("tests", len(programs), "programs") as bar,
-        ThreadPoolExecutor(processors()) as pool,
-    ):
+    with work.log.bar("tests", len(programs), "programs") as bar, ThreadPoolExecutor(processors()) as pool:
         for result in pool.map(lambda program: sandbox.run(program, TIMEOUT_S), programs):
             results.append(result)
             bar.update(len(results))
