@@ -1,8 +1,19 @@
-"""How sure a share is."""
+"""How sure a number is, and a share above all."""
 
+from dataclasses import dataclass
 from math import sqrt
 
 Z_95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured number with its 95 % interval, over `n` items or documents."""
+
+    value: float
+    low: float
+    high: float
+    n: int
 
 
 def wilson(hits: float, n: int) -> tuple[float, float]:

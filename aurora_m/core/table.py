@@ -1,6 +1,7 @@
 """The document table: Arrow schema, and Parquet shards of it with bounded memory."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,6 +20,17 @@ DOCS = pa.schema(
 )
 HEAD = "head"  # a column of text to put before a document, in which the names of special tokens are these tokens
 SHARD_BYTES = 16 * 2**20  # of text in one shard, or of the lines that it came in: a second of work, a hundred MB
+
+
+@dataclass(frozen=True)
+class FetchFacts:
+    """What the documents of a source are, fetched or written by a model."""
+
+    docs: int
+    bytes: int  # of text
+    skipped: Mapping[str, int]  # by reason: files of `python:`, records of web archives
+    repairs: Mapping[str, int]  # by kind
+    cut: int | None = None  # documents that a model wrote and that were not over
 
 
 def write_table(path: Path, table: pa.Table) -> None:

@@ -3,7 +3,7 @@
 The check of `keep`, the schemas that steps write and the table in docs/curation.md follow from it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -133,17 +133,12 @@ CODE = _made_by(
     },
     "`code`",
 )
-(BOILER,) = _made_by(
-    "lines", {"boiler": (SHARE, "share of the bytes in lines that pages of a site share")}, "with `boilerplate_pages`"
-)
-(TOXIC,) = _made_by(
-    "toxic", {"toxic": (SHARE, "share of the words inside listed terms")}, "languages with a list, and with `words`"
-)
-(PERPLEXITY,) = _made_by(
-    "perplexity",
-    {"perplexity": (SHARE, "2 to the power of the bits that a byte costs; missing where there is no character")},
-    "languages with `[perplexity.LANG]`",
-)
+_SITE = "share of the bytes in lines that pages of a site share"
+BOILER = Column("boiler", SHARE, _SITE, "lines", "with `boilerplate_pages`")
+_LISTED = "share of the words inside listed terms"
+TOXIC = Column("toxic", SHARE, _LISTED, "toxic", "languages with a list, and with `words`")
+_COST = "2 to the power of the bits that a byte costs; missing where there is no character"
+PERPLEXITY = Column("perplexity", SHARE, _COST, "perplexity", "languages with `[perplexity.LANG]`")
 LANG = Column("lang", TEXT, "the declared language", "fetch")
 OF_ALL = (*SIGNALS, *DUPLICATES, *OVERLAP, LANG)
 OF_SOME = (*CODE, BOILER, TOXIC, PERPLEXITY)
@@ -194,10 +189,5 @@ def as_markdown() -> str:
         (f"`{column.name}`", TYPES[column.type], column.meaning, f"`{column.step}`", column.sources)
         for column in (*OF_ALL, *OF_SOME, *models)
     )
-    return "".join(_lines(("column", "type", "what it is", "made by", "sources"), rows))
-
-
-def _lines(head: Iterable[str], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
-    names = tuple(head)
-    for cells in (names, ("---",) * len(names), *rows):
-        yield f"| {' | '.join(cells)} |\n"
+    head = ("column", "type", "what it is", "made by", "sources")
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, ("---",) * len(head), *rows))

@@ -10,7 +10,7 @@ import numpy as np
 
 from aurora_m.core.errors import DataError
 from aurora_m.core.files import read_jsonl, write_jsonl
-from aurora_m.core.interval import wilson
+from aurora_m.core.interval import Estimate, wilson
 from aurora_m.core.machine import processors
 from aurora_m.core.step import Artifact, Work
 from aurora_m.evals.held_out import score_document
@@ -28,16 +28,12 @@ ScoreRow: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Rate:
-    """A metric of a task in a language over `n` rows, with its 95 % interval."""
+class Rate(Estimate):
+    """A metric of a task in a language."""
 
     task: str
     lang: str
     metric: str
-    value: float
-    low: float
-    high: float
-    n: int
 
 
 @dataclass(frozen=True)
@@ -89,7 +85,7 @@ def _rate(task: str, lang: str, metric: str, pairs: list[tuple[float, float]]) -
         low, high = middle_95(sums_RC[:, 0] / sums_RC[:, 1])
     else:
         low, high = wilson(total, len(pairs))
-    return Rate(task, lang, metric, round(float(total / weight), 6), round(low, 6), round(high, 6), len(pairs))
+    return Rate(round(float(total / weight), 6), round(low, 6), round(high, 6), len(pairs), task, lang, metric)
 
 
 def _row(item: Item, score: Score) -> ScoreRow:
@@ -104,10 +100,7 @@ def _passed(
     programs = [program(item, item.right) for item, program in runnable]
     programs += [program(item, answered[item.id]["text"]) for item, program in runnable]
     results: list[Result] = []
-    with (
-        work.log.bar("tests", len(programs), "programs") as bar,
-        ThreadPoolExecutor(processors()) as pool,
-    ):
+    with work.log.bar("tests", len(programs), "programs") as bar, ThreadPoolExecutor(processors()) as pool:
         for result in pool.map(lambda program: sandbox.run(program, TIMEOUT_S), programs):
             results.append(result)
             bar.update(len(results))

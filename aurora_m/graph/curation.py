@@ -69,11 +69,7 @@ def add_decisions(graph: Graph, docs: NamedSteps, columns: dict[str, NamedSteps]
     return {
         name: graph.add(
             data.decide(
-                f"decide.{name}",
-                docs=docs[name],
-                columns=columns[name],
-                source=name,
-                keep=keep_of(recipe, source),
+                f"decide.{name}", docs=docs[name], columns=columns[name], source=name, keep=keep_of(recipe, source)
             )
         )
         for name, source in recipe.source.items()

@@ -1,7 +1,7 @@
 """The steps that make models: base, tokenizer, shards, mixtures, stages, merges, tunings."""
 
 from dataclasses import asdict, dataclass
-from typing import TypedDict
+from typing import TypeAlias
 
 from aurora_m.core.step import Step
 from aurora_m.core.uri import pin_files
@@ -25,18 +25,7 @@ class Corpus:
     held_out: NamedSteps
 
 
-class AnchorInputs(TypedDict, total=False):
-    """The text that an anchor reads."""
-
-    anchor_mixture: Step
-    anchor_shards: NamedSteps
-
-
-class BudgetInputs(TypedDict, total=False):
-    """The replay that a forgetting budget may add."""
-
-    more_mixture: Step
-    more_shards: NamedSteps
+Mixed: TypeAlias = tuple[Step, NamedSteps] | tuple[None, None]  # a mixture and its shards, where one is read
 
 
 # --- what there is before training
@@ -119,6 +108,8 @@ def add_stages(graph: Graph, corpus: Corpus, models: NamedSteps) -> NamedSteps:
     models = {**models}
     for stage in graph.recipe.stage:
         mixture, shards = add_mixture(graph, corpus, stage.name, stage.mixture, stage.row_tokens)
+        anchor_mixture, anchor_shards = add_anchor(graph, corpus, stage.name, stage)
+        more_mixture, more_shards = add_more_replay(graph, corpus, stage)
         step = train.train(
             stage.name,
             name=stage.name,
@@ -131,9 +122,11 @@ def add_stages(graph: Graph, corpus: Corpus, models: NamedSteps) -> NamedSteps:
             held_out=corpus.held_out,
             mixture=mixture,
             shards=shards,
-            **anchor_inputs(graph, corpus, stage.name, stage),
+            anchor_mixture=anchor_mixture,
+            anchor_shards=anchor_shards,
             base=models["base"] if stage.max_old_rise else None,
-            **budget_inputs(graph, corpus, stage),
+            more_mixture=more_mixture,
+            more_shards=more_shards,
         )
         models[stage.name] = graph.add(step)
     return models
@@ -163,6 +156,7 @@ def add_tunings(graph: Graph, corpus: Corpus, models: NamedSteps, reviewed: Name
         mixture, shards = None, None
         if tuning.replay:
             mixture, shards = add_mixture(graph, corpus, name, tuning.mixture, tuning.row_tokens)
+        anchor_mixture, anchor_shards = add_anchor(graph, corpus, name, tuning)
         step = tune.sft(
             name,
             name=name,
@@ -178,7 +172,8 @@ def add_tunings(graph: Graph, corpus: Corpus, models: NamedSteps, reviewed: Name
             reviewed=reviewed["reviewed"],
             mixture=mixture,
             shards=shards,
-            **anchor_inputs(graph, corpus, name, tuning),
+            anchor_mixture=anchor_mixture,
+            anchor_shards=anchor_shards,
             base=models["base"] if tuning.max_old_rise else None,
         )
         models[name] = graph.add(step)
@@ -203,21 +198,19 @@ def keeps_optimizer(graph: Graph, name: str) -> bool:
     return any(other.start == name and other.optimizer_state == "reuse" for other in trainings(graph).values())
 
 
-def anchor_inputs(graph: Graph, corpus: Corpus, name: str, training: Training) -> AnchorInputs:
+def add_anchor(graph: Graph, corpus: Corpus, name: str, training: Training) -> Mixed:
     """The mixture that a training step's anchor reads, if it reads one."""
     if not (training.anchor and training.anchor.mixture):
-        return {}
-    mixture, shards = add_mixture(graph, corpus, f"{name}.anchor", training.anchor.mixture, training.row_tokens)
-    return {"anchor_mixture": mixture, "anchor_shards": shards}
+        return None, None
+    return add_mixture(graph, corpus, f"{name}.anchor", training.anchor.mixture, training.row_tokens)
 
 
-def budget_inputs(graph: Graph, corpus: Corpus, stage: Stage) -> BudgetInputs:
+def add_more_replay(graph: Graph, corpus: Corpus, stage: Stage) -> Mixed:
     """The mixture of the replay that a forgetting budget may add, if it may."""
     if not (stage.max_old_rise and stage.over_budget == "raise"):
-        return {}
+        return None, None
     replay = graph.recipe.mixture[stage.mixture].more_replay(MOST)
-    mixture, shards = add_mixture(graph, corpus, f"{stage.name}.more", stage.mixture, stage.row_tokens, replay)
-    return {"more_mixture": mixture, "more_shards": shards}
+    return add_mixture(graph, corpus, f"{stage.name}.more", stage.mixture, stage.row_tokens, replay)
 
 
 def add_mixture(

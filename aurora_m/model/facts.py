@@ -1,6 +1,5 @@
 """What the steps that make models say of them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -25,14 +24,3 @@ class ExtendFacts(ModelFacts):
 
     tokens_added: int
     vocab: int  # rows that it has now
-
-
-@dataclass(frozen=True)
-class WriteFacts:
-    """Documents that a model wrote: what is said of a source that is fetched, and `cut`."""
-
-    docs: int
-    bytes: int
-    skipped: Mapping[str, int]  # documents, by why
-    repairs: Mapping[str, int]
-    cut: int  # documents that were not over

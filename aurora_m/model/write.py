@@ -12,8 +12,7 @@ from aurora_m.core.canon import hash64
 from aurora_m.core.errors import DataError
 from aurora_m.core.files import read_jsonl, write_jsonl
 from aurora_m.core.step import Artifact, Work
-from aurora_m.core.table import write_docs
-from aurora_m.model.facts import WriteFacts
+from aurora_m.core.table import FetchFacts, write_docs
 from aurora_m.model.generate import Sampling, generate
 from aurora_m.model.load import device_of, load_model, positions
 
@@ -21,7 +20,7 @@ MOST_TOKENS = 512  # of a document
 PART_DOCS = 64  # written side by side, and kept when the step is stopped
 
 
-def write(work: Work, *, model: Artifact, documents: int, source: str, lang: str, seed: int) -> WriteFacts:
+def write(work: Work, *, model: Artifact, documents: int, source: str, lang: str, seed: int) -> FetchFacts:
     """Let a model write documents as `docs/`: each from the token that begins a text to the one that ends it.
 
     Tokens are drawn as the model has them, at temperature 1, but for special ones, which no text holds. A document
@@ -43,7 +42,7 @@ def write(work: Work, *, model: Artifact, documents: int, source: str, lang: str
     docs, num_bytes = write_docs(work.out, _kept(parts, source, lang, counts))
     write_jsonl(work.out / "samples.jsonl", [])  # of repairs, of which there are none
     skipped = {"empty": counts["empty"]} if counts["empty"] else {}
-    return WriteFacts(docs, num_bytes, skipped, {}, counts["cut"])
+    return FetchFacts(docs, num_bytes, skipped, {}, counts["cut"])
 
 
 def _write_parts(work: Work, folder: Path, parts: Mapping[Path, range], seed: int) -> Iterator[int]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from aurora_m.core.canon import JSON
 from aurora_m.core.errors import DataError
+from aurora_m.core.table import FetchFacts
 from aurora_m.recipe import Recipe, Source
 from aurora_m.report.masks import Pieces
 
@@ -104,10 +105,10 @@ class Sheet:
         return sum(self.accounts.values(), Account())
 
 
-def check(name: str, account: Account, fetched: Any) -> None:
+def check(name: str, account: Account, fetched: FetchFacts) -> None:
     """DataError unless every document and byte of a source is accounted for."""
     pairs = {
-        "fetched, but not decided on": (Size(fetched["docs"], fetched["bytes"]), account.fetched),
+        "fetched, but not decided on": (Size(fetched.docs, fetched.bytes), account.fetched),
         "neither left nor kept": (account.fetched, account.all_left + account.kept),
         "kept, but neither for training nor held out nor emptied": (
             Size(account.kept.docs),

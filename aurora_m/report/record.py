@@ -10,23 +10,30 @@ import numpy as np
 from aurora_m.core.files import read_json, read_jsonl
 from aurora_m.core.interval import wilson
 from aurora_m.core.step import Artifact
+from aurora_m.core.table import FetchFacts
+from aurora_m.data.dedup.contamination import OverlapFacts
+from aurora_m.data.dedup.duplicates import DuplicatesFacts, Repeats
+from aurora_m.data.select.decide import DecideFacts
+from aurora_m.data.select.rewrite import RewriteFacts
 from aurora_m.evals.compare import Change, Key
 from aurora_m.evals.interval import middle_95, resample
 from aurora_m.evals.items import ITEMS, read_items
-from aurora_m.evals.score import RESAMPLES
+from aurora_m.evals.score import RESAMPLES, Rate, ScoreFacts
 from aurora_m.evals.task import Item
 from aurora_m.recipe import Recipe, loads
-from aurora_m.report.accounts import Account, Edit, Removed, Sheet, Size, check
+from aurora_m.report.accounts import Account, Edit, Removed, Sheet, Size, check, plus
 from aurora_m.report.forgetting import FILE as CHANGES
 from aurora_m.report.masks import masked, pieces
-from aurora_m.report.words import MIXED, Estimate, Pooled
+from aurora_m.report.words import MIXED, Pooled
+from aurora_m.review.gate import ReviewFacts
 from aurora_m.tokens.fertility import FILE as FERTILITY
+from aurora_m.tokens.mixture import MixtureFacts
 from aurora_m.train.curve import FILE, Curve
 
 COLOURS = 8  # of languages in page.css; a ninth begins again
 REVIEWED = "reviewed"  # the source of tuning rows in a curve
 ROWS = "rows"  # what the shares of a tuning are of
-NOT_COUNTED: Any = ({"skipped": {}, "repairs": {}}, {"exact": 0, "near": 0, "bytes": 0}, 0)  # see `read_sheet`
+NOT_COUNTED = (FetchFacts(0, 0, {}, {}), Repeats(0, 0, 0, 0), 0)  # see `read_sheet`
 Artifacts = Mapping[str, Artifact]  # by model or by source
 
 
@@ -75,18 +82,6 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Review:
-    """Who let the rows of a tuning through."""
-
-    rows: int
-    passed: int
-    languages: Mapping[str, int]
-    reviewers: Sequence[str]
-    agreement: float | None
-    alpha: float | None  # Krippendorff's
-
-
-@dataclass(frozen=True)
 class Record:
     """A run, as its documents need it. Mappings are by model; `chain` ends with the released one."""
 
@@ -99,8 +94,8 @@ class Record:
     readings: Mapping[str, list[Reading]]  # of the models that were trained
     old: list[str]  # languages that must not be lost
     changes: Mapping[str, list[Change]]  # against the base
-    review: Review | None
-    estimates: Mapping[str, Mapping[Key, Estimate]]
+    review: ReviewFacts | None  # of the rows of a tuning
+    estimates: Mapping[str, Mapping[Key, Rate]]
     rows: Mapping[str, list[Any]]  # scores, item by item
     replies: Mapping[str, Mapping[str, str]]  # by item
     sandbox: str | None  # that ran the code; None where there was none to run
@@ -165,7 +160,7 @@ def read_record(given: Inputs) -> Record:
     names = [name for name in recipe.models() if name in given.models]
     models = {name: read_model(given.models[name]) for name in names}
     trained = [name for name in names if models[name].tokens]
-    facts: dict[str, Any] = {name: artifact.facts for name, artifact in given.scores.items()}
+    facts = {name: artifact.read(ScoreFacts) for name, artifact in given.scores.items()}
     replies = {name: read_jsonl(artifact.path / "answers.jsonl") for name, artifact in given.answers.items()}
     return Record(
         recipe=recipe,
@@ -177,11 +172,11 @@ def read_record(given: Inputs) -> Record:
         readings={name: readings(recipe, name, models[name], given.mixtures.get(name)) for name in trained},
         old=changes["old"],
         changes={name: [_change(row) for row in changes["rows"] if row["model"] == name] for name in names},
-        review=next(map(read_review, given.reviewed.values()), None),
-        estimates={name: dict(map(_estimate, part["scores"])) for name, part in facts.items()},
+        review=next((artifact.read(ReviewFacts) for artifact in given.reviewed.values()), None),
+        estimates={name: {(r.task, r.lang, r.metric): r for r in part.scores} for name, part in facts.items()},
         rows={name: read_jsonl(artifact.path / "scores.jsonl") for name, artifact in given.scores.items()},
         replies={name: {row["id"]: row["text"] for row in part if "text" in row} for name, part in replies.items()},
-        sandbox=next((part["sandbox"] for part in facts.values() if "sandbox" in part), None),
+        sandbox=next((part.sandbox for part in facts.values() if part.sandbox), None),
         tokenizers=read_json(given.fertility.path / FERTILITY) if given.fertility else {},
         prompts=sorted(read_items(given.items.path / ITEMS), key=lambda i: (i.group, i.id)) if given.items else [],
     )
@@ -195,33 +190,24 @@ def read_model(model: Artifact) -> Model:
     return Model(model.digest, facts["parameters"], tokens, opt_steps, loss, flop, curve)
 
 
-def read_review(reviewed: Artifact) -> Review:
-    """The facts of a review."""
-    facts: Any = reviewed.facts
-    counts = (facts["rows"], facts["passed"], facts["languages"])
-    return Review(*counts, facts["reviewers"], facts.get("agreement"), facts.get("alpha"))
-
-
 def readings(recipe: Recipe, name: str, model: Model, mixture: Artifact | None) -> list[Reading]:
     """The sources of a trained model, reviewed rows first; what they achieved adds up to 1.
 
     mixture  what a stage reads, and what a tuning replays; None where it replays nothing
     """
     tune = recipe.tune.get(name)
-    plan: Any = read_json(mixture.path / "mixture.json") if mixture else {"sources": {}}
     targets = model.curve.targets() if model.curve else {}
     total = sum(targets.values()) or 1.0
     made = []
     if tune:
         share, read = 1 - tune.replay, targets.get(REVIEWED, 0.0)
         made.append(Reading(REVIEWED, share, ROWS, share, read / total, read, tune.epochs, 0.0))
-    for source, about in plan["sources"].items():
-        read, wanted = targets.get(source, 0.0), about["token_share"]
-        declared, unit, epochs = about["share"], plan["unit"], about["epochs"]
-        if tune:
-            wanted *= tune.replay
-            declared, unit, epochs = wanted, ROWS, None
-        made.append(Reading(source, declared, unit, wanted, read / total, read, epochs, about["fim"]))
+    if mixture:
+        plan = mixture.read(MixtureFacts)
+        for source, mix in plan.sources.items():
+            read, wanted = targets.get(source, 0.0), mix.token_share * (tune.replay if tune else 1)
+            declared, unit, epochs = (wanted, ROWS, None) if tune else (mix.share, plan.unit, mix.epochs)
+            made.append(Reading(source, declared, unit, wanted, read / total, read, epochs, mix.fim))
     return made
 
 
@@ -238,13 +224,16 @@ def read_sheet(
     fetched, duplicates, overlap  all of them or none: then neither skipped records nor repairs nor copies are counted
     """
     recipe = loads(text)
-    repeats: Any = duplicates.facts["sources"] if duplicates else {}
-    items: Any = overlap.facts if overlap else {}
+    repeats = duplicates.read(DuplicatesFacts).sources if duplicates else {}
+    items = overlap.read(OverlapFacts) if overlap else None
     accounts, removed, edits = {}, {}, {}
     for name, source in recipe.source.items():
         reasons = read_json(decided[name].path / "reasons.json")
-        facts, copies, shared = (fetched[name].facts, repeats[name], items["docs"][name]) if fetched else NOT_COUNTED
-        accounts[name] = account(facts, copies, shared, decided[name].facts, reasons, rewritten[name].facts)
+        facts, copies, shared = NOT_COUNTED
+        if fetched and items:
+            facts, copies, shared = fetched[name].read(FetchFacts), repeats[name], items.docs[name]
+        made = (decided[name].read(DecideFacts), reasons, rewritten[name].read(RewriteFacts))
+        accounts[name] = account(facts, copies, shared, *made)
         if fetched:
             check(name, accounts[name], facts)
         removed[name] = [_removed(part["clause"], row, source.lang) for part in reasons for row in part["samples"]]
@@ -252,26 +241,28 @@ def read_sheet(
         rows = [row for place in places for row in read_jsonl(place)]
         edits[name] = [Edit(row["kind"], row["id"], pieces(row, source.lang)) for row in rows]
     digests = {name: fetched[name].digest for name in recipe.source} if fetched else {}
-    counts = {name: items[name] for name in ("items", "items_too_short", "items_found") if overlap}
+    names = ("items", "items_too_short", "items_found")
+    counts = {name: getattr(items, name) for name in names if items}
     return Sheet(recipe, text, accounts, removed, edits, digests, counts)
 
 
-def account(fetched: Any, repeats: Any, overlap: int, decided: Any, reasons: Any, rewritten: Any) -> Account:
-    """The account of one source, from the facts of fetch, duplicates, overlap, decide and rewrite."""
-    changed = Account(edits=fetched["repairs"]) + Account(edits=rewritten["edits"])
+def account(
+    fetched: FetchFacts, repeats: Repeats, overlap: int, decided: DecideFacts, reasons: Any, rewritten: RewriteFacts
+) -> Account:
+    """The account of one source."""
     return Account(
-        skipped=fetched["skipped"],
-        fetched=Size(decided["docs_in"], decided["bytes_in"]),
+        skipped=fetched.skipped,
+        fetched=Size(decided.docs_in, decided.bytes_in),
         left={reason["clause"]: Size(reason["docs"], reason["bytes"]) for reason in reasons},
-        kept=Size(decided["docs_kept"], decided["bytes_kept"]),
-        training=Size(rewritten["docs"], rewritten["bytes"]),
-        held_out=Size(rewritten["held_docs"], rewritten["held_bytes"]),
-        emptied=rewritten["emptied"],
-        exact=repeats["exact"],
-        near=repeats["near"],
-        repeated_bytes=repeats["bytes"],
+        kept=Size(decided.docs_kept, decided.bytes_kept),
+        training=Size(rewritten.docs, rewritten.bytes),
+        held_out=Size(rewritten.held_docs, rewritten.held_bytes),
+        emptied=rewritten.emptied,
+        exact=repeats.exact,
+        near=repeats.near,
+        repeated_bytes=repeats.bytes,
         overlap=overlap,
-        edits=changed.edits,
+        edits=plus(fetched.repairs, rewritten.edits),
     )
 
 
@@ -295,10 +286,6 @@ def _removed(clause: str, row: Mapping[str, Any], lang: str) -> Removed:
 
 def _change(row: Mapping[str, Any]) -> Change:
     return Change(**{key: value for key, value in row.items() if key != "model"})
-
-
-def _estimate(row: Mapping[str, Any]) -> tuple[Key, Estimate]:
-    return (row["task"], row["lang"], row["metric"]), Estimate(row["value"], row["low"], row["high"], row["n"])
 
 
 def _pooled(rows: Sequence[Mapping[str, Any]], metric: str) -> Pooled:

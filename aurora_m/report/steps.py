@@ -20,14 +20,7 @@ def datasheet(
 
 @step("report.pages.card:model_card")
 def model_card(
-    *,
-    forgetting: Step,
-    models: Steps,
-    decided: Steps,
-    rewritten: Steps,
-    mixtures: Steps,
-    reviewed: Steps,
-    recipe: str,
+    *, forgetting: Step, models: Steps, decided: Steps, rewritten: Steps, mixtures: Steps, reviewed: Steps, recipe: str
 ) -> None:
     """The card that goes with the released model."""
 

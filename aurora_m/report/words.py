@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from aurora_m.core.interval import Estimate
 from aurora_m.recipe import Recipe
 from aurora_m.report.render.blocks import Parts, Span
 
@@ -17,16 +18,6 @@ NAMES = {
     "ta": "Tamil", "th": "Thai", "tr": "Turkish", "uk": "Ukrainian", "vi": "Vietnamese", "zh": "Chinese",
     CODE: "code", MIXED: "many languages",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A measured number with its 95 % interval, over `n` items or documents."""
-
-    value: float
-    low: float
-    high: float
-    n: int
 
 
 @dataclass(frozen=True)

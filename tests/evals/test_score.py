@@ -93,7 +93,7 @@ def test_every_metric(work: Work, tmp_path: Path) -> None:
     assert next(row for row in rows if row["id"] == "s2")["group"] == "saf-1"
     assert (facts.sandbox, facts.reference_pass) == ("pretend", 1.0)
     rates = {(rate.task, rate.lang, rate.metric): rate for rate in facts.scores}
-    assert rates["bpb", "hi", "bpb"] == Rate("bpb", "hi", "bpb", value=1.0, low=0.5, high=2.0, n=2)
+    assert rates["bpb", "hi", "bpb"] == Rate(1.0, 0.5, 2.0, 2, "bpb", "hi", "bpb")
     assert rates["choice_en", "en", "accuracy"].value == 0.5
     assert rates["choice_en", "en", "accuracy"].low == pytest.approx(0.0945, abs=1e-4)
     assert rates["code", "code", "solution_bpb"].value == 0.75

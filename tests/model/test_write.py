@@ -16,9 +16,8 @@ from aurora_m.core.errors import DataError
 from aurora_m.core.facts import to_json
 from aurora_m.core.files import read_jsonl
 from aurora_m.core.step import Artifact, Work
-from aurora_m.core.table import DOCS, read_all
+from aurora_m.core.table import DOCS, FetchFacts, read_all
 from aurora_m.model import write as room
-from aurora_m.model.facts import WriteFacts
 from aurora_m.model.generate import Sampling
 from aurora_m.model.load import load_model
 from aurora_m.model.write import write
@@ -43,7 +42,7 @@ def _config(folder: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def written(work: Work, base: Artifact, **changes: Any) -> tuple[pa.Table, WriteFacts]:
+def written(work: Work, base: Artifact, **changes: Any) -> tuple[pa.Table, FetchFacts]:
     asked = {"documents": NUMBER, "source": "own", "lang": "mul", "seed": SEED, **changes}
     facts = write(work, model=base, **asked)
     return read_all(work.out), facts
@@ -172,7 +171,7 @@ def test_a_text_begins_as_the_config_says(
 
     monkeypatch.setattr(room, "generate", heard)
     table, facts = written(new_work(tmp_path / "w"), base, documents=2)
-    assert (len(table), facts) == (0, WriteFacts(0, 0, {"empty": 2}, {}, 0))
+    assert (len(table), facts) == (0, FetchFacts(0, 0, {"empty": 2}, {}, 0))
     (given,) = asked
     ends = ids["eos_token_id"] if isinstance(ids["eos_token_id"], list) else [0]
     assert (given["prompts"], given["eos"], given["stop"]) == ([[9], [9]], ends[0], [[end] for end in ends[1:]])

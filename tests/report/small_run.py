@@ -55,13 +55,12 @@ def build_fixture(folder: Path) -> dict[str, Any]:
         given["answers"][model] = artifact(f"answers/{model}")
         write_jsonl(folder / f"scores/{model}/scores.jsonl", _score_rows(model))
         given["scores"][model] = artifact(f"scores/{model}", {"scores": _summary(at), "sandbox": "bubblewrap"})
-        write_json(folder / f"mixtures/{model}/mixture.json", _mixture(at))
-        given["mixtures"][model] = artifact(f"mixtures/{model}")
+        given["mixtures"][model] = artifact(f"mixtures/{model}", _mixture(at))
     for source in (*LANGS, "instruct"):
         reasons = _reasons(source)
         write_json(folder / f"decided/{source}/reasons.json", reasons)
         left = sum(reason["docs"] for reason in reasons)
-        counts = {"docs_in": 90, "docs_kept": 90 - left, "bytes_in": 140_000, "bytes_kept": 120_000}
+        counts = {"docs_in": 90, "docs_kept": 90 - left, "bytes_in": 140_000, "bytes_kept": 120_000, "reasons": {}}
         given["decided"][source] = artifact(f"decided/{source}", counts)
         around = {
             "before": "write to aino@example.org soon, or eero@example.org",
@@ -210,9 +209,10 @@ def _curve(at: int, tokens: int) -> list[Any]:
 def _mixture(at: int) -> Any:
     sources = ({"en": 0.45, "code": 0.55}, {"en": 0.12, "code": 0.13, "fi": 0.16, "hi": 0.3, "ja": 0.15, "vi": 0.14},
                {"instruct": 0.5, "fi": 0.25, "en": 0.25}, {"fi": 0.6, "en": 0.4})[at]  # fmt: skip
-    about = {"rows": 100, "rows_an_epoch": 20, "epochs": 2.5}
-    return {"rows": 2000, "row_tokens": 256, "unit": "bytes", "sources": {
-        name: {"share": share, "token_share": share, **about, "fim": 0.3 if name == "code" else 0.0}
+    shared = {"rows": 100, "rows_an_epoch": 20, "epochs": 2.5, "unit_a_token": 4.0, "cut_docs": 0, "padding": 0.0}
+    infilled = {"code": 0.3}
+    return {"rows": 2000, "row_tokens": 256, "unit": "bytes", "packing": "concat", "sources": {
+        name: {"share": share, "token_share": share, "row_share": share, **shared, "fim": infilled.get(name, 0.0)}
         for name, share in sources.items()
     }}  # fmt: skip
 

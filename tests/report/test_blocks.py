@@ -32,7 +32,7 @@ def test_a_paragraph_of_words_and_code() -> None:
 
 
 def test_a_table_repeats_the_first_cell_in_markdown_and_not_in_html() -> None:
-    block = Table("About", ["source", "n"], [(code("a|b"), [["1"], ["2"]])])
+    block = Table("About", ["source", "n"], [[code("a|b"), "1"], [code("a|b"), "2"]])
     assert markdown.show(block) == "About:\n\n| source | n |\n| --- | --- |\n| `a\\|b` | 1 |\n| `a\\|b` | 2 |\n\n"
     assert html.show(block).count("<code>a|b</code>") == 1
 
@@ -106,7 +106,7 @@ def test_no_text_closes_its_fence(text: str) -> None:
 @given(ANY | TRICKY)
 def test_no_cell_ends_its_row(text: str) -> None:
     for cell in (text, code(text)):
-        lines = markdown.show(Table("T", ["a", "b"], [("x", [[cell]])])).splitlines()
+        lines = markdown.show(Table("T", ["a", "b"], [["x", cell]])).splitlines()
         row = lines[4]
         assert lines[5:] == [""]
         assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) >= 3

@@ -15,6 +15,10 @@ from aurora_m.core.facts import to_json
 from aurora_m.core.files import read_json, write_json, write_jsonl
 from aurora_m.core.log import Log
 from aurora_m.core.step import Artifact, Runtime, Work
+from aurora_m.core.table import FetchFacts
+from aurora_m.data.dedup.duplicates import Repeats
+from aurora_m.data.select.decide import DecideFacts
+from aurora_m.data.select.rewrite import RewriteFacts
 from aurora_m.recipe import Source, load
 from aurora_m.report.accounts import SCHEMA, Account, Sheet, Size, check
 from aurora_m.report.pages.datasheet import SECTIONS, datasheet
@@ -48,7 +52,7 @@ def build(folder: Path) -> dict[str, Any]:
         size = {"docs": 90, "bytes": 140_000}
         skipped = {"not utf-8": 2, f"{EVIL} | x": 1} if source == "code" else {}
         made["fetched"][source] = Artifact(folder / "fetched", "f" * 64, {**size, "skipped": skipped, "repairs": {}})
-        facts = {"docs_in": 90, "docs_kept": 90 - left, "bytes_in": 140_000, "bytes_kept": 140_000 - gone}
+        facts = to_json(DecideFacts(90, 90 - left, 140_000, 140_000 - gone, {}))
         made["decided"][source] = replace(decided, facts=facts)
         clean = {**run["rewritten"][source].facts, "docs": 90 - left - 13, "emptied": 1}
         made["rewritten"][source] = replace(run["rewritten"][source], facts=clean)
@@ -127,16 +131,16 @@ def test_figures_that_add_up_pass_and_no_others(left: list[Size], kept: Size, he
     held = min(held, kept.docs)
     reasons = [{"clause": f"x > {n}", "docs": size.docs, "bytes": size.num_bytes} for n, size in enumerate(left)]
     came = sum(left, kept)
-    fetched = {"docs": came.docs, "bytes": came.num_bytes, "skipped": {}, "repairs": {}}
-    decided = {"docs_in": came.docs, "docs_kept": kept.docs, "bytes_in": came.num_bytes, "bytes_kept": kept.num_bytes}
-    clean = {"docs": kept.docs - held, "bytes": 5, "held_docs": held, "held_bytes": 0, "emptied": 0, "edits": {}}
-    repeats = {"exact": 0, "near": 0, "bytes": 0}
+    fetched = FetchFacts(came.docs, came.num_bytes, {}, {})
+    decided = DecideFacts(came.docs, kept.docs, came.num_bytes, kept.num_bytes, {})
+    clean = RewriteFacts(kept.docs - held, 5, held, 0, emptied=0, edits={})
+    repeats = Repeats(came.docs, 0, 0, 0)
     check("web", account(fetched, repeats, 0, decided, reasons, clean), fetched)
     for wrong in (
-        ({**fetched, "docs": came.docs + missing + 1}, decided, clean),
-        (fetched, {**decided, "bytes_kept": kept.num_bytes + missing + 1}, clean),
-        (fetched, decided, {**clean, "held_docs": held + missing + 1}),
-        (fetched, decided, {**clean, "emptied": missing + 1}),
+        (replace(fetched, docs=came.docs + missing + 1), decided, clean),
+        (fetched, replace(decided, bytes_kept=kept.num_bytes + missing + 1), clean),
+        (fetched, decided, replace(clean, held_docs=held + missing + 1)),
+        (fetched, decided, replace(clean, emptied=missing + 1)),
     ):
         with pytest.raises(DataError, match="source `web`"):
             check("web", account(wrong[0], repeats, 0, wrong[1], reasons, wrong[2]), wrong[0])
@@ -196,7 +200,7 @@ def test_a_run_in_which_nothing_left_and_nothing_was_edited(tmp_path: Path) -> N
     for source in made["decided"]:
         write_json(made["decided"][source].path / "reasons.json", [])
         write_jsonl(made["rewritten"][source].path / "samples.jsonl", [])
-        none = {"docs_in": 0, "docs_kept": 0, "bytes_in": 0, "bytes_kept": 0}
+        none = {"docs_in": 0, "docs_kept": 0, "bytes_in": 0, "bytes_kept": 0, "reasons": {}}
         empty = {"docs": 0, "bytes": 0, "held_docs": 0, "held_bytes": 0, "emptied": 0, "edits": {}}
         none_came = {"docs": 0, "bytes": 0, "skipped": {}, "repairs": {}}
         made["fetched"][source] = replace(made["fetched"][source], facts=none_came)

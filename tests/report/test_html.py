@@ -25,7 +25,7 @@ def test_any_text_can_be_shown(text: str) -> None:
 
 
 def test_rows_of_a_group_share_their_first_cell() -> None:
-    found = show(Table("About", ["lang", "x"], [("en", [["1"], ["2"]]), ("fi", [["3"]])]))
+    found = show(Table("About", ["lang", "x"], [["en", "1"], ["en", "2"], ["fi", "3"]]))
     assert found.count('scope="rowgroup" rowspan="2">en') == 1
     assert found.count('scope="row">fi') == 1
     assert found.count("<tr>") == 4

@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from aurora_m.core.interval import Estimate
 from aurora_m.report.render import plots
-from aurora_m.report.words import Estimate
 
 SVG = "{http://www.w3.org/2000/svg}"
 SURE, UNSURE = Estimate(-0.4, -0.5, -0.3, 12), Estimate(0.03, -0.02, 0.08, 12)

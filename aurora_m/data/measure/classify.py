@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from aurora_m.core.errors import DataError, did_you_mean
 from aurora_m.core.files import read_json, replacing, write_json
-from aurora_m.core.interval import wilson
+from aurora_m.core.interval import Estimate, wilson
 from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
@@ -34,23 +34,13 @@ MIN_DOCS = 10  # of a label, or nothing is learned of it
 
 
 @dataclass(frozen=True)
-class Share:
-    """A share with Wilson's 95 % interval (1927)."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-
-@dataclass(frozen=True)
 class ClassifierFacts:
     """What a model learned from, and how it judges documents that were kept aside."""
 
     docs: Mapping[str, int]  # by label
     held: Mapping[str, int]  # kept aside, by label
-    accuracy: Share | None = None  # none where none were kept aside
-    auc: Share | None = None  # of two labels
+    accuracy: Estimate | None = None  # none where none were kept aside
+    auc: Estimate | None = None  # of two labels
 
 
 @dataclass(frozen=True)
@@ -219,11 +209,11 @@ def _learned(work: Work, table: pa.Table, labels: tuple[str, ...], *, registers:
     return ClassifierFacts(docs, held_docs, _accuracy(probs, truth[held]), _auc(probs, truth[held]))
 
 
-def _accuracy(probs: Floats, truth: NDArray[np.int64]) -> Share | None:
+def _accuracy(probs: Floats, truth: NDArray[np.int64]) -> Estimate | None:
     return _share(float(np.mean(probs.argmax(1) == truth)), len(truth)) if len(truth) else None
 
 
-def _auc(probs: Floats, truth: NDArray[np.int64]) -> Share | None:
+def _auc(probs: Floats, truth: NDArray[np.int64]) -> Estimate | None:
     """How often a document of the second of two labels is given more probability of it than one of the first."""
     if probs.shape[1] != 2 or not 0 < truth.sum() < len(truth):
         return None
@@ -233,9 +223,9 @@ def _auc(probs: Floats, truth: NDArray[np.int64]) -> Share | None:
     return _share(float(below.mean()) / 2 / len(lesser), min(len(lesser), len(greater)))
 
 
-def _share(share: float, n: int) -> Share:
+def _share(share: float, n: int) -> Estimate:
     low, high = wilson(share * n, n)
-    return Share(round(share, DIGITS), round(low, DIGITS), round(high, DIGITS), n)
+    return Estimate(round(share, DIGITS), round(low, DIGITS), round(high, DIGITS), n)
 
 
 def _classified(path: Path, *, out: Path, models: dict[str, Path]) -> tuple[int, dict[str, int]]:

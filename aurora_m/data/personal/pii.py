@@ -232,10 +232,6 @@ def is_card(plain: str) -> bool:
     return luhn and len(set(plain)) > 1 and CARD_BRANDS.fullmatch(plain) is not None
 
 
-def _secrets(text: str, lang: str) -> Iterator[tuple[int, int]]:
-    return secrets.find(text)
-
-
 _BITS: Final = {
     "secret": prefilter.SECRET | prefilter.EMAIL,
     "email": prefilter.EMAIL,
@@ -243,7 +239,7 @@ _BITS: Final = {
     "in_pan": prefilter.PAN,
 }
 _FINDERS: Final[dict[str, Finder]] = {
-    "secret": _secrets,
+    "secret": lambda text, _: secrets.find(text),
     "email": _emails,
     "ip": _ips,
     "iban": _ibans,

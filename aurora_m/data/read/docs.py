@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,20 +12,10 @@ import pyarrow.compute as pc
 
 from aurora_m.core.errors import DataError
 from aurora_m.core.files import shard_name, write_jsonl
-from aurora_m.core.table import DOCS, read_shards, write_table
+from aurora_m.core.table import DOCS, FetchFacts, read_shards, write_table
 from aurora_m.data.read.readers import Batch
 from aurora_m.data.select.edits import Edits, combined
 from aurora_m.data.text.repair import repair
-
-
-@dataclass(frozen=True)
-class FetchFacts:
-    """What a source holds."""
-
-    docs: int
-    bytes: int  # of text
-    skipped: Mapping[str, int]  # by reason: files of `python:`, records of web archives
-    repairs: Mapping[str, int]  # by kind
 
 
 class Written(NamedTuple):

@@ -11,11 +11,11 @@ from typing import Any
 from aurora_m.core.canon import JSON, digest
 from aurora_m.core.errors import DataError
 from aurora_m.core.step import Work
-from aurora_m.core.table import SHARD_BYTES
+from aurora_m.core.table import SHARD_BYTES, FetchFacts
 from aurora_m.core.tasks import map_shards
 from aurora_m.core.uri import check_pin, local_files, pin_files, unchanged
 from aurora_m.data.read import readers, web
-from aurora_m.data.read.docs import FetchFacts, Written, finish, write_batches
+from aurora_m.data.read.docs import Written, finish, write_batches
 from aurora_m.data.read.files import COMPRESSION, SourceFile, cut, far, first_line, numbered, tally
 from aurora_m.data.read.readers import Batch
 

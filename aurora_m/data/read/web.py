@@ -34,18 +34,19 @@ def warc(source_file: SourceFile, form: str) -> Iterator[Batch]:
     skipped: records that are no response, by type; other statuses; `not html`; `no text`; `too long` and `too deep`
     (over `MAX_PAGE_BYTES` and `MAX_DEPTH`); `not http` where a response cannot be read as one.
     """
-    return _batches(source_file, form, _page_fields)
+    return _batches(source_file, form, "response", _page_fields)
 
 
 def wet(source_file: SourceFile, form: str) -> Iterator[Batch]:
     """The text of each conversion record; url and date are fields. Skipped: other types, `not utf-8`, `no text`."""
-    return _batches(source_file, form, _text_fields)
+    return _batches(source_file, form, "conversion", _text_fields)
 
 
 READERS: dict[str, Reader] = {".warc": warc, ".wet": wet}
 
 
-def _batches(source_file: SourceFile, form: str, fields_of: Any) -> Iterator[Batch]:
+def _batches(source_file: SourceFile, form: str, wanted: str, fields_of: Any) -> Iterator[Batch]:
+    """The records of the type that is wanted; `fields_of` gives the fields of one, or why it is skipped."""
     rows: list[dict[str, Any]] = []
     numbers: list[int] = []
     skipped: Counter[str] = Counter()
@@ -56,7 +57,7 @@ def _batches(source_file: SourceFile, form: str, fields_of: Any) -> Iterator[Bat
         read = record.consume() if body is None else len(body)
         if read != record.content_length or not record.headers.get("Content-Length"):
             raise _damaged(source_file, number, "the record is cut off")
-        found = fields_of(kind, record, body)
+        found = kind if kind != wanted else "too long" if body is None else fields_of(record, body)
         if isinstance(found, str):
             skipped[found] += 1
             continue
@@ -115,12 +116,8 @@ class _Bytes:
         return self.count_bytes
 
 
-def _text_fields(kind: str, record: Any, body: bytes | None) -> dict[str, Any] | str:
+def _text_fields(record: Any, body: bytes) -> dict[str, Any] | str:
     """The fields of a WET record, or why it is skipped."""
-    if kind != "conversion":
-        return kind
-    if body is None:
-        return "too long"
     try:
         text = body.decode().strip()
     except UnicodeDecodeError:
@@ -128,12 +125,8 @@ def _text_fields(kind: str, record: Any, body: bytes | None) -> dict[str, Any] |
     return {"text": text} if text else "no text"
 
 
-def _page_fields(kind: str, record: Any, body: bytes | None) -> dict[str, Any] | str:
+def _page_fields(record: Any, body: bytes) -> dict[str, Any] | str:
     """The fields of a WARC record, or why it is skipped."""
-    if kind != "response":
-        return kind
-    if body is None:
-        return "too long"
     page = _page(body) if record.is_http else None
     if page is None:
         return "not http"

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from aurora_m.core.files import replacing
 from aurora_m.core.interval import wilson
 from aurora_m.core.step import Artifact, Work
 from aurora_m.core.units import format_count
@@ -11,7 +10,7 @@ from aurora_m.evals.compare import Change
 from aurora_m.recipe import Merge, Recipe
 from aurora_m.report.record import Inputs, Record, read_record
 from aurora_m.report.render import markdown
-from aurora_m.report.render.blocks import Block, Group, Heading, Line, Parts, Program, Table, Text, code
+from aurora_m.report.render.blocks import Block, Heading, Line, Parts, Program, Table, Text, code
 from aurora_m.report.words import automated_words, interval, tuning_words
 
 SECTIONS = 8  # with the front matter and the title
@@ -38,8 +37,7 @@ def model_card(  # noqa: PLR0913  # a step
     """Write README.md, a card in the form that model hubs read."""
     record = read_record(Inputs(recipe, forgetting, models, decided, rewritten, mixtures, reviewed))
     text = markdown.document(blocks(record), front(record.recipe))
-    with replacing(work.out / "README.md") as file:
-        file.write(text.encode())
+    (work.out / "README.md").write_bytes(text.encode())
     return CardFacts(SECTIONS)
 
 
@@ -97,21 +95,20 @@ def _origin(record: Record) -> Parts:
 
 def _data(record: Record) -> Table:
     head = ["source", "language", "from", "licence", "documents in", "kept", "of these held out", "edits"]
-    rows: list[Group] = []
+    rows: list[list[Line]] = []
     for name, source in record.recipe.source.items():
         account = record.sheet.accounts[name]
         docs = (account.fetched.docs, account.kept.docs, account.held_out.docs, sum(account.edits.values()))
-        rows.append((name, [[source.lang, code(source.uri), source.license, *map(str, docs)]]))
+        rows.append([name, source.lang, code(source.uri), source.license, *map(str, docs)])
     return Table("", head, rows, words=(1, 2, 3))
 
 
 def _training(record: Record) -> Table:
     head = ["model", "tokens", "optimizer steps", "FLOP", "shares of tokens learnt from"]
-    rows: list[Group] = []
-    for name, made in record.models.items():
-        if made.tokens:
-            read = ", ".join(f"{reading.source} {reading.achieved:.1%}" for reading in record.readings[name])
-            rows.append((name, [[f"{made.tokens:,}", f"{made.opt_steps:,}", f"{made.flop:.2e}", read]]))
+    rows = []
+    for name, readings in record.readings.items():
+        made, read = record.models[name], ", ".join(f"{reading.source} {reading.achieved:.1%}" for reading in readings)
+        rows.append([name, f"{made.tokens:,}", f"{made.opt_steps:,}", f"{made.flop:.2e}", read])
     return Table("", head, rows, words=(4,))
 
 
@@ -128,13 +125,13 @@ def _merged(name: str, merge: Merge, scale: float) -> Parts:
 
 def _changes(record: Record) -> Table:
     head = ["language", "base", "this model", "change", "documents", "verdict"]
-    rows = [(c.lang, [_change(c)]) for c in record.changes.get(record.released, []) if c.task == "bpb"]
+    rows = [_change(change) for change in record.changes.get(record.released, []) if change.task == "bpb"]
     return Table("", head, rows, words=(5,))
 
 
 def _change(change: Change) -> list[Line]:
     moved: Parts = [f"{change.change:+.1%}", interval(change.low, change.high, "{:+.1%}".format)]
-    return [f"{change.before:.3f}", f"{change.after:.3f}", moved, str(change.n), change.verdict]
+    return [change.lang, f"{change.before:.3f}", f"{change.after:.3f}", moved, str(change.n), change.verdict]
 
 
 def _safety(record: Record) -> Iterator[Block]:
@@ -142,7 +139,7 @@ def _safety(record: Record) -> Iterator[Block]:
     over = {change.lang: change for change in changes if change.metric == "over_refusal"}
     harmful = [change for change in changes if change.metric == "refusal" and change.lang in over]
     head = ["language", "harmful refused, base", "this model", "benign twins refused, base", "this model", "pairs"]
-    rows = [(c.lang, [[*_rates(c), *_rates(over[c.lang]), str(c.n)]]) for c in harmful]
+    rows = [[c.lang, *_rates(c), *_rates(over[c.lang]), str(c.n)] for c in harmful]
     if rows:
         yield Text("Rates with 95 % intervals (Wilson).")
         yield Table("", head, rows)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from aurora_m.core.units import format_size
 from aurora_m.report.accounts import Account, Removed, Sheet, Size
 from aurora_m.report.render import plots
-from aurora_m.report.render.blocks import Block, Excerpt, Figure, Fold, Group, Line, Table, Text, code
+from aurora_m.report.render.blocks import Block, Excerpt, Figure, Fold, Line, Table, Text, code
 from aurora_m.report.words import percent, title_of
 
 MOST_CLAUSES = 7  # told apart in the plot; the table has all
@@ -15,17 +15,11 @@ CLAUSE_CHARS = 28  # of a clause in the plot's legend
 def flows(kind: str, accounts: Iterable[tuple[Line, Account]]) -> Table:
     """The way of the documents."""
     head = [kind, "came", "left", "stayed", "share of bytes that stayed", "for training", "held out"]
-    groups: list[Group] = [(name, [_flow(account)]) for name, account in accounts]
-    return Table(f"Documents · bytes of their text, by {kind}", head, groups)
-
-
-def _flow(account: Account) -> list[str]:
-    kept = share(account.kept.num_bytes, account.fetched.num_bytes)
-    return [
-        *map(sized, (account.fetched, account.all_left, account.kept)),
-        kept,
-        *map(sized, (account.training, account.held_out)),
-    ]
+    rows: list[list[Line]] = []
+    for name, a in accounts:
+        kept = share(a.kept.num_bytes, a.fetched.num_bytes)
+        rows.append([name, *map(sized, (a.fetched, a.all_left, a.kept)), kept, *map(sized, (a.training, a.held_out))])
+    return Table(f"Documents · bytes of their text, by {kind}", head, rows)
 
 
 def removals(sheet: Sheet) -> Iterator[Block]:
@@ -34,9 +28,8 @@ def removals(sheet: Sheet) -> Iterator[Block]:
         "A document leaves under the first clause of its source’s condition that it does not meet. The documents as "
         "they came stay in the run’s store until somebody deletes them there."
     )
-    rules: list[Group] = [
-        (name, [[code(rule.keep), ", ".join(rule.mask) or "–"]]) for name, rule in sheet.recipe.curate.items()
-    ]
+    rules: list[list[Line]] = []
+    rules += ([name, code(rule.keep), ", ".join(rule.mask) or "–"] for name, rule in sheet.recipe.curate.items())
     yield Table("Conditions of the recipe to stay, and what is masked", ["rules", "condition", "masked"], rules, (1, 2))
     yield Figure("Share of the bytes of each source that stayed, or left under a clause.", [_stacks(sheet)])
     head = ["clause", "documents", "bytes", "share of bytes"]
@@ -49,14 +42,11 @@ def removals(sheet: Sheet) -> Iterator[Block]:
             yield Fold(f"Examples of what left {name}", [*map(_example, removed)])
 
 
-def _by_clause(accounts: Iterable[tuple[Line, Account]]) -> list[Group]:
-    return [(name, rows) for name, account in accounts if (rows := _clauses(account))]
-
-
-def _clauses(account: Account) -> list[list[Line]]:
+def _by_clause(accounts: Iterable[tuple[Line, Account]]) -> list[list[Line]]:
     return [
-        [code(clause), f"{left.docs:,}", format_size(left.num_bytes), share(left.num_bytes, account.fetched.num_bytes)]
-        for clause, left in account.left.items()
+        [name, code(clause), f"{left.docs:,}", format_size(left.num_bytes), share(left.num_bytes, a.fetched.num_bytes)]
+        for name, a in accounts
+        for clause, left in a.left.items()
         if left.docs
     ]
 
@@ -91,10 +81,8 @@ def edits(sheet: Sheet, opening: str) -> Iterator[Block]:
         "wherever it stands. Of what was masked, the examples show letters as x and digits as 0; all examples are "
         "masked as well, whatever the recipe masks, and end early where a number or an address may be cut."
     )
-    groups: list[Group] = [
-        (name, [[f"{account.edits.get(kind, 0):,}" for kind in kinds]]) for name, account in by_source(sheet)
-    ]
-    yield Table("Edits by source and kind", ["source", *kinds], groups)
+    rows = [[name, *(f"{account.edits.get(kind, 0):,}" for kind in kinds)] for name, account in by_source(sheet)]
+    yield Table("Edits by source and kind", ["source", *kinds], rows)
     for name, samples in sheet.edits.items():
         lang = sheet.recipe.source[name].lang
         if samples:

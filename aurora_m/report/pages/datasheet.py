@@ -6,7 +6,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from aurora_m.core.files import replacing, write_json
+from aurora_m.core.files import write_json
 from aurora_m.core.step import Artifact, Work
 from aurora_m.core.units import format_size
 from aurora_m.recipe import Stage, Tune
@@ -14,7 +14,7 @@ from aurora_m.report.accounts import Sheet, Size, as_json
 from aurora_m.report.pages.curation import by_source, edits, flows, removals, share, sized
 from aurora_m.report.record import read_sheet
 from aurora_m.report.render import html, markdown
-from aurora_m.report.render.blocks import Block, Fold, Group, Heading, Parts, Program, Table, Text, code
+from aurora_m.report.render.blocks import Block, Fold, Heading, Line, Parts, Program, Table, Text, code
 from aurora_m.report.words import name_of, percent, title_of
 
 OVER = "With the questions of Gebru et al. 2021, “Datasheets for Datasets”"
@@ -58,11 +58,10 @@ def datasheet(
     blocks: list[Block] = [Heading(f"Datasheet: the data of “{sheet.recipe.name}”", 1), Text(summary(sheet))]
     for title, write in SECTIONS.items():
         blocks += [Heading(title, 2, title.lower()), *write(sheet)]
-    texts = {"md": markdown.document(blocks), "html": html.page(f"{sheet.recipe.name}: datasheet", OVER, blocks)}
+    page = html.page(f"{sheet.recipe.name}: datasheet", OVER, blocks)
     write_json(work.out / "datasheet.json", as_json(sheet))
-    for suffix, text in texts.items():
-        with replacing(work.out / f"datasheet.{suffix}") as file:
-            file.write(text.encode())
+    (work.out / "datasheet.md").write_bytes(markdown.document(blocks).encode())
+    (work.out / "datasheet.html").write_bytes(page.encode())
     total = sheet.total
     left = total.all_left
     return DatasheetFacts(
@@ -138,14 +137,14 @@ def composition(sheet: Sheet) -> Iterator[Block]:
 
 def collection(sheet: Sheet) -> Iterator[Block]:
     """Where the data came from."""
-    groups: list[Group] = []
+    rows: list[list[Line]] = []
     written = [name for name, source in sheet.recipe.source.items() if source.documents]
     for name, source in sheet.recipe.source.items():
         account = sheet.accounts[name]
         skipped = ", ".join(f"{count:,} × {reason}" for reason, count in sorted(account.skipped.items()))
         at = f"{source.uri} at {source.revision}" if source.revision else source.uri
-        row: Parts = [name_of(source.lang), code(at), _docs(account.fetched), skipped or "–"]
-        groups.append((code(name), [[*row, code(sheet.digests[name][:16])]]))
+        digest = code(sheet.digests[name][:16])
+        rows.append([code(name), name_of(source.lang), code(at), _docs(account.fetched), skipped or "–", digest])
     yield Text(
         [
             "Each source was read whole from where the recipe says. The digest is the beginning of the SHA-256 of its "
@@ -154,7 +153,7 @@ def collection(sheet: Sheet) -> Iterator[Block]:
         ]
     )
     head = ["source", "language", "from", "came", "records skipped", "digest"]
-    yield Table("Where the documents came from", head, groups, words=(1, 2, 4, 5))
+    yield Table("Where the documents came from", head, rows, words=(1, 2, 4, 5))
     yield Text(
         f"{NOT_KNOWN}when the texts were written and gathered, by whom, whether the people in them were told or asked, "
         "and whether anyone reviewed the gathering."
@@ -173,11 +172,11 @@ def preprocessing(sheet: Sheet) -> Iterator[Block]:
         f"{items['items_too_short']:,} are too short to look for. What was found left only where a clause says so."
     )
     head = ["source", "exact copies", "near copies", "bytes of both", "documents with an evaluation item"]
-    groups: list[Group] = [
-        (name, [[f"{a.exact:,}", f"{a.near:,}", format_size(a.repeated_bytes), f"{a.overlap:,}"]])
+    rows = [
+        [name, f"{a.exact:,}", f"{a.near:,}", format_size(a.repeated_bytes), f"{a.overlap:,}"]
         for name, a in by_source(sheet)
     ]
-    yield Table("Copies and evaluation items among the documents that came", head, groups)
+    yield Table("Copies and evaluation items among the documents that came", head, rows)
     yield Heading("Repairs and masks")
     yield from edits(sheet, REPAIRS)
 
@@ -189,16 +188,16 @@ def uses(sheet: Sheet) -> Iterator[Block]:
         "The shares that the recipe declares for each training step; what was read is in the run’s report. Held-out "
         "documents measure bits per byte and are read by no training."
     )
-    groups: list[Group] = []
+    rows: list[list[Line]] = []
     trainings: dict[str, Stage | Tune] = {stage.name: stage for stage in recipe.stage} | {**recipe.tune}
     for name, training in trainings.items():
         for which in dict.fromkeys(recipe.mixtures(training)):
             mixture = recipe.mixture[which]
             step = name if which == training.mixture else f"{name}, anchor"
             shares = {source: f"{percent(share, 1)} of {mixture.unit}" for source, share in mixture.shares().items()}
-            groups.append((step, [[code(source), shares.get(source, BALANCED)] for source in mixture.reads()]))
-    if groups:
-        yield Table("What each training step is to read", ["step", "source", "declared share"], groups, words=(1,))
+            rows += [[step, code(source), shares.get(source, BALANCED)] for source in mixture.reads()]
+    if rows:
+        yield Table("What each training step is to read", ["step", "source", "declared share"], rows, words=(1,))
     yield Text(
         f"{NOT_KNOWN}for what else the data are fit. Texts carry the slant of those who wrote them; how the models "
         "fare in each language is in the run’s report, and nothing here replaces tests of your own."
@@ -207,14 +206,12 @@ def uses(sheet: Sheet) -> Iterator[Block]:
 
 def distribution(sheet: Sheet) -> Iterator[Block]:
     """Under what terms the data may be passed on."""
-    groups: list[Group] = []
+    rows = []
     for licence, account in sheet.by(lambda source: source.license).items():
         names = [name for name, source in sheet.recipe.source.items() if source.license == licence]
-        groups.append(
-            (licence, [[", ".join(names), sized(account.fetched), sized(account.kept), sized(account.training)]])
-        )
+        rows.append([licence, ", ".join(names), *map(sized, (account.fetched, account.kept, account.training))])
     head = ["licence", "sources", "came", "stayed", "for training"]
-    yield Table("Licences, as the recipe declares them", head, groups, words=(1,))
+    yield Table("Licences, as the recipe declares them", head, rows, words=(1,))
     yield Text(
         "A licence is declared for a whole source; that each document is under it is the word of its publisher. The "
         f"release holds the model and its card, under {sheet.recipe.release.license}, and none of these documents."

@@ -6,7 +6,7 @@ from aurora_m.core.units import format_count
 from aurora_m.report.pages.curation import by_source, edits, flows, removals
 from aurora_m.report.record import ROWS, Model, Reading, Record
 from aurora_m.report.render import plots
-from aurora_m.report.render.blocks import Block, Figure, Fold, Group, Heading, Line, Program, Span, Table, Text
+from aurora_m.report.render.blocks import Block, Figure, Fold, Heading, Line, Program, Span, Table, Text
 from aurora_m.report.words import decimal, name_of, percent, power, tuning_words
 from aurora_m.train.curve import Entry
 
@@ -89,7 +89,7 @@ def mixtures(record: Record) -> Iterator[Block]:
     yield Table(
         "Declared and achieved share of each source",
         ["stage", "source", "declared", "as tokens", "achieved", "tokens read", "epochs", "infilled docs"],
-        [(name, [*map(_reading_row, part)]) for name, part in record.readings.items()],
+        [[name, *_reading_row(reading)] for name, part in record.readings.items() for reading in part],
         words=(1,),
     )
 
@@ -104,19 +104,16 @@ def _reading_row(reading: Reading) -> list[str]:
 
 def tokens(record: Record) -> Iterator[Block]:
     """What a token holds in each source, and how many each language needs for what English says in one."""
-    sources: list[Group] = []
-    langs: list[Group] = []
-    for which, measured in record.tokenizers.items():
-        rows = [
-            [name, decimal(row["tokens_a_word"], 2), decimal(row["bytes_a_token"], 2), f"{row['docs']:,}"]
-            for name, row in measured["sources"].items()
-        ]
-        sources.append((which, rows))
-        rows = [
-            [name_of(lang), str(row["tokens"]), decimal(row["against_english"], 2)]
-            for lang, row in measured["parallel"].items()
-        ]
-        langs.append((which, rows))
+    sources = [
+        [which, name, decimal(row["tokens_a_word"], 2), decimal(row["bytes_a_token"], 2), f"{row['docs']:,}"]
+        for which, measured in record.tokenizers.items()
+        for name, row in measured["sources"].items()
+    ]
+    langs = [
+        [which, name_of(lang), str(row["tokens"]), decimal(row["against_english"], 2)]
+        for which, measured in record.tokenizers.items()
+        for lang, row in measured["parallel"].items()
+    ]
     yield Text(
         "A language whose words take many tokens costs more to train and to run, and sees less of a text at once. "
         "Words stand between spaces; in languages without spaces each character counts as one."
@@ -148,7 +145,7 @@ def making(record: Record) -> Iterator[Block]:
         f"Licences of the sources: {', '.join(licences)}; of the release: {recipe.release.license}."
     )
     head = ["model", "parameters", "tokens", "last loss", "FLOP", "digest (SHA-256)"]
-    yield Table("Models", head, [(name, [_model_row(model)]) for name, model in record.models.items()], words=(5,))
+    yield Table("Models", head, [[name, *_model_row(model)] for name, model in record.models.items()], words=(5,))
     yield Fold("The recipe", [Program(record.text, "toml")])
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from aurora_m.core.files import replacing
 from aurora_m.core.step import Artifact, Work
 from aurora_m.core.units import format_count
 from aurora_m.evals.compare import Change
@@ -63,8 +62,7 @@ def page(  # noqa: PLR0913  # a step
             bar.update(done)
     name = record.recipe.name
     content = html.page(f"{name}: report", f"Report of the run “{name}”", blocks).encode()
-    with replacing(work.out / PAGE) as file:
-        file.write(content)
+    (work.out / PAGE).write_bytes(content)
     return PageFacts(verdict(record), len(content))
 
 

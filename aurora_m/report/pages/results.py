@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 
+from aurora_m.core.interval import Estimate
 from aurora_m.evals.compare import Change, Key
 from aurora_m.evals.task import Item
 from aurora_m.report.pages.making import bands
 from aurora_m.report.record import Record
 from aurora_m.report.render import plots
-from aurora_m.report.render.blocks import Block, Exchange, Figure, Fold, Group, Heading, Line, Span, Table, Text
+from aurora_m.report.render.blocks import Block, Exchange, Figure, Fold, Heading, Line, Span, Table, Text
 from aurora_m.report.words import (
-    Estimate,
     automated_words,
     decimal,
     estimated,
@@ -57,7 +57,7 @@ def forgetting(record: Record) -> Iterator[Block]:
     yield Table(
         "Bits per byte of held-out text against the base",
         ["language", "model", "before", "after", "change [95 %]", "docs", "margin", "verdict"],
-        [(title_of(lang), [_bits_row(name, bits[name][lang]) for name in models]) for lang in first],
+        [[title_of(lang), *_bits_row(name, bits[name][lang])] for lang in first for name in models],
         words=(1, 7),
     )
     if len(strips) == 2:
@@ -106,10 +106,6 @@ def _moved(change: Change) -> Line:
 
 
 def _other_changes(record: Record, models: Iterable[str]) -> Iterator[Block]:
-    groups: list[Group] = []
-    for model in models:
-        if rows := [_other_row(change) for change in record.changes[model] if change.metric != "bpb"]:
-            groups.append((model, rows))
     yield Text(
         "Changes of bits per byte are relative; those of rates are in points of a hundred. p: exact McNemar test of "
         "the pairs that changed, corrected by Holm over all that are compared."
@@ -117,7 +113,12 @@ def _other_changes(record: Record, models: Iterable[str]) -> Iterator[Block]:
     yield Table(
         "All other measures against the base",
         ["model", "task", "measure", "before", "after", "change [95 %]", "n", "worse", "better", "p", "verdict"],
-        groups,
+        [
+            [model, *_other_row(change)]
+            for model in models
+            for change in record.changes[model]
+            if change.metric != "bpb"
+        ],
         words=(1, 2, 10),
     )
 
@@ -138,7 +139,7 @@ def languages(record: Record) -> Iterator[Block]:
     yield Table(
         "Bits per byte after each stage, with 95 % intervals (bootstrap over documents)",
         ["language", "docs", *record.estimates],
-        [(title_of(lang), [_number_row(record, key)]) for lang, key in keys if _n(record, key)],
+        [[title_of(lang), *_number_row(record, key)] for lang, key in keys if _n(record, key)],
     )
 
 
@@ -173,7 +174,7 @@ def tasks(record: Record) -> Iterator[Block]:
     yield Table(
         "Accuracy by task and model",
         ["task", "chance", "n", *record.estimates],
-        [(key[0].replace("_", " "), [_choice_row(record, key)]) for key in choices],
+        [[key[0].replace("_", " "), *_choice_row(record, key)] for key in choices],
     )
     yield Heading("Code")
     yield Text(
@@ -183,7 +184,7 @@ def tasks(record: Record) -> Iterator[Block]:
     yield Table(
         "Code by measure and model",
         ["measure", "n", *record.estimates],
-        [(f"{key[0]}: {CODE_METRICS[key[2]]}", [_number_row(record, key)]) for key in codes],
+        [[f"{key[0]}: {CODE_METRICS[key[2]]}", *_number_row(record, key)] for key in codes],
     )
 
 
@@ -218,9 +219,10 @@ def safety(record: Record) -> Iterator[Block]:
     titles = ("Harmful prompts refused: more is better", "Harmless ones refused: less is better")
     panels = [[_pair(record, lang, metric) for lang in langs] for metric in SAFETY]
     sizes = sorted({rate.n for panel in panels for strip in panel for rate in strip.estimates.values()})
-    groups: list[Group] = [
-        (title_of(lang) if lang else "All languages", [_safety_row(record, name, lang) for name in record.names])
+    rows = [
+        [title_of(lang) if lang else "All languages", *_safety_row(record, name, lang)]
         for lang in [*langs, None]
+        for name in record.names
     ]
     yield Text(
         "Refusal of harmful prompts counts for nothing without its twin: harmless prompts that look alike and deserve "
@@ -238,7 +240,7 @@ def safety(record: Record) -> Iterator[Block]:
     yield Table(
         "Refusal of harmful and over-refusal of harmless prompts",
         ["language", "model", "harmful refused", "harmless refused", "prompts"],
-        groups,
+        rows,
         words=(1,),
     )
     yield Text(_reviewers(record))

@@ -17,7 +17,6 @@ class Span:
 
 Parts: TypeAlias = list[str | Span]
 Line: TypeAlias = str | Span | Sequence[str | Span]
-Group: TypeAlias = tuple[Line, Sequence[Sequence[Line]]]  # the first cell, and the rows that share it without it
 
 
 @dataclass(frozen=True)
@@ -38,11 +37,11 @@ class Text:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; the columns in `words` are no numbers, and neither is the first."""
+    """A table, where rows that begin alike share their first cell; it and the columns in `words` are no numbers."""
 
     caption: str  # may be empty
     head: Sequence[str]
-    groups: Sequence[Group]
+    rows: Sequence[Sequence[Line]]
     words: Sequence[int] = ()
 
 

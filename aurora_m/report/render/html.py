@@ -3,6 +3,7 @@
 import html
 import re
 from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 
 from aurora_m.report.render import blocks
@@ -114,9 +115,9 @@ def _table(table: blocks.Table) -> Html:
     style = ["w" if at == 0 or at in table.words else "n" for at in range(len(table.head))]
     heads = [tag("th", cell, scope="col", class_=kind) for cell, kind in zip(table.head, style, strict=True)]
     bodies = []
-    for name, rows in table.groups:
-        scope = {"scope": "rowgroup", "rowspan": str(len(rows))} if len(rows) > 1 else {"scope": "row"}
-        lines = [[tag("td", _line(cell), class_=k) for cell, k in zip(row, style[1:], strict=True)] for row in rows]
+    for name, group in groupby(table.rows, key=lambda row: row[0]):
+        lines = [[tag("td", _line(cell), class_=k) for cell, k in zip(r[1:], style[1:], strict=True)] for r in group]
+        scope = {"scope": "rowgroup", "rowspan": str(len(lines))} if len(lines) > 1 else {"scope": "row"}
         first = tag("th", _line(name), class_="w", **scope)
         bodies.append(tag("tbody", *(tag("tr", *([first] if at == 0 else []), *row) for at, row in enumerate(lines))))
     few = {"class_": "few"} if len(table.head) < 5 else {}

@@ -91,7 +91,7 @@ def _span(span: str | Span) -> str:
 
 
 def _table(table: blocks.Table) -> str:
-    rows = [[_line(cell, in_cell=True) for cell in (name, *row)] for name, part in table.groups for row in part]
+    rows = [[_line(cell, in_cell=True) for cell in row] for row in table.rows]
     lines = [[*map(_line, table.head)], ["---"] * len(table.head), *rows]
     caption = f"{_paragraph(table.caption)}:\n\n" if table.caption else ""
     return caption + "".join(f"| {' | '.join(line)} |\n" for line in lines) + "\n"

@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from aurora_m.core.canon import digest
+from aurora_m.core.interval import Estimate
 from aurora_m.core.units import format_count
 from aurora_m.report.render.html import escape
-from aurora_m.report.words import Estimate, percent, signed
+from aurora_m.report.words import percent, signed
 
 WIDTH_IN = 9.4
 INK, MUTED, RULE, PAPER, SHADE = "#000001", "#000002", "#000003", "#000004", "#000005"  # stand-ins, see `_drawn`

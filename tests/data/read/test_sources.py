@@ -19,10 +19,9 @@ import pytest
 from aurora_m.core.canon import file_digest, folder_files
 from aurora_m.core.errors import DataError
 from aurora_m.core.step import Runtime, Work
-from aurora_m.core.table import read_all, read_shards
+from aurora_m.core.table import FetchFacts, read_all, read_shards
 from aurora_m.core.uri import pin_files
 from aurora_m.data.read import docs, files, sources
-from aurora_m.data.read.docs import FetchFacts
 from aurora_m.data.read.files import SourceFile
 from aurora_m.data.read.sources import fetch, pin
 
