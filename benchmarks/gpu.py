@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from curation import machine  # noqa: E402
-from training import SEED, VOCAB, aurora, open_rows, packages, write_rows  # noqa: E402
+from training import SEED, VOCAB, aurora, open_rows, packages, settings, write_rows  # noqa: E402
 
 from aurora_m.foresight.devices import KINDS, Machines  # noqa: E402
 from aurora_m.foresight.estimate import memory  # noqa: E402
@@ -132,7 +132,7 @@ def measure(args: argparse.Namespace, shape: Shape, folder: Path, kind: str) -> 
     steps = [end - start for start, end in pairwise(ends[FIRST - 1 :])]
     tokens_s = args.rows * args.row_tokens / median(steps)
     machines = Machines(kind, 1, 0.0, args.micro_batch, 1, 1, runtime["precision"], args.recompute)
-    expected, _ = memory(shape, {"optimizer": "adamw"}, args.row_tokens, args.rows, machines)
+    expected, _ = memory(shape, settings(args), machines)
     return {
         "device": kind if kind == "cpu" else torch.cuda.get_device_name(),
         "runtime": runtime,

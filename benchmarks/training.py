@@ -249,23 +249,29 @@ def open_rows(folder: Path) -> Any:
     return Stream(Artifact(folder / "mixture", "", {}), shards, SEED, None)
 
 
+def settings(args: argparse.Namespace) -> Any:
+    """What all systems train by, as a recipe's stage would say it."""
+    from aurora_m.core.typed import Count
+    from aurora_m.recipe import Training
+
+    return Training(
+        start="base", row_tokens=Count(args.row_tokens), batch_tokens=Count(args.rows * args.row_tokens),
+        peak_lr=PEAK_LR, end_lr=PEAK_LR, warmup_tokens=Count(0), schedule="constant", weight_decay=DECAY, beta2=BETA2,
+        clip=CLIP,
+    )  # fmt: skip
+
+
 def aurora(model: Any, rows: Any, args: argparse.Namespace, **runtime: Any) -> Run:
     """Aurora's own loop, as every stage runs it, without its measurements and checkpoints."""
     from aurora_m.core.files import read_jsonl
     from aurora_m.core.log import METRICS, Log
     from aurora_m.core.step import Runtime, Work
-    from aurora_m.core.typed import Count
-    from aurora_m.recipe import Training
     from aurora_m.train.loop import fit
     from aurora_m.train.monitor import Monitor
     from aurora_m.train.objectives.next_token import NextToken
     from aurora_m.train.plan import Plan
 
-    training = Training(
-        start="base", row_tokens=Count(args.row_tokens), batch_tokens=Count(args.rows * args.row_tokens),
-        peak_lr=PEAK_LR, end_lr=PEAK_LR, warmup_tokens=Count(0), schedule="constant", weight_decay=DECAY, beta2=BETA2,
-        clip=CLIP,
-    )  # fmt: skip
+    training = settings(args)
     plan = Plan.of(training, SEED, len(rows))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

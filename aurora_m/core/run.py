@@ -134,9 +134,9 @@ def _make(
     shutil.rmtree(work.out, ignore_errors=True)
     work.out.mkdir(parents=True)
     work.scratch.mkdir(exist_ok=True)
-    log.say(f"{where} {step.name}")
-    log.event("start", step=step.name)
     with interrupt.at(f"step {step.name}"):
+        log.say(f"{where} {step.name}")
+        log.event("start", step=step.name)
         facts, about = _call(step, work, done)
         artifact = store.commit(key, facts, about)
     log.event("done", step=step.name, seconds=about["seconds"], digest=artifact.digest)
