@@ -46,13 +46,20 @@ def ignore() -> None:
 def _stop(_signal: int, _frame: object) -> None:
     ignore()
     try:
-        if "multiprocessing.process" in sys.modules:
-            for child in sys.modules["multiprocessing.process"].active_children():
-                child.kill()
         if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun started, one talks
             cursor = SHOW_CURSOR if os.isatty(2) else ""
             os.write(2, f"{cursor}\nstopped in {_place}; the same command goes on from here\n".encode())
     finally:  # also where nobody reads what is written, as in `aurora run 2>&1 | tee log`: the signal ends `tee`, too
+        _end()
+
+
+def _end() -> None:
+    """Kill the workers and end; where multiprocessing is being imported, which raises here, there are none."""
+    try:
+        if "multiprocessing.process" in sys.modules:
+            for child in sys.modules["multiprocessing.process"].active_children():
+                child.kill()
+    finally:
         os._exit(STOPPED)
 
 

@@ -122,3 +122,12 @@ def test_who_asked_to_ignore_the_signal_does_not_leave() -> None:
     )
     run = start("-c", code)
     assert (run.communicate(timeout=60), run.returncode) == (("goes on\n", ""), 0)
+
+
+def test_a_stop_while_multiprocessing_is_imported_says_its_line() -> None:
+    half = "sys.modules['multiprocessing.process'] = types.ModuleType('half')"  # as it stands before it was executed
+    program = f"import os, signal, sys, types\nfrom aurora_m.core import interrupt\ninterrupt.install()\n{half}\n"
+    run = start("-c", f"{program}os.kill(os.getpid(), signal.SIGINT)\nsignal.pause()")
+    stdout, stderr = run.communicate(timeout=60)
+    assert (run.returncode, stdout) == (STOPPED, "")
+    assert stderr == "\nstopped in aurora; the same command goes on from here\n"
