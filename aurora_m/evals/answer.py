@@ -17,7 +17,7 @@ from aurora_m.evals.items import ITEMS, read_items
 from aurora_m.evals.kinds import KINDS
 from aurora_m.evals.kinds.kind import FillIn, Generate, Loglikelihood, Outputs, Request, num_bytes
 from aurora_m.evals.task import Item
-from aurora_m.model.generate import generate
+from aurora_m.model.generate import Sampling, generate
 from aurora_m.model.likelihood import document_bits, score_spans
 from aurora_m.model.load import device_of, load_model, positions
 from aurora_m.tokens.tokenizer import end_id, fim_ids, open_tokenizer
@@ -151,7 +151,7 @@ def _texts(
     for stop, batch in batches.items():
         prompts = [[encoder.eos, *encoder.encode(request.prompt)] for _, request in batch]
         ends = [encoder.encode(stop)] if stop else []
-        new = generate(net, prompts, max_new=max_new, eos=encoder.eos, stop=ends)
+        new = generate(net, prompts, max_new=max_new, eos=encoder.eos, stop=ends, sampling=Sampling(seed=seed))
         for (index, _), ids in zip(batch, new, strict=True):
             texts[index].append(encoder.tokenizer.decode(ids))
     return texts
