@@ -8,10 +8,11 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from aurora_m.core.chat import INSTRUCTION, render
+from aurora_m.core.ends import Ends, ends_of
 from aurora_m.core.errors import RecipeError
 from aurora_m.core.step import Runtime
 from aurora_m.core.store import Store
-from aurora_m.tokens.tokenizer import end_id, open_tokenizer
+from aurora_m.tokens.tokenizer import decode_after, open_tokenizer
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Chat:
 
     model: Any
     tokenizer: Tokenizer
+    ends: Ends
     max_new: int
     temperature: float
 
@@ -35,6 +37,7 @@ class Chat:
             raise RecipeError(
                 f"`{name}` is no model", at=str(folder), hint="name a model, such as tiny/release or tiny/base"
             )
+        ends = ends_of(folder)
         from aurora_m.model.load import device_of, load_model, positions  # torch takes seconds: check before
 
         model = load_model(folder, device_of(runtime)).eval()
@@ -44,21 +47,20 @@ class Chat:
                 at="--max-new-tokens",
                 hint=f"the model has {positions(model)} positions: write less than that",
             )
-        return cls(model, open_tokenizer(folder), max_new, temperature)
+        return cls(model, open_tokenizer(folder), ends, max_new, temperature)
 
     def answer(self, instruction: str) -> str:
         """The model's response, up to where it would begin an instruction of its own."""
         from aurora_m.model.generate import Sampling, generate
 
-        end = end_id(self.tokenizer)
-        prompt = [end, *self.tokenizer.encode(render(instruction, ""), add_special_tokens=False).ids]
+        prompt = [self.ends.start, *self.tokenizer.encode(render(instruction, ""), add_special_tokens=False).ids]
         stop = self.tokenizer.encode(INSTRUCTION.strip(), add_special_tokens=False).ids
         new = generate(
             self.model,
             [prompt],
             max_new=self.max_new,
-            eos=end,
+            ends=self.ends.stops,
             stop=[stop],
             sampling=Sampling(self.temperature),
         )
-        return str(self.tokenizer.decode(new[0])).split(INSTRUCTION.strip())[0].strip()
+        return decode_after(self.tokenizer, prompt, new[0]).split(INSTRUCTION.strip())[0].strip()

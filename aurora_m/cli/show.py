@@ -8,7 +8,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from aurora_m.core.canon import JSON, differences
+from aurora_m.core.ends import Ends, ends_of
 from aurora_m.core.errors import RecipeError
+from aurora_m.core.facts import to_json
 from aurora_m.core.files import read_json, read_jsonl
 from aurora_m.core.run import PlanEntry
 from aurora_m.core.step import Artifact
@@ -16,6 +18,7 @@ from aurora_m.core.store import MANIFEST, Store
 from aurora_m.core.units import format_count, format_duration, format_size
 from aurora_m.foresight.devices import KINDS, Machines
 from aurora_m.foresight.estimate import Estimate
+from aurora_m.model.base import base_ends
 
 CELL = 160  # characters of a value on one line
 
@@ -24,8 +27,18 @@ NO_COSTS: Costs = {}
 MACHINE = Machines()
 
 
-def plan_rows(rows: list[PlanEntry], costs: Costs = NO_COSTS) -> list[JSON]:
-    """A plan for machines; a training step that is not done has an `estimate`."""
+def ends_in_plan(rows: list[PlanEntry], root: Path) -> Ends | None:
+    """How documents begin and end under a base that comes from elsewhere, if it is there; `root` is the recipe's."""
+    for row in rows:
+        if row.step.name == "base" and "model" in row.step.params:
+            params = row.step.params
+            local = base_ends(str(params["model"]), root, str(params.get("end_token", "")))
+            return ends_of(row.artifact.path) if row.artifact else local
+    return None
+
+
+def plan_rows(rows: list[PlanEntry], costs: Costs = NO_COSTS, ends: Ends | None = None) -> list[JSON]:
+    """A plan for machines; a training step that is not done has an `estimate`, and the base the `ends` of documents."""
     lines: list[JSON] = []
     for row in rows:
         about: dict[str, JSON] = {
@@ -35,19 +48,30 @@ def plan_rows(rows: list[PlanEntry], costs: Costs = NO_COSTS) -> list[JSON]:
             "last_s": row.last_s,
             "digest": row.artifact.digest if row.artifact else None,
         }
+        if ends and row.step.name == "base":
+            about["ends"] = to_json(ends)
         cost = costs.get(row.step.name)
         lines.append({**about, "estimate": cost if isinstance(cost, str) else cost.to_json()} if cost else about)
     return lines
 
 
-def plan_lines(rows: list[PlanEntry], command: str, costs: Costs = NO_COSTS, machines: Machines = MACHINE) -> list[str]:
-    """A plan for people: state, step, size, time, and why; what training costs; the sums; the command that is next."""
+def plan_lines(
+    rows: list[PlanEntry],
+    command: str,
+    costs: Costs = NO_COSTS,
+    machines: Machines = MACHINE,
+    ends: Ends | None = None,
+) -> list[str]:
+    """A plan for people: state, step, size, time, and why; what documents begin and end with under the base; what
+    training costs; the sums; the command that is next.
+    """
     cells = [(row.state, row.step.name, _size(row), _time(row), row.why) for row in rows]
     state, name, size, time = (max(len(cell[column]) for cell in cells) for column in range(4))
     lines = [
         f" {cell[0]:<{state}}  {cell[1]:<{name}}  {cell[2]:<{size}}  {cell[3]:>{time}}  {cell[4]}".rstrip()
         for cell in cells
     ]
+    lines += [f" {ends}"] if ends else []
     count = Counter(row.state for row in rows)
     if count["have"] == len(rows):
         return [*lines, f" nothing to do: all {len(rows)} steps are there"]

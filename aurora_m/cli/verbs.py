@@ -41,7 +41,7 @@ def new_recipe(args: argparse.Namespace) -> None:
 
 def show_plan(args: argparse.Namespace) -> None:
     """Print every step with its state and the reason, and what training will cost."""
-    from aurora_m.cli.show import plan_lines, plan_rows
+    from aurora_m.cli.show import ends_in_plan, plan_lines, plan_rows
     from aurora_m.core.run import plan
     from aurora_m.core.store import Store
     from aurora_m.foresight.estimate import estimates
@@ -49,12 +49,13 @@ def show_plan(args: argparse.Namespace) -> None:
     _, goals = _graph(args)
     rows = plan(goals, Store(Path(args.store)))
     machines = devices.machines_of(args, distributed.runtime_fields(args))
-    costs = estimates(rows, machines, args.recipe.resolve().parent)
+    root = args.recipe.resolve().parent
+    costs, ends = estimates(rows, machines, root), ends_in_plan(rows, root)
     if args.json:
-        print(json.dumps(plan_rows(rows, costs), ensure_ascii=False))
+        print(json.dumps(plan_rows(rows, costs, ends), ensure_ascii=False))
     else:
         to = ("--to", args.to) if args.to else ()
-        print("\n".join(plan_lines(rows, _command(args, "run", args.recipe, *to), costs, machines)))
+        print("\n".join(plan_lines(rows, _command(args, "run", args.recipe, *to), costs, machines, ends)))
 
 
 def run_recipe(args: argparse.Namespace) -> None:

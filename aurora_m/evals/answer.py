@@ -8,6 +8,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from aurora_m.core.canon import JSON
+from aurora_m.core.ends import Ends, ends_of
 from aurora_m.core.errors import DataError
 from aurora_m.core.files import write_jsonl
 from aurora_m.core.step import Artifact, Work
@@ -20,7 +21,7 @@ from aurora_m.evals.task import Item
 from aurora_m.model.generate import Sampling, generate
 from aurora_m.model.likelihood import document_bits, score_spans
 from aurora_m.model.load import device_of, load_model, positions
-from aurora_m.tokens.tokenizer import end_id, fim_ids, open_tokenizer
+from aurora_m.tokens.tokenizer import decode_after, fim_ids, num_shared, open_tokenizer
 
 WINDOW_TOKENS = 2048  # at most, for held-out documents
 ROUND_ITEMS = 128  # answered between two updates of the bar
@@ -33,7 +34,7 @@ class Encoder:
     """Turns requests into token ids."""
 
     tokenizer: Tokenizer
-    eos: int
+    ends: Ends
     positions: int
 
     def encode(self, text: str) -> list[int]:
@@ -58,8 +59,8 @@ class Encoder:
         """
         context = self.encode(request.context)
         rows = [self.encode(request.context + continuation) for continuation in request.continuations]
-        start = min(_shared(context, row) for row in rows)
-        return [self._fit([self.eos, *row], start + 1, at) for row in rows]
+        start = min(num_shared(context, row) for row in rows)
+        return [self._fit([self.ends.start, *row], start + 1, at) for row in rows]
 
     def _fill_in(self, request: FillIn, at: str) -> list[Span]:
         """The middle after prefix and suffix, where the tokenizer has the marks for it."""
@@ -67,7 +68,7 @@ class Encoder:
         if marks is None:
             return []
         prefix, middle, suffix = marks
-        head = [self.eos, prefix, *self.encode(request.prefix), suffix, *self.encode(request.suffix), middle]
+        head = [self.ends.start, prefix, *self.encode(request.prefix), suffix, *self.encode(request.suffix), middle]
         return [self._fit([*head, *self.encode(request.middle)], len(head), at)]
 
     def _fit(self, ids: list[int], start: int, at: str) -> Span:
@@ -97,7 +98,7 @@ def answer(
     """
     net, tokenizer = load_model(model.path, device_of(work.runtime)), open_tokenizer(model.path)
     net.train(False)
-    encoder = Encoder(tokenizer, end_id(tokenizer), positions(net))
+    encoder = Encoder(tokenizer, ends_of(model.path), positions(net))
     all_items = read_items(items.path / ITEMS)
     rows: list[JSON] = []
     with work.log.bar("answers", len(all_items), "items") as bar:
@@ -149,25 +150,20 @@ def _texts(
                 batches[request.stop].append((index, request))
     texts: list[list[str]] = [[] for _ in requests]
     for stop, batch in batches.items():
-        prompts = [[encoder.eos, *encoder.encode(request.prompt)] for _, request in batch]
-        ends = [encoder.encode(stop)] if stop else []
-        new = generate(net, prompts, max_new=max_new, eos=encoder.eos, stop=ends, sampling=Sampling(seed=seed))
-        for (index, _), ids in zip(batch, new, strict=True):
-            texts[index].append(encoder.tokenizer.decode(ids))
+        prompts = [[encoder.ends.start, *encoder.encode(request.prompt)] for _, request in batch]
+        marks = [encoder.encode(stop)] if stop else []
+        ends, sampling = encoder.ends.stops, Sampling(seed=seed)
+        new = generate(net, prompts, max_new=max_new, ends=ends, stop=marks, sampling=sampling)
+        for (index, _), prompt, ids in zip(batch, prompts, new, strict=True):
+            texts[index].append(decode_after(encoder.tokenizer, prompt, ids))
     return texts
 
 
 def _bits(net: Any, encoder: Encoder, docs: list[dict[str, str]]) -> list[JSON]:
     window = min(encoder.positions, WINDOW_TOKENS)
-    bits = document_bits(net, [encoder.encode(doc["text"]) for doc in docs], encoder.eos, window)
+    bits = document_bits(net, [encoder.encode(doc["text"]) for doc in docs], encoder.ends.start, window)
     rows: list[JSON] = []
     for doc, value in zip(docs, bits, strict=True):
         about = {key: doc[key] for key in ("source", "id", "lang")}
         rows.append({**about, "bits": round(value, 6), "num_bytes": num_bytes(doc["text"])})
     return rows
-
-
-def _shared(context: list[int], row: list[int]) -> int:
-    """How many ids two rows have in common at their beginning."""
-    same = (a == b for a, b in zip(context, row, strict=False))
-    return next((at for at, equal in enumerate(same) if not equal), min(len(context), len(row)))

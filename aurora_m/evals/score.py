@@ -1,7 +1,7 @@
 """Turn answers into scores; needs no model, so that a new rule costs seconds."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -17,11 +17,11 @@ from aurora_m.evals.held_out import score_document
 from aurora_m.evals.interval import middle_95, resample
 from aurora_m.evals.items import ITEMS, read_items
 from aurora_m.evals.kinds import KINDS
-from aurora_m.evals.kinds.kind import Answer, Program, Score
-from aurora_m.evals.sandbox.run import Result, Sandbox, probe
+from aurora_m.evals.kinds.kind import Answer, Score
+from aurora_m.evals.sandbox import run as sandbox
+from aurora_m.evals.sandbox.run import Program, Wall
 from aurora_m.evals.task import Item
 
-TIMEOUT_S = 10.0  # for one program; the shipped solutions take about 0.1 s
 RESAMPLES = 2000
 
 ScoreRow: TypeAlias = dict[str, Any]
@@ -45,28 +45,29 @@ class ScoreFacts:
     reference_pass: float | None = None
 
 
-def score(work: Work, *, answers: Artifact, items: Artifact) -> ScoreFacts:
+def score(work: Work, *, answers: Artifact, items: Artifact, wall: str = "", python: str = "") -> ScoreFacts:
     """Write scores.jsonl: {id, task, lang, group, metric, value, weight}, sorted by task, metric and id.
 
     The rate of a metric is the sum of its values over the sum of its weights. `accuracy`, `pass`, `refusal` and
     `over_refusal` are 0 or 1 with weight 1; `bpb`, `solution_bpb`, `infill_bpb` and `infill_left_bpb` are bits with
-    bytes as weight. Code is run only where a sandbox holds; without one `pass` is absent.
-    DataError if a reference solution fails its own tests.
+    bytes as weight. Code is run only behind the wall that was there when the run was planned; without one `pass` is
+    absent. DataError if a reference solution fails its own tests, or the wall does not hold any more.
     """
     all_items = read_items(items.path / ITEMS)
     answered = {row["id"]: row for row in read_jsonl(answers.path / "answers.jsonl")}
     rows = [_row(item, score) for item in all_items for score in KINDS[item.kind].score(item, answered[item.id])]
     rows += map(score_document, read_jsonl(answers.path / "bits.jsonl"))
-    runnable = [(item, program) for item in all_items if (program := KINDS[item.kind].program)]
-    sandbox = probe() if runnable else None
-    if sandbox:
-        passed = _passed(work, sandbox, runnable, answered)
-        rows += [_row(item, Score("pass", float(ok))) for (item, _), ok in zip(runnable, passed, strict=True)]
+    runnable = [item for item in all_items if KINDS[item.kind].program]
+    if runnable and wall:
+        passed = _passed(work, Wall(wall, python), runnable, answered)
+        rows += [_row(item, Score("pass", float(ok))) for item, ok in passed]
+    elif runnable:
+        work.log.say(f"  no program is run: no sandbox holds here; {sandbox.HINT}")
     rows.sort(key=lambda row: (row["task"], row["metric"], row["id"]))
     write_jsonl(work.out / "scores.jsonl", rows)
     if not runnable:
         return ScoreFacts(rates(rows))
-    return ScoreFacts(rates(rows), sandbox.name if sandbox else "none", 1.0 if sandbox else None)
+    return ScoreFacts(rates(rows), wall or "none", 1.0 if wall else None)
 
 
 def rates(rows: list[ScoreRow]) -> tuple[Rate, ...]:
@@ -94,18 +95,29 @@ def _row(item: Item, score: Score) -> ScoreRow:
 
 
 def _passed(
-    work: Work, sandbox: Sandbox, runnable: list[tuple[Item, Program]], answered: Mapping[str, Answer]
-) -> list[bool]:
+    work: Work, wall: Wall, items: Sequence[Item], answered: Mapping[str, Answer]
+) -> Iterator[tuple[Item, bool]]:
     """Whether each completion passes its tests; the reference solutions must, and go first."""
-    programs = [program(item, item.right) for item, program in runnable]
-    programs += [program(item, answered[item.id]["text"]) for item, program in runnable]
-    results: list[Result] = []
+    if sandbox.wall() != wall:
+        what = f"the sandbox that this run was planned with, {wall.name} with Python {wall.python}, does not hold here"
+        raise DataError(what, at="scores of programs", hint=sandbox.HINT)
+    programs = [_program(item, item.right) for item in items]
+    programs += [_program(item, answered[item.id]["text"]) for item in items]
     with work.log.bar("tests", len(programs), "programs") as bar, ThreadPoolExecutor(processors()) as pool:
-        for result in pool.map(lambda program: sandbox.run(program, TIMEOUT_S), programs):
+        results = []
+        for result in pool.map(sandbox.run, programs):
             results.append(result)
             bar.update(len(results))
-    for (item, _), result in zip(runnable, results, strict=False):
+    # Load does not decide: what was still running beside others is run alone.
+    results = [sandbox.run(program) if r.late else r for program, r in zip(programs, results, strict=True)]
+    for item, result in zip(items, results, strict=False):
         if not result.ok:
             what = f"the reference solution of `{item.id}` fails its own tests: {result.why}"
-            raise DataError(what, at=item.id, hint="mend the item, or leave the suite out")
-    return [result.ok for result in results[len(runnable) :]]
+            raise DataError(what, at=item.id, hint="mend the item, or leave the suite out; see docs/sandbox.md")
+    yield from ((item, result.ok) for item, result in zip(items, results[len(items) :], strict=True))
+
+
+def _program(item: Item, text: str) -> Program:
+    program = KINDS[item.kind].program
+    assert program, "the item's kind has programs"
+    return program(item, text)

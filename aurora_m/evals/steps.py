@@ -11,11 +11,11 @@ def collect(*, suites: Sequence[str], safety: str, pin: Pin) -> None:
     """The items of all suites."""
 
 
-@step("evals.answer:answer")
+@step("evals.answer:answer", version=2)
 def answer(*, model: Step, items: Step, held: Steps, max_new: int, max_held_bytes: int, seed: int) -> None:
     """What a model answers, and its loss on held-out text."""
 
 
-@step("evals.score:score")
-def score(*, answers: Step, items: Step) -> None:
-    """How many answers are right."""
+@step("evals.score:score", version=2)
+def score(*, answers: Step, items: Step, wall: str | None, python: str | None) -> None:
+    """How many answers are right; programs run behind a wall, in a version of Python."""

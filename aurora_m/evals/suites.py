@@ -2,7 +2,7 @@
 
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +71,11 @@ def pin_suites(suites: list[str], safety: str, root: Path) -> str:
     return digest({"definitions": pin_files(definitions), "rows": rows})
 
 
+def has_programs(suites: Sequence[str], root: Path) -> bool:
+    """Whether there are items whose answers are run. RecipeError on an unknown suite."""
+    return any(KINDS[kind].program for name in suites for kind in _kinds(name, root))
+
+
 def collect(work: Work, *, suites: list[str], safety: str, pin: str) -> ItemsFacts:
     """Write the suites' items, sorted by task and id, and for each the text that training data must not hold.
 
@@ -125,6 +130,14 @@ def _item(task: Task, row: Mapping[str, object], at: str) -> Iterator[Item]:
         raise DataError(f"a row has no `{error.args[0]}`", at=at, hint=hint) from None
     except DataError as error:
         raise DataError(error.what, at=at, hint=error.hint) from None
+
+
+def _kinds(suite: str, root: Path) -> set[str]:
+    """The kinds of a suite's items; none if its file is missing."""
+    if not suite.startswith(FILE):
+        return {task.kind for task in _shipped(suite).tasks}
+    path = root / suite.removeprefix(FILE)
+    return {item.kind for item in read_own_items(path)} if path.is_file() else set()
 
 
 def _digests(suite: str, safety: str, root: Path) -> Iterator[str]:

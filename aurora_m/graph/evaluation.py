@@ -2,7 +2,8 @@
 
 from aurora_m.core.step import Step
 from aurora_m.evals import steps as evals
-from aurora_m.evals.suites import pin_suites
+from aurora_m.evals.sandbox import run as sandbox
+from aurora_m.evals.suites import has_programs, pin_suites
 from aurora_m.graph.graph import Graph, NamedSteps, pinned
 from aurora_m.tokens import steps as tokens
 from aurora_m.tokens.fertility import PARALLEL
@@ -42,7 +43,10 @@ def add_answers(graph: Graph, models: NamedSteps, items: Step, held_out: NamedSt
 
 
 def add_scores(graph: Graph, answers: NamedSteps, items: Step) -> NamedSteps:
-    """How many answers of each model are right."""
+    """How many answers of each model are right; of programs that a model wrote, behind this machine's wall."""
+    wall = sandbox.wall() if has_programs(graph.recipe.evals.suites, graph.root) else None
+    place, python = (wall.name, wall.python) if wall else (None, None)
     return {
-        name: graph.add(evals.score(f"score.{name}", answers=given, items=items)) for name, given in answers.items()
+        name: graph.add(evals.score(f"score.{name}", answers=given, items=items, wall=place, python=python))
+        for name, given in answers.items()
     }

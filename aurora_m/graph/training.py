@@ -7,7 +7,7 @@ from aurora_m.core.step import Step
 from aurora_m.core.uri import pin_files
 from aurora_m.graph.graph import Graph, NamedSteps, pinned
 from aurora_m.model import steps as model
-from aurora_m.model.base import base_files, check_rows
+from aurora_m.model.base import base_ends, base_files, check_rows
 from aurora_m.recipe import Mixture, Stage, Training, Tune
 from aurora_m.tokens import steps as tokens
 from aurora_m.tokens.megatron import pair_files
@@ -41,7 +41,9 @@ def add_base(graph: Graph) -> NamedSteps:
     check_rows(base.model, graph.root, rows)
     pin = "" if base.model.startswith("hf:") else pinned(lambda: pin_files(base_files(base.model, graph.root)))
     shape = asdict(base.shape) if base.shape else None
-    step = model.fetch_base("base", model=base.model, revision=base.revision, pin=pin, shape=shape)
+    base_ends(base.model, graph.root, base.end_token)  # or an error, before anything is made
+    end = base.end_token or None
+    step = model.fetch_base("base", model=base.model, revision=base.revision, pin=pin, shape=shape, end_token=end)
     return {"base": graph.add(step)}
 
 

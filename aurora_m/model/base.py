@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+from aurora_m.core.ends import CONFIG, TOKENIZER, Ends, ends_of
 from aurora_m.core.errors import Missing, RecipeError
 from aurora_m.core.uri import local_files
 
@@ -40,6 +41,13 @@ def base_path(model: str, root: Path) -> Path:
         hint = "install the version of the package that has it"
         raise Missing(f"the package `{package}` has no file `{file}`", at=model, hint=hint)
     return path
+
+
+def base_ends(model: str, root: Path, end_token: str) -> Ends | None:
+    """How documents begin and end under a `file:` base, if its folder is there; see `ends_of` for errors."""
+    folder = root / model.removeprefix("file:")
+    there = model.startswith("file:") and (folder / CONFIG).is_file() and (folder / TOKENIZER).is_file()
+    return ends_of(folder, end_token) if there else None
 
 
 def check_rows(model: str, root: Path, rows: Mapping[str, int]) -> None:

@@ -29,12 +29,12 @@ def generate(
     prompts: Sequence[list[int]],
     *,
     max_new: int,
-    eos: int,
+    ends: Sequence[int],
     stop: Sequence[list[int]] = (),
     batch: int = 64,
     sampling: Sampling = Sampling(),
 ) -> list[list[int]]:
-    """New token ids for each prompt, up to the first `eos` or `stop` sequence, neither of which is returned.
+    """New token ids for each prompt, up to the first of `ends` or `stop` sequence, none of which is returned.
 
     A prompt is cut on the left so that `max_new` tokens fit into the model's positions. What the model's folder says
     of generation does not count. ValueError on an empty prompt or if `max_new` leaves no room for one.
@@ -46,8 +46,9 @@ def generate(
         raise ValueError("a prompt needs at least one token")
     new: list[list[int]] = [[] for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), index))
-    ends: dict[str, Any] = {"eos_token_id": eos, "pad_token_id": eos, "suppress_tokens": [*sampling.never] or None}
-    config = GenerationConfig(max_new_tokens=max_new, do_sample=False, **ends)
+    marks: dict[str, Any] = {"eos_token_id": [*ends], "pad_token_id": ends[0]}
+    never = [*sampling.never] or None
+    config = GenerationConfig(max_new_tokens=max_new, do_sample=False, suppress_tokens=never, **marks)
     with _own_config_only(model):
         for start in range(0, len(order), batch):
             members = order[start : start + batch]
@@ -55,7 +56,7 @@ def generate(
             sampler = [_Sampler(seeds, sampling.temperature, sampling.top_k)] if sampling.temperature else []
             rows = _generate_batch(model, [prompts[index][-room:] for index in members], config, stop, sampler)
             for index, ids in zip(members, rows, strict=True):
-                new[index] = _cut(ids, [[eos], *stop])
+                new[index] = _cut(ids, [*([end] for end in ends), *stop])
     return new
 
 
@@ -77,7 +78,7 @@ def _generate_batch(
     sampler: list["_Sampler"],
 ) -> list[list[int]]:
     width = max(map(len, prompts))
-    ids_BT = torch.full((len(prompts), width), config.eos_token_id)
+    ids_BT = torch.full((len(prompts), width), config.pad_token_id)
     mask_BT = torch.zeros((len(prompts), width), dtype=torch.long)
     for row, ids in enumerate(prompts):
         ids_BT[row, width - len(ids) :] = torch.tensor(ids)

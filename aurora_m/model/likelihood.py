@@ -28,8 +28,8 @@ def score_spans(model: nn.Module, rows: Sequence[tuple[list[int], int]]) -> list
     return scores
 
 
-def document_bits(model: nn.Module, docs: Sequence[list[int]], eos: int, window: int) -> list[float]:
-    """Bits of each token document after a leading `eos`, each token scored exactly once.
+def document_bits(model: nn.Module, docs: Sequence[list[int]], start: int, window: int) -> list[float]:
+    """Bits of each token document after the id `start`, each token scored exactly once.
 
     The model sees rows of `window` tokens that overlap by half, so that every token but those of the first row has at
     least half a window of context.
@@ -37,7 +37,7 @@ def document_bits(model: nn.Module, docs: Sequence[list[int]], eos: int, window:
     rows: list[tuple[list[int], int]] = []
     owners: list[int] = []
     for index, doc in enumerate(docs):
-        for row in _windows([eos, *doc], window):
+        for row in _windows([start, *doc], window):
             rows.append(row)
             owners.append(index)
     bits = [0.0] * len(docs)
@@ -49,7 +49,7 @@ def document_bits(model: nn.Module, docs: Sequence[list[int]], eos: int, window:
 def _windows(ids: list[int], window: int) -> Iterator[tuple[list[int], int]]:
     if window < 2:
         raise ValueError(f"a window of {window} tokens has no context")
-    done = 1  # the leading eos is given, not scored
+    done = 1  # the first is given, not scored
     while done < len(ids):
         end = min(len(ids), window if done == 1 else done + window // 2)
         begin = max(0, end - window)

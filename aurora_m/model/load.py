@@ -12,7 +12,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
 from aurora_m.core.canon import JSON
+from aurora_m.core.ends import TOKENIZER, Ends, ends_of, template_lead, with_lead
 from aurora_m.core.errors import DataError, RecipeError
+from aurora_m.core.files import read_json, write_json
 from aurora_m.core.step import Runtime, Work
 from aurora_m.core.uri import check_pin
 from aurora_m.model.base import GGUF, base_files, base_path
@@ -23,8 +25,8 @@ from aurora_m.model.weights import load_base
 logging.set_verbosity_error()
 logging.disable_progress_bar()
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
-HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "*.model", "merges.txt"]
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "ends.json")
+HUB_FILES = ["*.json", "*.jinja", "*.safetensors", "tokenizer*", "*.model", "merges.txt"]
 
 
 def device_of(runtime: Runtime) -> torch.device:
@@ -76,12 +78,22 @@ def parameters(model: PreTrainedModel) -> int:
 
 
 def fetch_base(
-    work: Work, *, model: str, revision: str, pin: str, shape: Mapping[str, JSON] | None = None
+    work: Work,
+    *,
+    model: str,
+    revision: str,
+    pin: str,
+    shape: Mapping[str, JSON] | None = None,
+    end_token: str = "",
 ) -> BaseFacts:
     """Bring the base model in: `hf:owner/name` at a pinned revision, `file:` a folder or GGUF file by the recipe, or
     `python:` a GGUF file of an installed package.
 
-    shape  what [base.shape] says of it; DataError if the model is of another
+    Beside it goes ends.json: what begins and ends a document. Its tokenizer puts a lead before a text by itself, and
+    its generation stops at the end.
+
+    shape      what [base.shape] says of it; DataError if the model is of another
+    end_token  that ends a document, where its files do not say it
     """
     kind, _, name = model.partition(":")
     if kind == "hf":
@@ -108,10 +120,25 @@ def fetch_base(
         )
     if shape:
         _check_shape(shape, json.loads((source / "config.json").read_text()))
+    ends = ends_of(source, end_token)
     loaded = load_base(source, work.scratch, model, work.log.say)
+    _stop_at(loaded, ends)
     save_model(loaded, work.out, source)
+    ends.write(work.out)
+    tokenizer = read_json(work.out / TOKENIZER)
+    if ends.lead and template_lead(tokenizer) != [ends.lead.id]:
+        write_json(work.out / TOKENIZER, with_lead(tokenizer, ends.lead))
+    work.log.say(f"  {ends}")
     config = AutoConfig.from_pretrained(work.out, trust_remote_code=False)
     return BaseFacts(config.model_type, parameters(loaded), revision)
+
+
+def _stop_at(model: PreTrainedModel, ends: Ends) -> None:
+    """Let what the folder says of generation stop at the end of a document, too."""
+    config: Any = model.generation_config
+    listed = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    if ends.end.id not in listed:
+        config.eos_token_id = ends.end.id if not ends.turn_ends else ends.stops
 
 
 def _check_shape(table: Mapping[str, JSON], config: dict[str, Any]) -> None:

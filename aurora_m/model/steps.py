@@ -7,8 +7,10 @@ from aurora_m.core.declare import Pin, Steps, step
 from aurora_m.core.step import Step
 
 
-@step("model.load:fetch_base")
-def fetch_base(*, model: str, revision: str, pin: Pin, shape: Mapping[str, JSON] | None = None) -> None:
+@step("model.load:fetch_base", version=2)
+def fetch_base(
+    *, model: str, revision: str, pin: Pin, shape: Mapping[str, JSON] | None = None, end_token: str | None = None
+) -> None:
     """A base that comes from elsewhere."""
 
 
@@ -45,6 +47,6 @@ def merge(
     """A model made of others' weights."""
 
 
-@step("model.write:write")
+@step("model.write:write", version=2)
 def write(*, model: Step, documents: int, source: str, lang: str, seed: int) -> None:
     """Documents that a base writes by itself."""

@@ -6,10 +6,9 @@ from pathlib import Path
 from unicodedata import normalize
 
 from tokenizers import Tokenizer
-from transformers import PreTrainedModel
 
 from aurora_m.core.canon import hash64
-from aurora_m.core.errors import DataError
+from aurora_m.core.ends import ends_of
 from aurora_m.core.files import read_jsonl, write_jsonl
 from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import FetchFacts, write_docs
@@ -21,14 +20,13 @@ PART_DOCS = 64  # written side by side, and kept when the step is stopped
 
 
 def write(work: Work, *, model: Artifact, documents: int, source: str, lang: str, seed: int) -> FetchFacts:
-    """Let a model write documents as `docs/`: each from the token that begins a text to the one that ends it.
+    """Let a model write documents as `docs/`: each from what begins a text to what ends it.
 
     Tokens are drawn as the model has them, at temperature 1, but for special ones, which no text holds. A document
     that is not over after `MOST_TOKENS`, or at the model's last position, is cut there. Each has random numbers of its
     own, by the seed, the source and its number. A stopped step goes on where it was, but for `PART_DOCS`.
 
     documents  how many to write; one without text is skipped
-    errors     DataError if the model does not say which token ends a text
     After arXiv 2605.26097, where such text prevents nearly as much forgetting as the base's own data.
     """
     starts = range(0, documents, PART_DOCS)
@@ -48,30 +46,19 @@ def write(work: Work, *, model: Artifact, documents: int, source: str, lang: str
 def _write_parts(work: Work, folder: Path, parts: Mapping[Path, range], seed: int) -> Iterator[int]:
     """Write each part, a row {text, cut} for each number; tells how many documents there are before and after it."""
     net, tokenizer = load_model(folder, device_of(work.runtime)), Tokenizer.from_file(str(folder / "tokenizer.json"))
-    start, ends = _ends(net)
+    ends = ends_of(folder)
     most = min(MOST_TOKENS, positions(net) - 1)
     special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
-    drawn = ({*tokenizer.get_vocab().values()} - special) | {*ends}
+    drawn = ({*tokenizer.get_vocab().values()} - special) | {*ends.stops}
     never = sorted({*range(net.config.vocab_size)} - drawn)
-    marks = [[end] for end in ends[1:]]
     for path, numbers in parts.items():
         yield numbers[0]
         sampling = Sampling(temperature=1.0, seed=seed, first=numbers[0], never=never)
-        prompts = [[start]] * len(numbers)
-        rows = generate(net, prompts, max_new=most, eos=ends[0], stop=marks, batch=PART_DOCS, sampling=sampling)
+        prompts = [[ends.start]] * len(numbers)
+        rows = generate(net, prompts, max_new=most, ends=ends.stops, batch=PART_DOCS, sampling=sampling)
         texts = zip(rows, tokenizer.decode_batch(rows), strict=True)
         write_jsonl(path, ({"text": text, "cut": len(ids) == most} for ids, text in texts))
         yield numbers[-1] + 1
-
-
-def _ends(model: PreTrainedModel) -> tuple[int, list[int]]:
-    """The id that begins a text and those that end it; where none begins it, the first of these does."""
-    start, ends = model.config.bos_token_id, model.config.eos_token_id
-    if ends is None:
-        what, hint = "the base does not say which token ends a text", "write `eos_token_id` into its config.json"
-        raise DataError(what, at="config.json", hint=hint)
-    listed = [int(end) for end in (ends if isinstance(ends, list) else [ends])]
-    return listed[0] if start is None else int(start), listed
 
 
 def _kept(parts: Mapping[Path, range], source: str, lang: str, counts: Counter[str]) -> Iterator[dict[str, str]]:

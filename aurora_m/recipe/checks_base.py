@@ -19,6 +19,7 @@ def check_base(recipe: Recipe) -> None:
     hint = "write hf:owner/name, file:folder, file:model.gguf or python:package/model.gguf"
     need(bool(right), f"`{base.model}` is not a model", "base.model", hint)
     if scratch:
+        need(not base.end_token, "a base from scratch has an end token of its own", "base.end_token", "leave it out")
         at = "base.scratch.tokenizer_sources"
         need(bool(scratch.tokenizer_sources), "the tokenizer has nothing to learn from", at, "name a source or more")
         for name in scratch.tokenizer_sources:

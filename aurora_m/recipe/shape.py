@@ -51,6 +51,7 @@ class Base:
 
     model: str = ""  # hf:owner/name, file:folder, file:model.gguf or python:package/model.gguf
     revision: str = ""  # the commit of a hub model, 40 hex digits
+    end_token: str = ""  # of `model`: that ends a document, where its files do not say it, or name several
     scratch: Scratch | None = None  # instead of `model`: see [base.scratch]
     shape: Shape | None = None  # of `model`, before it is there: see [base.shape]
     extend: Extend | None = None  # new tokens: see [base.extend]

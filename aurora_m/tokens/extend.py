@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, models
 
+from aurora_m.core.ends import ends_of
 from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.files import write_jsonl
 from aurora_m.core.step import Artifact, Work
@@ -45,7 +46,7 @@ class ExtendedFacts:
 
 
 def extend_tokenizer(work: Work, *, tokenizer: Artifact, docs: dict[str, Artifact], tokens: int) -> ExtendedFacts:
-    """Learn `tokens` tokens on documents and append them to a tokenizer; writes tokenizer.json and `ADDED`.
+    """Learn `tokens` tokens on documents and append them to a tokenizer; writes tokenizer.json, ends.json and `ADDED`.
 
     docs    as many bytes of each are read as the smallest has, and `LEARN_BYTES` together at most
     errors  RecipeError if the tokenizer is no byte-level BPE, or if too few pairs of the text stand twice
@@ -73,6 +74,7 @@ def extend_tokenizer(work: Work, *, tokenizer: Artifact, docs: dict[str, Artifac
     extended = with_merges(data, names, merges)
     (work.out / FILE).write_text(json.dumps(extended, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     check_extended(base, extended, names, merges)
+    ends_of(tokenizer.path).write(work.out)
     made = parts(len(names), merges)
     write_jsonl(work.out / ADDED, ({"id": len(names) + n, "parts": [*part]} for n, part in enumerate(made)))
     return ExtendedFacts(len(names) + len(merges), len(merges), num_bytes, num_tokens, num_tokens - saved)

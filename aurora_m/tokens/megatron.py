@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from aurora_m.core.ends import Ends, ends_of
 from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.files import replacing, shard_name, write_jsonl
 from aurora_m.core.step import Artifact, Work
 from aurora_m.core.tasks import map_shards
 from aurora_m.core.uri import check_pin, local_files
 from aurora_m.tokens.shards import ShardFacts, Shards, bytes_a_token, dtype_of
-from aurora_m.tokens.tokenizer import end_id, open_tokenizer
+from aurora_m.tokens.tokenizer import open_tokenizer
 
 MAGIC, VERSION = b"MMIDIDX\x00\x00", 1
 HEAD = struct.Struct("<9sQBQQ")
@@ -67,6 +68,7 @@ def pair_files(uri: str, root: Path) -> dict[str, Path]:
 def import_shards(work: Work, *, tokenizer: Artifact, uri: str, pin: str) -> ShardFacts:
     """Read pairs as token shards; a document that does not end with the tokenizer's end token gets one.
 
+    What leads a document is left out: rows put it there.
     The sequences of a document are joined; documents without tokens are left out; ids are `PREFIX:n`, n from 1. The
     bytes of the facts are those of the tokens' text.
     DataError if a file is damaged or holds an id that the tokenizer does not know.
@@ -142,7 +144,7 @@ def _runs(bounds: NDArray[np.int64], first: int, last: int, size: int) -> list[t
 def _import(part: Part, *, out: Path, tokenizer: Path, dtype: str) -> tuple[int, int, int, int]:
     """Write one file of shards; returns tokens, docs, bytes of text, and end tokens added."""
     encoder, pair = open_tokenizer(tokenizer), open_pair(part.prefix)
-    end, sizes = end_id(encoder), token_bytes(encoder)
+    ends, sizes = ends_of(tokenizer), token_bytes(encoder)
     offsets, names = [np.zeros(1, np.int64)], []
     num_bytes = added = 0
     stem = part.shard.removesuffix(".bin")
@@ -156,10 +158,11 @@ def _import(part: Part, *, out: Path, tokenizer: Path, dtype: str) -> tuple[int,
                 what = f"the id {tokens[wrong[0]]} is not one of the tokenizer's {len(sizes)}"
                 hint = "tokenize the text with the base's tokenizer"
                 raise DataError(what, at=f"{_with(part.prefix, '.bin')}, document {doc}", hint=hint)
+            tokens, bounds = _without_lead(tokens, bounds - bounds[0], ends)
             full = np.flatnonzero(np.diff(bounds))
-            stops = bounds[full + 1] - bounds[0]
-            lacking = tokens[stops - 1] != end
-            file.write(np.insert(tokens, stops[lacking], end).astype(dtype).tobytes())
+            stops = bounds[full + 1]
+            lacking = tokens[stops - 1] != ends.end.id
+            file.write(np.insert(tokens, stops[lacking], ends.end.id).astype(dtype).tobytes())
             offsets.append(offsets[-1][-1] + stops + np.cumsum(lacking))
             names += [f"{part.name}:{first + doc + 1}" for doc in full.tolist()]
             num_bytes, added = num_bytes + int(sizes[tokens].sum()), added + int(lacking.sum())
@@ -167,6 +170,17 @@ def _import(part: Part, *, out: Path, tokenizer: Path, dtype: str) -> tuple[int,
         file.write(np.concatenate(offsets).tobytes())
     write_jsonl(out / "ids" / f"{stem}.jsonl", names)
     return int(offsets[-1][-1]), len(names), num_bytes, added
+
+
+def _without_lead(
+    tokens: NDArray[np.int64], bounds: NDArray[np.int64], ends: Ends
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Documents, and their bounds, without what leads them, which rows put there themselves."""
+    if ends.lead is None:
+        return tokens, bounds
+    begins = bounds[:-1][np.diff(bounds) > 0]
+    leads = begins[tokens[begins] == ends.lead.id]
+    return np.delete(tokens, leads), bounds - np.searchsorted(leads, bounds)
 
 
 def export_pair(artifact: Artifact, prefix: Path) -> None:

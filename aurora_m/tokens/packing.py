@@ -48,6 +48,7 @@ class Concatenated:
 
     shards: Shards
     row_tokens: int
+    first: int | None = None  # stands before the first document; None: its first token is given
 
     @cached_property
     def _weights(self) -> np.ndarray:
@@ -57,19 +58,21 @@ class Concatenated:
 
     def row(self, number: int, infill: Infill | None) -> Laid:
         """All tokens of the row are targets, but the first. Infilling cuts off the row's end."""
-        start = number * self.row_tokens
-        tokens = self.shards.read(start, self.row_tokens + 1)
-        _, bounds = self.shards.docs_between(start, start + len(tokens))
+        ((start, stop),) = self.spans(number)
+        tokens = self.shards.read(start, stop - start)
+        _, bounds = self.shards.docs_between(start, stop)
         starts = bounds[:-1] - start
         starts[0] = 0
+        if stop - start == self.row_tokens:  # the first row
+            tokens, starts = np.append([self.first], tokens), np.append([0], starts + 1)
         if infill:
             tokens, starts = infill(tokens, starts, len(tokens))
         return tokens, starts, self._weights
 
     def spans(self, number: int) -> list[tuple[int, int]]:
         """One: the row is a piece of the source."""
-        start = number * self.row_tokens
-        return [(start, start + self.row_tokens + 1)]
+        start, before = number * self.row_tokens, int(number == 0 and self.first is not None)
+        return [(start, start + self.row_tokens + 1 - before)]
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,37 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from aurora_m.core.ends import Ends
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
 class Row(NamedTuple):
-    """One training row: inputs are `tokens[:-1]`, targets `tokens[1:]`."""
+    """One training row, as the shards hold it: `targets` come after `inputs`."""
 
     tokens: np.ndarray  # int64[row_tokens + 1]
     positions: np.ndarray  # int64[row_tokens]: 0 where a document begins, so that documents do not see each other
     weights: np.ndarray  # float32[row_tokens]: 1 where the target counts in the loss
     source: str
     epoch: int
+    ends: Ends | None = None  # of the documents; None where the end of one leads the next
+
+    @property
+    def targets(self) -> np.ndarray:
+        """What comes next: int64[row_tokens]."""
+        return self.tokens[1:]
+
+    @property
+    def inputs(self) -> np.ndarray:
+        """What the model reads, int64[row_tokens]: the lead, if there is one, where an end stands before a document.
+
+        That end is a target of the document before it; nothing is predicted of a lead.
+        """
+        given = self.tokens[:-1]
+        if self.ends is None or self.ends.lead is None:
+            return given
+        return np.where((self.positions == 0) & (given == self.ends.end.id), self.ends.lead.id, given)
 
 
 class Rows(Protocol[T_co]):

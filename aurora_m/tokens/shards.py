@@ -1,6 +1,7 @@
 """Token shards: flat token files with document offsets, written once and memory-mapped.
 
-tokens/00000-of-00002.bin   uint16 (vocabulary up to 65,536) or uint32, documents end to end, each with its end token
+tokens/00000-of-00002.bin   uint16 (vocabulary up to 65,536) or uint32, documents end to end, each with its end token;
+                            what begins a document is not there: rows put it where the end before it stands
 tokens/00000-of-00002.idx   int64: where each document begins, and the length of the file, in tokens
 ids/00000-of-00002.jsonl    the id of each document, a line each
 """
@@ -18,12 +19,12 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from aurora_m.core.ends import ends_of
 from aurora_m.core.files import replacing, write_jsonl
 from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import HEAD, shards
 from aurora_m.core.tasks import map_shards
 from aurora_m.tokens.encoder import Encoder
-from aurora_m.tokens.tokenizer import end_id
 
 BATCH = 1024  # documents encoded at once
 OPEN = 4096  # files of a kind mapped at once: a process may not map without end
@@ -64,7 +65,7 @@ def _shard(path: Path, *, out: Path, tokenizer: Path) -> tuple[Literal["uint16",
     """Encode one shard; returns the tokens' type, tokens, docs, bytes, and whether it took the slow encoder."""
     encoder = _encoder(tokenizer)
     dtype = dtype_of(encoder.slow.get_vocab_size())
-    end = end_id(encoder.slow)
+    end = ends_of(tokenizer).end.id
     table = pq.read_table(path)
     heads = table[HEAD].to_pylist() if HEAD in table.column_names else []
     fast = encoder.agrees(table["text"])

@@ -11,12 +11,12 @@ def train_tokenizer(*, docs: Steps, vocab: int) -> None:
     """A tokenizer for a base from scratch."""
 
 
-@step("tokens.tokenizer:take_tokenizer")
+@step("tokens.tokenizer:take_tokenizer", version=2)
 def take_tokenizer(*, model: Step) -> None:
     """The tokenizer of a base that comes from elsewhere."""
 
 
-@step("tokens.extend:extend_tokenizer")
+@step("tokens.extend:extend_tokenizer", version=2)
 def extend_tokenizer(*, tokenizer: Step, docs: Steps, tokens: int) -> None:
     """The base's tokenizer with more tokens, learned on some sources."""
 

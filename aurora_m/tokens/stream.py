@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from aurora_m.core.canon import digest
+from aurora_m.core.ends import Ends, ends_of
 from aurora_m.core.errors import RecipeError
 from aurora_m.core.step import Artifact
 from aurora_m.tokens.fim import infill
@@ -49,13 +50,22 @@ class Stream:
     """Rows of a mixture by index."""
 
     def __init__(
-        self, mixture: Artifact, shards: Mapping[str, Artifact], seed: int, fim: tuple[int, int, int] | None
+        self,
+        mixture: Artifact,
+        shards: Mapping[str, Artifact],
+        seed: int,
+        fim: tuple[int, int, int] | None,
+        ends: Ends | None = None,
     ) -> None:
-        """Open the shards of a mixture; `fim` are the tokenizer's infilling marks. RecipeError if they are missed."""
+        """Open the shards of a mixture. RecipeError if the tokenizer's infilling marks are missed.
+
+        fim   these marks
+        ends  of documents; None where the end of one leads the next
+        """
         self.plan = read_mixture(mixture.path)
         self.names = sorted(self.plan.sources)
         self.row_tokens, self.num_rows = self.plan.row_tokens, self.plan.rows
-        self.seed, self.fim = seed, fim
+        self.seed, self.fim, self.ends = seed, fim, ends
         self.sources = [self.plan.sources[name] for name in self.names]
         if fim is None and any(source.fim for source in self.sources):
             what, hint = "the base's tokenizer has no marks for infilling", "leave `fim` out of the mixture"
@@ -70,7 +80,9 @@ class Stream:
     def _open(self, packs: Path, name: str) -> tuple[SourceRows, float]:
         """The rows of a source, and what share of its documents is filled in."""
         shards, packed = self.shards[name], self.plan.packing == "best_fit"
-        rows = Packed.open(shards, self.row_tokens, packs / name) if packed else Concatenated(shards, self.row_tokens)
+        first = self.ends.end.id if self.ends and self.ends.lead else None
+        plain = Concatenated(shards, self.row_tokens, first)
+        rows = Packed.open(shards, self.row_tokens, packs / name) if packed else plain
         return rows, self.plan.sources[name].fim
 
     def __len__(self) -> int:
@@ -82,7 +94,7 @@ class Stream:
         fill = partial(infill, rate=rate, marks=self.fim, seed=(self.seed, index)) if rate and self.fim else None
         tokens, starts, weights = rows.row(place.row, fill)
         starts[1:] -= 1  # but for the first, a document's first input is the end token before it
-        return Row(tokens, positions_of(starts, self.row_tokens), weights, place.source, place.epoch)
+        return Row(tokens, positions_of(starts, self.row_tokens), weights, place.source, place.epoch, self.ends)
 
     def where(self, index: int) -> Place:
         """Where row `index` comes from. IndexError outside the stream."""
@@ -135,7 +147,8 @@ def stage_stream(
     mixture: Artifact, shards: Mapping[str, Artifact], tokenizer: Artifact, seed: int, name: str
 ) -> Stream:
     """The rows of a mixture in an order of the stage's own, so that replay does not read first what the base did."""
-    return Stream(mixture, shards, combine_keys(seed, key_of(name)), fim_ids(open_tokenizer(tokenizer.path)))
+    fim, ends = fim_ids(open_tokenizer(tokenizer.path)), ends_of(tokenizer.path)
+    return Stream(mixture, shards, combine_keys(seed, key_of(name)), fim, ends)
 
 
 def positions_of(starts: np.ndarray, length: int) -> np.ndarray:

@@ -1,19 +1,19 @@
 """Byte-level BPE tokenizers: train one for a base from scratch, and measure what languages cost under one."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.compute as pc
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from aurora_m.core.ends import EOS, ends_of
 from aurora_m.core.errors import RecipeError
 from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import read_shards
 
 FILE = "tokenizer.json"
-EOS = "<|endoftext|>"
 FIM = ("<fim_prefix>", "<fim_middle>", "<fim_suffix>")
 SPECIAL = [EOS, *FIM]  # StarCoder's names, in StarCoder's order
 # What merges may not cross. GPT-2's pattern tears vowel signs, which are marks, off Devanagari letters, so that Hindi
@@ -84,8 +84,9 @@ def _sizes(docs: Artifact) -> Iterator[int]:
 
 
 def take_tokenizer(work: Work, *, model: Artifact) -> TokenizerFacts:
-    """Take the tokenizer of a base model's folder."""
+    """Take the tokenizer of a base model's folder, and how documents begin and end under it."""
     shutil.copyfile(model.path / FILE, work.out / FILE)
+    ends_of(model.path).write(work.out)
     return TokenizerFacts(open_tokenizer(work.out).get_vocab_size())
 
 
@@ -98,15 +99,20 @@ def open_tokenizer(folder: Path) -> Tokenizer:
     return tokenizer
 
 
-def end_id(tokenizer: Tokenizer) -> int:
-    """The id that ends a document: `<|endoftext|>`, or the name by which other families call it."""
-    for name in (EOS, "</s>", "<eos>", "<|end_of_text|>", "<|im_end|>"):
-        token = tokenizer.token_to_id(name)
-        if token is not None:
-            return int(token)
-    raise RecipeError(
-        "the tokenizer has no end-of-document token", at="base", hint=f"add a token named {EOS} to its tokenizer.json"
-    )
+def decode_after(tokenizer: Tokenizer, prompt: Sequence[int], new: Sequence[int]) -> str:
+    """The text of new ids where they stand: behind a prompt.
+
+    Alone they may mean another text: SentencePiece takes the space off the first token of a text. Where a prompt ends
+    within a character of several bytes, that character is new.
+    """
+    before, whole = tokenizer.decode([*prompt]), tokenizer.decode([*prompt, *new])
+    return str(whole[num_shared(before, whole) :])
+
+
+def num_shared(one: Sequence[object], two: Sequence[object]) -> int:
+    """How many ids two rows have in common at their beginning, or two texts characters."""
+    same = (a == b for a, b in zip(one, two, strict=False))
+    return next((at for at, equal in enumerate(same) if not equal), min(len(one), len(two)))
 
 
 def fim_ids(tokenizer: Tokenizer) -> tuple[int, int, int] | None:

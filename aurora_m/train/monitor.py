@@ -9,11 +9,12 @@ import torch
 from transformers import PreTrainedModel
 
 from aurora_m.core.canon import digest
+from aurora_m.core.ends import ends_of
 from aurora_m.core.step import Artifact
 from aurora_m.core.table import read_all
 from aurora_m.model.likelihood import document_bits
 from aurora_m.model.load import positions
-from aurora_m.tokens.tokenizer import end_id, open_tokenizer
+from aurora_m.tokens.tokenizer import open_tokenizer
 from aurora_m.train.average import averaged
 from aurora_m.train.budget import Budget
 from aurora_m.train.curve import Curve, EvalPoint
@@ -69,14 +70,14 @@ def glances(held_out: Mapping[str, Artifact], tokenizer: Artifact) -> list[Glanc
 
 def bits_per_byte(held_out: Mapping[str, Artifact], tokenizer: Artifact) -> Measure:
     """Make the function that measures a model: bits per byte by language, and by `language/source` of two or more."""
-    looks, end = glances(held_out, tokenizer), end_id(open_tokenizer(tokenizer.path))
+    looks, start = glances(held_out, tokenizer), ends_of(tokenizer.path).start
     by_lang: dict[str, list[Glance]] = defaultdict(list)
     for glance in looks:
         by_lang[glance.lang].append(glance)
 
     def measure(model: PreTrainedModel) -> dict[str, float]:
         model.eval()
-        bits = {id(glance): sum(document_bits(model, glance.docs, end, positions(model))) for glance in looks}
+        bits = {id(glance): sum(document_bits(model, glance.docs, start, positions(model))) for glance in looks}
         model.train()
         found: dict[str, float] = {}
         for lang, parts in by_lang.items():
@@ -96,13 +97,13 @@ def divergence(
     Exact over the vocabulary, on the first `KL_TOKENS` tokens of each language; keys are `kl/language`. What the base
     says is kept, not the base.
     """
-    end = end_id(open_tokenizer(tokenizer.path))
+    start = ends_of(tokenizer.path).start
     rows: dict[str, list[list[int]]] = {lang: [] for lang in langs}
     room = dict.fromkeys(langs, KL_TOKENS)
     for glance in (glance for glance in glances(held_out, tokenizer) if glance.lang in rows):
         for doc in glance.docs:
             part = doc[: min(room[glance.lang], positions(base))]
-            rows[glance.lang] += [[end, *part][: positions(base)]] if part else []
+            rows[glance.lang] += [[start, *part][: positions(base)]] if part else []
             room[glance.lang] -= len(part)
     wanted = {lang: [_log_probs(base, row).cpu() for row in found] for lang, found in rows.items()}
 

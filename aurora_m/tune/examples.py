@@ -7,9 +7,10 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from aurora_m.core.chat import render
+from aurora_m.core.ends import Ends
 from aurora_m.tokens.rows import Row
 from aurora_m.tokens.stream import hash_keyed, positions_of
-from aurora_m.tokens.tokenizer import end_id
+from aurora_m.tokens.tokenizer import num_shared
 
 SOURCE = "reviewed"  # of these rows
 
@@ -18,16 +19,15 @@ SOURCE = "reviewed"  # of these rows
 class Example:
     """One instruction and response as tokens."""
 
-    tokens: list[int]  # end, prompt, response, end
+    tokens: list[int]  # lead, prompt, response, end
     prompt: int  # how many of them are the prompt's
 
 
-def encode(row: dict[str, str], encoder: Tokenizer) -> Example:
-    """Turn a row (prompt, answer) into tokens, led by the end token as all documents are."""
+def encode(row: dict[str, str], encoder: Tokenizer, ends: Ends) -> Example:
+    """Turn a row (prompt, answer) into tokens, led as all documents are; the response as it goes on from its prompt."""
     prompt = encoder.encode(render(row["prompt"], ""), add_special_tokens=False).ids
-    answer = encoder.encode(row["answer"].strip(), add_special_tokens=False).ids
-    end = end_id(encoder)
-    return Example([end, *prompt, *answer, end], 1 + len(prompt))
+    whole = encoder.encode(render(row["prompt"], row["answer"]), add_special_tokens=False).ids
+    return Example([ends.start, *whole, ends.end.id], 1 + num_shared(prompt, whole))
 
 
 def pack(examples: Sequence[Example], row_tokens: int, key: int, epoch: int) -> Iterator[Row]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace as with_facts
 from fractions import Fraction
 
+from aurora_m.core.ends import ends_of
 from aurora_m.core.errors import RecipeError, TrainError
 from aurora_m.core.files import read_jsonl
 from aurora_m.core.step import Artifact, Work
@@ -47,8 +48,8 @@ def sft(  # noqa: PLR0913  # a step
     base            that a forgetting budget compares with
     """
     inputs = TrainingInputs(name, training, seed, old_langs, keep_optimizer, start, tokenizer, held_out, base)
-    encoder, row_tokens = open_tokenizer(tokenizer.path), training.row_tokens
-    examples = [encode(row, encoder) for row in read_jsonl(reviewed.path / "rows.jsonl")]
+    encoder, ends, row_tokens = open_tokenizer(tokenizer.path), ends_of(tokenizer.path), training.row_tokens
+    examples = [encode(row, encoder, ends) for row in read_jsonl(reviewed.path / "rows.jsonl")]
     short = [example for example in examples if len(example.tokens) <= row_tokens + 1]
     tuned = [row for epoch in range(epochs) for row in pack(short, row_tokens, combine_keys(seed, epoch), epoch)]
     share = Fraction(replay).limit_denominator(1000)

@@ -13,6 +13,7 @@ from tiny import as_step, doc, new_work, tiny_base, tiny_tokenizer
 from aurora_m.cli import which_data as module
 from aurora_m.cli.main import main
 from aurora_m.cli.which_data import lines, which_data
+from aurora_m.core.ends import ends_of
 from aurora_m.core.errors import RecipeError
 from aurora_m.core.facts import to_json
 from aurora_m.core.files import read_jsonl
@@ -25,7 +26,6 @@ from aurora_m.tokens.mixture import mix
 from aurora_m.tokens.rows import Row
 from aurora_m.tokens.shards import Shards, shard
 from aurora_m.tokens.stream import Stream, positions_of
-from aurora_m.tokens.tokenizer import end_id, open_tokenizer
 from aurora_m.train.curve import FILE as CURVE
 from aurora_m.train.curve import Curve, Entry, EvalPoint
 from aurora_m.train.stage import train
@@ -96,7 +96,7 @@ def rebuilt(made: Made, told: Any) -> Row:
     """A row from what which-data tells of it, and the documents by their names."""
     shards = Shards.of(made.shards[told["source"]])
     ids, bounds = shards.doc_ids(0, shards.num_docs), shards.bounds(0, shards.num_docs)
-    end = end_id(open_tokenizer(made.tokenizer.path))
+    end = ends_of(made.tokenizer.path).end.id
     tokens, starts, jumps = [], [], []
     for part in told["docs"]:
         number = ids.index(part["id"])

@@ -11,9 +11,9 @@ from aurora_m.core.errors import DataError
 from aurora_m.core.facts import from_json, to_json
 from aurora_m.core.files import read_jsonl, write_jsonl
 from aurora_m.core.step import Artifact, Work
-from aurora_m.evals import score as module
 from aurora_m.evals.items import read_items, write_items
-from aurora_m.evals.sandbox.run import Result, probe
+from aurora_m.evals.sandbox import run as sandbox
+from aurora_m.evals.sandbox.run import Program, Result, Wall, wall
 from aurora_m.evals.score import Rate, ScoreFacts, score
 from aurora_m.evals.suites import collect, pin_suites
 from aurora_m.evals.task import Item
@@ -47,30 +47,30 @@ BITS: list[Any] = [
 ]
 
 
-def artifacts(folder: Path, items: list[Item], answers: list[Any], bits: list[Any]) -> dict[str, Artifact]:
+def artifacts(folder: Path, items: list[Item], answers: list[Any], bits: list[Any]) -> dict[str, Any]:
     write_items(folder / "items/items.jsonl", items)
     write_jsonl(folder / "answers/answers.jsonl", answers)
     write_jsonl(folder / "answers/bits.jsonl", bits)
     return {name: Artifact(folder / name, "0" * 64, {}) for name in ("items", "answers")}
 
 
-class Pretend:
+PRETEND: dict[str, Any] = {"wall": "pretend", "python": "3.0"}
+
+
+def pretend(program: Program) -> Result:
     """A sandbox that runs nothing: programs with `return 2` fail."""
-
-    name = "pretend"
-
-    def run(self, code: str, timeout_s: float) -> Result:
-        return Result("return 2" not in code, "AssertionError")
+    return Result("return 2" not in program.code, "AssertionError")
 
 
 @pytest.fixture
 def _pretend(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "probe", Pretend)
+    monkeypatch.setattr(sandbox, "wall", lambda: Wall(*PRETEND.values()))
+    monkeypatch.setattr(sandbox, "run", pretend)
 
 
 @pytest.mark.usefixtures("_pretend")
 def test_every_metric(work: Work, tmp_path: Path) -> None:
-    facts = score(work, **artifacts(tmp_path, ITEMS, ANSWERS, BITS))
+    facts = score(work, **artifacts(tmp_path, ITEMS, ANSWERS, BITS), **PRETEND)
     rows = read_jsonl(work.out / "scores.jsonl")
     found = {(row["id"], row["metric"]): (row["value"], row["weight"]) for row in rows}
     assert found == {
@@ -104,15 +104,18 @@ def test_every_metric(work: Work, tmp_path: Path) -> None:
 def test_bytes_do_not_depend_on_workers(new_work: Any, tmp_path: Path) -> None:
     given, one, many = artifacts(tmp_path, ITEMS, ANSWERS, BITS), new_work(), new_work()
     many = replace(many, runtime=replace(many.runtime, workers=4))
-    assert score(one, **given) == score(many, **given)
+    assert score(one, **given, **PRETEND) == score(many, **given, **PRETEND)
     assert (one.out / "scores.jsonl").read_bytes() == (many.out / "scores.jsonl").read_bytes()
 
 
 def test_without_a_sandbox_no_code_is_run(work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "probe", lambda: None)
+    monkeypatch.setattr(sandbox, "run", lambda program: pytest.fail("something was run"))
+    said: list[str] = []
+    monkeypatch.setattr(work.log, "say", said.append)
     facts = score(work, **artifacts(tmp_path, ITEMS, ANSWERS, BITS))
     assert facts.sandbox == "none"
     assert "reference_pass" not in to_json(facts)
+    assert said == [f"  no program is run: no sandbox holds here; {sandbox.HINT}"]
     assert "pass" not in {row["metric"] for row in read_jsonl(work.out / "scores.jsonl")}
 
 
@@ -120,17 +123,41 @@ def test_without_a_sandbox_no_code_is_run(work: Work, tmp_path: Path, monkeypatc
 def test_a_reference_that_fails_is_an_error(work: Work, tmp_path: Path) -> None:
     items = [replace(CODE, answer="    return 2\n"), *ITEMS[4:]]
     with pytest.raises(DataError, match="the reference solution of `p1` fails its own tests: AssertionError"):
-        score(work, **artifacts(tmp_path, items, ANSWERS[3:], []))
+        score(work, **artifacts(tmp_path, items, ANSWERS[3:], []), **PRETEND)
+
+
+@pytest.mark.usefixtures("_pretend")
+def test_the_wall_of_the_plan_must_hold(work: Work, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"planned with, bubblewrap with Python 3\.9, does not hold here") as error:
+        score(work, **artifacts(tmp_path, ITEMS, ANSWERS, []), wall="bubblewrap", python="3.9")
+    assert error.value.hint == sandbox.HINT
+
+
+@pytest.mark.usefixtures("_pretend")
+def test_what_is_late_beside_others_is_run_alone(work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[str] = []
+
+    def run(program: Program) -> Result:
+        runs.append(program.code)
+        late = "return 2" in program.code and runs.count(program.code) == 1
+        return Result(not late, "no end after 60 s" if late else "", late)
+
+    monkeypatch.setattr(sandbox, "run", run)
+    score(work, **artifacts(tmp_path, ITEMS, ANSWERS, []), **PRETEND)
+    passed = {row["id"]: row["value"] for row in read_jsonl(work.out / "scores.jsonl") if row["metric"] == "pass"}
+    assert passed == {"p1": 1.0, "p2": 1.0}
+    assert runs[4:] == ["    return 2\n"]
 
 
 @pytest.mark.usefixtures("_pretend")
 def test_nothing_at_all(work: Work, tmp_path: Path) -> None:
-    assert score(work, **artifacts(tmp_path, [], [], [])) == ScoreFacts(())
+    assert score(work, **artifacts(tmp_path, [], [], []), **PRETEND) == ScoreFacts(())
 
 
 def test_the_shipped_solutions_pass_and_empty_bodies_do_not(new_work: Any, tmp_path: Path) -> None:
-    if probe() is None:
-        pytest.skip("no sandbox holds here")
+    here = wall()
+    if here is None:
+        pytest.skip("bubblewrap does not hold here: nothing is run")
     place, work = new_work(), new_work()
     work = replace(work, runtime=replace(work.runtime, workers=2))
     collect(place, suites=["code"], safety="", pin=pin_suites(["code"], "", Path()))
@@ -139,6 +166,6 @@ def test_the_shipped_solutions_pass_and_empty_bodies_do_not(new_work: Any, tmp_p
         {"id": item.id, "text": text, "solution_nats": -1.0, "solution_bytes": 1}
         for item, text in zip(items, [str(items[0].answer)] + ["    pass\n"] * len(items), strict=False)
     ]
-    score(work, **artifacts(tmp_path, items, answers, []))
+    score(work, **artifacts(tmp_path, items, answers, []), wall=here.name, python=here.python)
     passed = {row["id"]: row["value"] for row in read_jsonl(work.out / "scores.jsonl") if row["metric"] == "pass"}
     assert passed == {item.id: float(item is items[0]) for item in items}

@@ -308,3 +308,14 @@ def test_a_perfect_answer_has_the_best_score(name: str, work: Work) -> None:
 def test_every_kind_ships_with_items() -> None:
     shipped = {task.kind for name in suite_names() for task in read_suite(DEFINITIONS / f"{name}.toml").tasks}
     assert shipped == set(KINDS)
+
+
+def test_whether_there_are_programs(tmp_path: Path) -> None:
+    row = {"id": "i1", "task": "t", "lang": "code", "prompt": "a", "answer": "b"}
+    write_jsonl(tmp_path / "infill.jsonl", [row | {"kind": "infill"}])
+    write_jsonl(tmp_path / "code.jsonl", [row | {"kind": "code", "tests": "f()"}])
+    wanted = {"en": False, "code": True, "safety": False}
+    wanted |= {"file:infill.jsonl": False, "file:code.jsonl": True, "file:none.jsonl": False}
+    assert {name: suites.has_programs([name], tmp_path) for name in wanted} == wanted
+    assert suites.has_programs(["en", "code"], tmp_path)
+    assert not suites.has_programs([], tmp_path)

@@ -16,6 +16,8 @@ from aurora_m.core.run import PlanEntry
 from aurora_m.core.step import Step, ordered
 from aurora_m.core.typed import Count
 from aurora_m.core.uri import SAMPLE
+from aurora_m.evals.sandbox import run as sandbox
+from aurora_m.evals.sandbox.run import Wall
 from aurora_m.foresight.estimate import shape_at
 from aurora_m.graph.build import GOALS, build
 from aurora_m.graph.graph import Graph
@@ -215,7 +217,7 @@ def test_files_that_are_not_there_are_missing_to_the_steps_that_read_them(tiny: 
     assert {name for name, step in steps.items() if step.missing_input} == {"fetch.fi", "reviewed", "items"}
     for name in ("fi/a.jsonl", "safety.jsonl", "mine.jsonl"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("{}")
+        (tmp_path / name).write_text("")
     assert not any(step.missing_input for step in build(recipe, tmp_path).values())
     with pytest.raises(DataError, match="there is no sample"):
         build(with_source(tiny, "fi", uri="sample:texts/xx"), tmp_path)
@@ -391,7 +393,7 @@ REACH: dict[str, tuple[Callable[[Recipe], Recipe], set[str]]] = {
     "a row": (lambda r: with_stage(r, "base", row_tokens=128), {"mixture.base", "base"}),
     "epochs of tuning": (lambda r: replace(r, tune={"safe": replace(r.tune["safe"], epochs=99)}), {"safe"}),
     "reviewers": (lambda r: replace(r, review=replace(r.review, reviewers=99)), {"reviewed"}),  # type: ignore[type-var]
-    "suites": (lambda r: replace(r, evals=replace(r.evals, suites=("en", "safety"))), {"items"}),
+    "suites": (lambda r: replace(r, evals=replace(r.evals, suites=("en", "code"))), {"items"}),
     "margins": (lambda r: replace(r, evals=replace(r.evals, margins={"en": 0.987, "code": 0.05})), {"forgetting"}),
     "the length of answers": (
         lambda r: replace(r, evals=replace(r.evals, max_new_tokens=123)),
@@ -548,3 +550,14 @@ def test_new_tokens_are_in_what_training_is_estimated_to_cost(tiny: Recipe, tmp_
     rows = {name: PlanEntry(step, "run", "") for name, step in steps.items()}
     shapes = [shape_at(steps[name], rows, tmp_path) for name in ("base", "extend", "cap")]
     assert [shape.vocab for shape in shapes if not isinstance(shape, str)] == [1000, 1100, 1100]
+
+
+def test_scores_of_programs_are_keyed_by_the_wall(tiny: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    def params(suites: tuple[str, ...]) -> object:
+        changed = replace(tiny, evals=replace(tiny.evals, suites=suites))
+        return dict(build(changed, Path())["score.base"].params)
+
+    for wall in (Wall("bubblewrap", "3.11"), Wall("bubblewrap", "3.12"), None):
+        monkeypatch.setattr(sandbox, "wall", lambda wall=wall: wall)
+        assert params(("en", "code")) == ({"wall": wall.name, "python": wall.python} if wall else {})
+        assert params(("en",)) == {}

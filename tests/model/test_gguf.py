@@ -12,13 +12,14 @@ import pytest
 import torch
 from tiny import new_work, tiny_base, tiny_tokenizer
 
+from aurora_m.core.ends import ends_of
 from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.facts import to_json
 from aurora_m.core.step import Artifact
 from aurora_m.core.uri import local_files, pin_files
 from aurora_m.model.export import check_copy
 from aurora_m.model.load import fetch_base, load_model, parameters
-from aurora_m.tokens.tokenizer import end_id, open_tokenizer
+from aurora_m.tokens.tokenizer import open_tokenizer
 
 Change = Callable[[gguf.GGUFWriter], None]
 
@@ -120,7 +121,7 @@ def test_the_tokenizer_is_that_of_the_file(base: Artifact, tmp_path: Path) -> No
     out, _ = fetched(tmp_path / "work", write(tmp_path / "model.gguf", base))
     ours, theirs = open_tokenizer(out), open_tokenizer(base.path)
     assert ours.get_vocab() == theirs.get_vocab()
-    assert end_id(ours) == 0
+    assert ends_of(out).stops == [0]
     for text in ("the cat sat on the mat", "Yö 日本\n\n", "<|endoftext|>"):
         assert ours.encode(text).ids == theirs.encode(text).ids
         assert ours.decode(ours.encode(text).ids, skip_special_tokens=False) == text

@@ -1,6 +1,5 @@
 """Documents that a model writes: exactly as a plain loop draws them, whatever the batch and whatever was stopped."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from tiny import ARCHS, POSITIONS, new_work, tiny_base, tiny_tokenizer
 from tokenizers import Tokenizer
 
 from aurora_m.core.canon import hash64
-from aurora_m.core.errors import DataError
+from aurora_m.core.ends import Ends, Mark
 from aurora_m.core.facts import to_json
 from aurora_m.core.files import read_jsonl
 from aurora_m.core.step import Artifact, Work
@@ -33,13 +32,9 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     tokenizer = tiny_tokenizer(folder)
     found = {arch: tiny_base(folder, tokenizer, arch) for arch in ARCHS}
     for base in found.values():
-        _config(base.path, eos_token_id=ENDS)
+        marks = [Mark(number, "", "it") for number in ENDS]
+        Ends(marks[0], None, tuple(marks[1:])).write(base.path)
     return found
-
-
-def _config(folder: Path, **changes: Any) -> None:
-    path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 def written(work: Work, base: Artifact, **changes: Any) -> tuple[pa.Table, FetchFacts]:
@@ -155,14 +150,17 @@ def test_half_a_character_at_a_cut_goes(bases: dict[str, Artifact], tmp_path: Pa
     assert {row["text"] for row in rows if not row["cut"] and row["text"].strip()} <= texts, "only at a cut"
 
 
-@pytest.mark.parametrize(
-    "ids", [{"bos_token_id": 9, "eos_token_id": 0}, {"bos_token_id": None, "eos_token_id": [9, 0]}]
-)
-def test_a_text_begins_as_the_config_says(
-    bases: dict[str, Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ids: dict[str, Any]
+@pytest.mark.parametrize(("lead", "start", "stops"), [(Mark(9, "m", "it"), 9, [0, 7]), (None, 0, [0, 7])])
+def test_a_text_begins_and_ends_as_the_base_says(
+    bases: dict[str, Artifact],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lead: Mark | None,
+    start: int,
+    stops: list[int],
 ) -> None:
     base = _copy(bases["llama"], tmp_path)
-    _config(base.path, **ids)
+    Ends(Mark(0, "<|endoftext|>", "it"), lead, (Mark(7, "k", "it"),)).write(base.path)
     asked: list[dict[str, Any]] = []
 
     def heard(net: Any, prompts: list[list[int]], **given: Any) -> list[list[int]]:
@@ -173,8 +171,7 @@ def test_a_text_begins_as_the_config_says(
     table, facts = written(new_work(tmp_path / "w"), base, documents=2)
     assert (len(table), facts) == (0, FetchFacts(0, 0, {"empty": 2}, {}, 0))
     (given,) = asked
-    ends = ids["eos_token_id"] if isinstance(ids["eos_token_id"], list) else [0]
-    assert (given["prompts"], given["eos"], given["stop"]) == ([[9], [9]], ends[0], [[end] for end in ends[1:]])
+    assert (given["prompts"], given["ends"]) == ([[start], [start]], stops)
     assert given["max_new"] == POSITIONS - 1
     assert given["sampling"].never == [1, 2, 3], "the marks of infilling"
 
@@ -199,14 +196,6 @@ def test_rows_without_a_token_are_never_said(
     monkeypatch.setattr(room, "generate", kept)
     written(new_work(tmp_path / "w"), base, documents=64)
     assert max(said[0]) < vocab <= max(said[1])
-
-
-def test_a_model_that_says_no_end(bases: dict[str, Artifact], tmp_path: Path) -> None:
-    base = _copy(bases["llama"], tmp_path)
-    _config(base.path, eos_token_id=None)
-    with pytest.raises(DataError, match="the base does not say which token ends a text") as caught:
-        written(new_work(tmp_path / "w"), base)
-    assert (caught.value.at, caught.value.hint) == ("config.json", "write `eos_token_id` into its config.json")
 
 
 def _copy(base: Artifact, folder: Path) -> Artifact:

@@ -69,7 +69,7 @@ def own_text(lab: Lab, name: str, model: Any) -> str:
         bytes_ = [ids[0] for ids in lab.docs["en"] + lab.docs["py"]]
         prompts = [[bytes_[index * 7 % len(bytes_)]] for index in range(PROMPTS)]
         new = generate(
-            model, prompts, max_new=NEW_TOKENS, eos=lab.end, batch=256, sampling=Sampling(1.0, seed=lab.seed)
+            model, prompts, max_new=NEW_TOKENS, ends=[lab.end], batch=256, sampling=Sampling(1.0, seed=lab.seed)
         )
         lab.docs[name] = [[*prompt, *ids, lab.end] for prompt, ids in zip(prompts, new, strict=True)]
     return name

@@ -61,7 +61,7 @@ def own_text(lab: Lab, name: str, model: Any, skills: int) -> str:
         firsts = [lab.docs[drilled(lab, skill)][0][:1] for skill in SKILLS[:skills]]
         prompts = [firsts[index % skills] for index in range(PROMPTS)]
         new = generate(
-            model, prompts, max_new=NEW_TOKENS, eos=lab.end, batch=500, sampling=Sampling(1.0, seed=lab.seed)
+            model, prompts, max_new=NEW_TOKENS, ends=[lab.end], batch=500, sampling=Sampling(1.0, seed=lab.seed)
         )
         lab.docs[name] = [[*prompt, *ids, lab.end] for prompt, ids in zip(prompts, new, strict=True)]
     return name
@@ -73,7 +73,7 @@ def right(lab: Lab, model: Any, skill: Skill) -> float:
     asked = [skill(draw) for _ in range(QUESTIONS)]
     encoder = Encoder(lab.tokenizer.path)
     prompts, answers = (encoded(encoder, list(texts)) for texts in zip(*asked, strict=True))
-    said = generate(model.eval(), prompts, max_new=len(answers[0]), eos=lab.end, batch=QUESTIONS)
+    said = generate(model.eval(), prompts, max_new=len(answers[0]), ends=[lab.end], batch=QUESTIONS)
     return mean(one == two for one, two in zip(said, answers, strict=True))
 
 

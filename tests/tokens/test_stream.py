@@ -5,6 +5,7 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import tiny_shards
+from tiny import new_work, tiny_shards
 
+from aurora_m.core.ends import Ends, Mark
 from aurora_m.core.errors import RecipeError
 from aurora_m.core.facts import to_json
 from aurora_m.core.files import read_json, write_json
 from aurora_m.core.step import Artifact
 from aurora_m.tokens.fim import restore
-from aurora_m.tokens.mixture import FILE, MixtureFacts, SourceMix
+from aurora_m.tokens.mixture import FILE, MixtureFacts, SourceMix, mix
+from aurora_m.tokens.rows import Row
 from aurora_m.tokens.shards import ShardFacts
 from aurora_m.tokens.stream import BLOCK, TOGETHER, Stream, combine_keys, hash_keyed, permute, positions_of
 
@@ -265,3 +268,80 @@ def test_infilling_needs_marks(made: Any) -> None:
         "mixture: fim",
         "leave `fim` out of the mixture",
     )
+
+
+# --- documents with a lead
+
+LED = Ends(Mark(0, "</s>", "it"), Mark(999, "<s>", "it"))
+
+
+def documents(row: Row) -> list[tuple[list[int], list[int]]]:
+    """What each document of a row gives: inputs, of which the first is the lead but where it was cut, and targets."""
+    begins = [*np.flatnonzero(row.positions == 0).tolist(), T]
+    return [(row.inputs[a:b].tolist(), row.targets[a:b].tolist()) for a, b in pairwise(begins)]
+
+
+def test_a_lead_is_read_where_the_end_before_a_document_stands(made: Any) -> None:
+    mixture, shards, docs = made
+    plain, led = (Stream(unfilled(mixture), shards, 9, None, ends) for ends in (None, LED))
+    seen = 0
+    for index in range(0, 400, 3):
+        row, same = led[index], plain[index]
+        number, text = plain.where(index).row, [t for doc in docs[row.source] for t in doc]
+        if number == 0:  # the first document of a source has a lead, too
+            assert row.inputs.tolist()[0] == 999
+            assert row.targets.tolist() == text[:T]
+            continue
+        begins = (same.tokens[:-1] == 0) & (same.positions == 0)
+        assert row.inputs.tolist() == np.where(begins, 999, same.tokens[:-1]).tolist()
+        assert (row.targets.tolist(), row.weights.tolist()) == (same.targets.tolist(), same.weights.tolist())
+        assert row.positions.tolist() == same.positions.tolist()
+        assert 0 not in row.inputs
+        assert 999 not in row.targets
+        seen += int(begins.sum())
+    assert seen > 50
+
+
+def test_what_a_row_has_of_a_source_is_said_with_a_lead_too(made: Any) -> None:
+    mixture, shards, docs = made
+    led = Stream(unfilled(mixture), shards, 9, None, LED)
+    for index in range(400):
+        row, parts = led[index], led.parts(index)
+        held = [t for p in parts for t in docs[row.source][int(p.doc[1:])][p.first : p.last]]
+        first = led.where(index).row == 0
+        assert held == (row.targets if first else row.tokens).tolist()
+
+
+def test_a_filled_document_has_its_lead_in_front(made: Any) -> None:
+    mixture, shards, _ = made
+    plain, led = (Stream(mixture, shards, 9, MARKS, ends) for ends in (None, LED))
+    filled = 0
+    for index in range(400):
+        if led.where(index).row:
+            assert led[index].targets.tolist() == plain[index].targets.tolist()
+        for inputs, _ in documents(led[index])[1:]:
+            assert inputs[0] == 999
+            filled += MARKS[0] in inputs[1:2]
+    assert filled > 30
+
+
+def test_a_packed_document_has_its_lead_and_its_rests_have_no_loss(tmp_path: Path) -> None:
+    lots = random.Random(6)
+    docs = [[lots.randint(100, 998) for _ in range(lots.randint(1, 40))] + [0] for _ in range(200)]
+    shards = {"s": tiny_shards(tmp_path / "s", [docs])}
+    work = new_work(tmp_path / "mixture")
+    settings_of: dict[str, Any] = {"unit": "tokens", "fim": {}, "tokens": T * 800, "row_tokens": T, "max_epochs": 99.0}
+    facts = mix(work, shards=shards, name="m", shares={"s": 1.0}, packing="best_fit", **settings_of)
+    mixture = Artifact(work.out, "", to_json(facts))
+    plain, led = (Stream(mixture, shards, 9, None, ends) for ends in (None, LED))
+    whole: Counter[tuple[int, ...]] = Counter()
+    for index in range(len(led)):
+        row, same = led[index], plain[index]
+        assert (row.targets.tolist(), row.weights.tolist()) == (same.targets.tolist(), same.weights.tolist())
+        for (inputs, targets), begin in zip(documents(row), np.flatnonzero(row.positions == 0), strict=True):
+            if inputs[0] == 999 and row.weights[begin]:
+                whole[tuple(targets)] += 1
+                assert inputs[1:] == targets[:-1]
+        assert set(row.inputs[row.weights > 0]).isdisjoint({0})
+    assert {tuple(doc) for doc in docs if len(doc) <= T} <= {*whole}
+    assert sum(len(doc) <= T for doc in docs) > 50

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from tiny import doc, new_work, tiny_tokenizer
 from tokenizers import Tokenizer, models
 
+from aurora_m.core.ends import Ends, Mark, ends_of
 from aurora_m.core.errors import RecipeError
 from aurora_m.core.step import Artifact
 from aurora_m.core.table import write_docs
 from aurora_m.tokens.tokenizer import (
     SPECIAL,
     TokenizerFacts,
-    end_id,
     fim_ids,
     open_tokenizer,
     take_tokenizer,
@@ -37,7 +37,6 @@ def test_every_text_comes_back(encoder: Tokenizer, text: str) -> None:
 
 def test_marks_come_first_and_digits_stand_alone(encoder: Tokenizer) -> None:
     assert [encoder.token_to_id(name) for name in SPECIAL] == [0, 1, 2, 3]
-    assert end_id(encoder) == 0
     assert fim_ids(encoder) == (1, 2, 3)
     assert encoder.encode("2024").tokens == ["2", "0", "2", "4"]
     assert len(encoder.encode("the cat").ids) < len("the cat")
@@ -80,6 +79,7 @@ def test_taken_from_a_model_byte_for_byte(tmp_path: Path) -> None:
     work = new_work(tmp_path / "take")
     assert take_tokenizer(work, model=model) == TokenizerFacts(280)
     assert (work.out / "tokenizer.json").read_bytes() == (model.path / "tokenizer.json").read_bytes()
+    assert ends_of(work.out) == ends_of(model.path) == Ends(Mark(0, "<|endoftext|>", "Aurora's own"))
 
 
 def test_it_neither_cuts_nor_pads(tmp_path: Path) -> None:
@@ -92,12 +92,7 @@ def test_it_neither_cuts_nor_pads(tmp_path: Path) -> None:
     assert open_tokenizer(folder).encode("1234").tokens == ["1", "2", "3", "4"]
 
 
-@pytest.mark.parametrize("name", ["</s>", "<eos>", "<|end_of_text|>", "<|im_end|>"])
-def test_other_families_end_tokens(name: str) -> None:
+def test_two_marks_are_no_infilling() -> None:
     tokenizer = Tokenizer(models.BPE())
-    with pytest.raises(RecipeError, match="the tokenizer has no end-of-document token"):
-        end_id(tokenizer)
-    tokenizer.add_special_tokens(["<pad>", name])
-    assert end_id(tokenizer) == 1
     tokenizer.add_special_tokens(["<fim_prefix>", "<fim_suffix>"])
     assert fim_ids(tokenizer) is None

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 
 from aurora_m.core.canon import file_digest, folder_files
 from aurora_m.core.chat import render
+from aurora_m.core.ends import Ends, Mark
 from aurora_m.core.errors import TrainError
 from aurora_m.core.facts import to_json
 from aurora_m.core.files import read_jsonl, write_jsonl
@@ -34,6 +35,7 @@ from aurora_m.tune.examples import Example, encode, pack
 from aurora_m.tune.sft import sft as step
 
 END = 0
+ENDS = Ends(Mark(END, "<|endoftext|>", "Aurora's own"))
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_an_example_is_end_prompt_response_end(encoder: Tokenizer, prompt: str, answer: str) -> None:
-    example = encode({"prompt": prompt, "answer": answer}, encoder)
+    example = encode({"prompt": prompt, "answer": answer}, encoder, ENDS)
     assert example.tokens[0] == END
     assert encoder.decode(example.tokens[1 : example.prompt]) == render(prompt, "")
     assert encoder.decode(example.tokens[example.prompt : -1]) == answer.strip()

@@ -1,12 +1,19 @@
 """Code: go on from `prompt` so that `tests` (Python) pass for the function `entry`; `answer` is a solution."""
 
+import ast
+import re
+import warnings
 from collections.abc import Iterator
 
 from aurora_m.core.canon import JSON
 from aurora_m.core.errors import DataError
 from aurora_m.evals.kinds import infill
 from aurora_m.evals.kinds.kind import Answer, Generate, Kind, Loglikelihood, Outputs, Score, bits, num_bytes
+from aurora_m.evals.sandbox.judge import bound
+from aurora_m.evals.sandbox.run import Program
 from aurora_m.evals.task import Item
+
+_AT_MARGIN = re.compile(r"^[^\s]", re.MULTILINE)
 
 
 def check(item: Item, at: str) -> None:
@@ -24,7 +31,7 @@ def requests(item: Item) -> tuple[Loglikelihood, Generate]:
 def answer(item: Item, outputs: Outputs) -> dict[str, JSON]:
     """{text, solution_nats, solution_bytes}."""
     ((nats,),), (text,) = outputs.nats, outputs.texts
-    return {"text": body(text), "solution_nats": nats, "solution_bytes": num_bytes(item.right)}
+    return {"text": body(item.prompt, text), "solution_nats": nats, "solution_bytes": num_bytes(item.right)}
 
 
 def score(item: Item, answer: Answer) -> Iterator[Score]:
@@ -32,19 +39,46 @@ def score(item: Item, answer: Answer) -> Iterator[Score]:
     yield Score("solution_bpb", bits(answer["solution_nats"]), answer["solution_bytes"])
 
 
-def program(item: Item, text: str) -> str:
+def program(item: Item, text: str) -> Program:
     """The function with a body, and its tests."""
-    return f"{item.prompt}{text}\n{item.tests}"
+    return Program(item.prompt, body(item.prompt, text), body(item.prompt, item.right), item.tests)
 
 
-def body(text: str) -> str:
-    """What of a completion belongs to the function: all before the first line that is neither indented nor blank."""
-    kept = []
-    for line in text.splitlines(keepends=True):
-        if line.strip() and not line.startswith((" ", "\t")):
+def body(prompt: str, text: str) -> str:
+    """What of a completion belongs to the function: all before the first line at the margin that it is whole without.
+
+    A line at the margin inside a string, brackets or a statement ends nothing, and definitions of new names behind the
+    function stay, for it may call them. In a completion that is not Python the first line at the margin ends it.
+    """
+    starts_a_line = not prompt or prompt.endswith("\n")
+    at_margin = [found.start() for found in _AT_MARGIN.finditer(text) if found.start() or starts_a_line]
+    ends = [*at_margin, len(text)]
+    whole = {end: tree.body for end in ends if (tree := _parsed(prompt + text[:end]))}
+    if not whole:
+        return text[: ends[0]]
+    kept, *later = whole
+    for end in later:
+        names = {name for node in whole[kept] for name in bound(node)}
+        if not all(_defines(node, names) for node in whole[end][len(whole[kept]) :]):
             break
-        kept.append(line)
-    return "".join(kept)
+        kept = end
+    return text[:kept]
+
+
+def _parsed(code: str) -> ast.Module | None:
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _defines(node: ast.stmt, known: set[str]) -> bool:
+    """Whether a statement does nothing but give names that are not known yet."""
+    runs = isinstance(node, ast.Expr | ast.Assert | ast.While | ast.Raise)
+    is_script = isinstance(node, ast.If) and "__name__" in ast.dump(node.test)
+    names = {*bound(node)}
+    return bool(names) and not runs and not is_script and known.isdisjoint(names)
 
 
 KIND = Kind(("pass", "solution_bpb"), check, requests, answer, score, program)

@@ -6,6 +6,7 @@ from math import log
 from typing import Any, TypeAlias
 
 from aurora_m.core.canon import JSON
+from aurora_m.evals.sandbox.run import Program
 from aurora_m.evals.task import Item
 
 
@@ -58,7 +59,6 @@ class Score:
 
 
 Answer: TypeAlias = Mapping[str, Any]  # a row of answers.jsonl
-Program: TypeAlias = Callable[[Item, str], str]  # what to run to see whether an answer's text is right
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Kind:
     requests: Callable[[Item], tuple[Request, ...]]
     answer: Callable[[Item, Outputs], dict[str, JSON]]  # the item's row of answers.jsonl, without its id
     score: Callable[[Item, Answer], Iterator[Score]]
-    program: Program | None = None  # the metric `pass`: whether it comes to its end in a sandbox
+    program: Callable[[Item, str], Program] | None = None  # the metric `pass`: whether a text passes in the sandbox
 
 
 def num_bytes(text: str) -> int:

@@ -1,33 +1,34 @@
-"""Run Python code that nobody has read: no network, no files of this machine, little memory, no processes.
+"""Run Python code that nobody has read, and tests of it: no network, no files of this machine, little memory.
 
-Two walls, the first that holds here is used, and where neither holds nothing is run:
-- bubblewrap: namespaces of its own, an empty file system with Python in it and 64 MiB at /tmp;
-- landlock: the kernel lets the process read Python and write nowhere.
-Within either, `jail.py` sets limits and a seccomp filter, which hold for root too. The walls guard this machine; they
-do not stop code that is out to fake the result of its own tests.
+The wall is bubblewrap: namespaces of its own, an empty file system with Python in it, and 64 MiB at /tmp. Within it
+`trial.py` runs the tests in one process and the code in another, each under limits and a seccomp filter, which hold for
+root too. Where the wall does not hold, nothing is run. docs/sandbox.md says what a pass proves.
 """
 
-import math
+import json
 import os
-import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from typing import Literal
 
-JAIL = Path(__file__).with_name("jail.py")
+HERE = Path(__file__).parent
 MEMORY_BYTES = 2**30
 TMP_BYTES = 64 * 2**20
-PROBE_TIMEOUT_S = 30.0
-WHY_CHARS = 200
+CPU_S = 10  # of processor time for one program, which load does not change; the shipped solutions take about 0.1 s
+WAIT_S = 60.0  # on a busy machine the time on the wall is longer; the code may also sleep
+VERDICT_BYTES = 4096
+
+HINT = "install bubblewrap (apt-get install bubblewrap), and let the user who runs Aurora start `bwrap`"
 
 # `secret` is a file of this machine that no wall may let through
 CANARY = """
-import os, random, socket
+import fcntl, os, random, socket
 def barred(act, *args):
     try: act(*args)
     except OSError: return
@@ -38,70 +39,90 @@ barred(open, %(secret)r)
 barred(os.listdir, %(folder)r)
 barred(open, %(folder)r + "/new", "w")
 barred(os.kill, 1, 0)
+for command in (fcntl.F_SETOWN, fcntl.F_SETSIG):
+    barred(fcntl.fcntl, os.pipe()[0], command, 1)
+barred(fcntl.ioctl, os.pipe()[0], 0x5452, b"\\1\\0\\0\\0")
 assert os.geteuid() != 0
 """
 
 
 @dataclass(frozen=True)
-class Result:
-    """How a program ended: at its end without an exception, or why not."""
+class Program:
+    """Code that goes on from a prompt, and what says whether it is right."""
 
-    ok: bool
-    why: str = ""
+    prompt: str
+    code: str
+    solution: str  # also goes on from the prompt, and is right
+    tests: str  # Python that raises unless the code is right
 
 
 @dataclass(frozen=True)
-class Sandbox:
-    """A wall that was tried and held."""
+class Result:
+    """Whether a program's tests came to their end, or why not; `late`: they were still running after `WAIT_S`."""
 
-    name: Literal["bubblewrap", "landlock"]
-
-    def run(self, code: str, timeout_s: float) -> Result:
-        """Run one program; its output past 1 MiB is an error of the program."""
-        data, token = code.encode("utf-8", "surrogatepass"), secrets.token_hex(32).encode()
-        limits = [str(MEMORY_BYTES), str(math.ceil(timeout_s) + 1)]
-        command = _bubblewrap(limits) if self.name == "bubblewrap" else _landlock(limits)
-        with tempfile.TemporaryFile() as output:
-            process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=output, stderr=output, env=_ENV, cwd="/", start_new_session=True
-            )
-            try:
-                process.communicate(b"%d\n" % len(data) + data + token, timeout_s)
-            except subprocess.TimeoutExpired:
-                return Result(False, f"no end after {timeout_s:g} s")
-            finally:
-                process.kill()
-                process.wait()
-            output.seek(0)
-            printed = output.read()
-        if process.returncode == 0 and printed.endswith(b"\n" + token):
-            return Result(True)
-        return Result(False, _last_line(printed) or "left before its end")
+    ok: bool
+    why: str = ""
+    late: bool = False
 
 
-def probe() -> Sandbox | None:
-    """The first wall that holds on this machine, tried with a program that attempts to get out; else None."""
-    for sandbox in (Sandbox("bubblewrap"), Sandbox("landlock")):
-        if is_tight(sandbox):
-            return sandbox
-    return None
+@dataclass(frozen=True)
+class Wall:
+    """What programs run behind, and in which Python: both decide what passes."""
+
+    name: str
+    python: str
 
 
-def is_tight(sandbox: Sandbox) -> bool:
-    """Whether the sandbox starts here and keeps a program in that attempts to get out."""
-    if sys.platform != "linux" or (sandbox.name == "bubblewrap" and not shutil.which("bwrap")):
+def run(program: Program, cpu_s: int = CPU_S, wait_s: float = WAIT_S) -> Result:
+    """Run one program within the wall."""
+    given = json.dumps(asdict(program)).encode()
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            [*_bubblewrap(), str(MEMORY_BYTES), str(cpu_s)],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.DEVNULL,
+            env=_ENV,
+            cwd="/",
+            start_new_session=True,
+        )
+        try:
+            process.communicate(given, wait_s)
+        except subprocess.TimeoutExpired:
+            return Result(False, f"no end after {wait_s:g} s", late=True)
+        finally:
+            process.kill()
+            process.wait()
+        output.seek(0)
+        said = output.read(VERDICT_BYTES)
+    if not said:
+        out_of_time = process.returncode in (128 + signal.SIGXCPU, 128 + signal.SIGKILL)
+        return Result(False, _OUT_OF_TIME.format(cpu_s) if out_of_time else "the sandbox did not start")
+    found = json.loads(said)
+    return Result(found["ok"], _OUT_OF_TIME.format(cpu_s) if found["why"] == "out of time" else found["why"])
+
+
+_OUT_OF_TIME = "no end after {} s of processor time"
+
+
+@cache
+def wall() -> Wall | None:
+    """The wall of this machine, tried with a program that attempts to get out; None where it does not hold."""
+    return Wall("bubblewrap", f"{sys.version_info.major}.{sys.version_info.minor}") if is_tight() else None
+
+
+def is_tight() -> bool:
+    """Whether the sandbox starts here, and keeps in code and tests that attempt to get out."""
+    if sys.platform != "linux" or not shutil.which("bwrap"):
         return False
     with tempfile.TemporaryDirectory() as folder:
         secret = Path(folder, "secret")
         secret.write_text("not for the sandbox")
-        return sandbox.run(CANARY % {"secret": str(secret), "folder": folder}, PROBE_TIMEOUT_S).ok
+        attempt = CANARY % {"secret": str(secret), "folder": folder}
+        return run(Program("", attempt, "", attempt)).ok
 
 
-_ENV = {"PYTHONHASHSEED": "0"}  # sets in the same order every time
-
-
-def _python(jail: str) -> list[str]:
-    return [os.path.realpath(sys.executable), "-s", "-S", "-P", "-B", "-X", "utf8", jail]
+_ENV = {"PYTHONHASHSEED": "0", "PYTHONPATH": "/jail"}  # sets in the same order every time
 
 
 def _readable() -> list[str]:
@@ -112,24 +133,15 @@ def _readable() -> list[str]:
     return [place for place in dict.fromkeys(places) if os.path.exists(place)]
 
 
-def _bubblewrap(limits: list[str]) -> list[str]:
+def _bubblewrap() -> list[str]:
     binds = [part for place in _readable() for part in ("--ro-bind", place, place)]
+    inside = __package__.replace(".", "/")
     return [
         shutil.which("bwrap") or "bwrap",
         *("--unshare-all", "--unshare-user", "--disable-userns", "--uid", "65534", "--gid", "65534"),
         *("--cap-drop", "ALL", "--new-session", "--die-with-parent"),
         *("--size", str(TMP_BYTES), "--tmpfs", "/tmp"),  # noqa: S108
         *binds,
-        *("--ro-bind", str(JAIL), "/jail.py", "--remount-ro", "/", "--chdir", "/tmp"),  # noqa: S108
-        *_python("/jail.py"),
-        *limits,
+        *("--ro-bind", str(HERE), f"/jail/{inside}", "--remount-ro", "/", "--chdir", "/tmp"),  # noqa: S108
+        *(os.path.realpath(sys.executable), "-s", "-S", "-P", "-B", "-X", "utf8", "-m", f"{__package__}.trial"),
     ]
-
-
-def _landlock(limits: list[str]) -> list[str]:
-    return [*_python(str(JAIL)), *limits, *_readable()]
-
-
-def _last_line(printed: bytes) -> str:
-    lines = printed.decode(errors="replace").strip().splitlines()
-    return lines[-1][:WHY_CHARS] if lines else ""
