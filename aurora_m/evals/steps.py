@@ -11,7 +11,7 @@ def collect(*, suites: Sequence[str], safety: str, pin: Pin) -> None:
     """The items of all suites."""
 
 
-@step("evals.answer:answer")
+@step("evals.answer:answer", version=2)
 def answer(*, model: Step, items: Step, held: Steps, max_new: int, max_held_bytes: int, seed: int) -> None:
     """What a model answers, and its loss on held-out text."""
 

@@ -11,6 +11,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from aurora_m.core.errors import RecipeError
 from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import read_shards
+from aurora_m.tokens.spelling import check_sources
 
 FILE = "tokenizer.json"
 EOS = "<|endoftext|>"
@@ -83,10 +84,16 @@ def _sizes(docs: Artifact) -> Iterator[int]:
         yield int(pc.sum(pc.binary_length(table["text"])).as_py() or 0)
 
 
-def take_tokenizer(work: Work, *, model: Artifact) -> TokenizerFacts:
-    """Take the tokenizer of a base model's folder."""
+def take_tokenizer(work: Work, *, model: Artifact, docs: dict[str, Artifact]) -> TokenizerFacts:
+    """Take the tokenizer of a base model's folder.
+
+    docs    of every source, which it must be able to spell and give back
+    errors  DataError if it cannot: see `spelling.check_sources`
+    """
     shutil.copyfile(model.path / FILE, work.out / FILE)
-    return TokenizerFacts(open_tokenizer(work.out).get_vocab_size())
+    tokenizer = open_tokenizer(work.out)
+    check_sources(tokenizer, docs, work.log.say)
+    return TokenizerFacts(tokenizer.get_vocab_size())
 
 
 def open_tokenizer(folder: Path) -> Tokenizer:
@@ -107,6 +114,11 @@ def end_id(tokenizer: Tokenizer) -> int:
     raise RecipeError(
         "the tokenizer has no end-of-document token", at="base", hint=f"add a token named {EOS} to its tokenizer.json"
     )
+
+
+def num_ids(tokenizer: Tokenizer) -> int:
+    """One more than the largest id: of a vocabulary with holes more than it has tokens."""
+    return max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
 
 def fim_ids(tokenizer: Tokenizer) -> tuple[int, int, int] | None:
