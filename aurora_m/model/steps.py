@@ -7,7 +7,7 @@ from aurora_m.core.declare import Pin, Steps, step
 from aurora_m.core.step import Step
 
 
-@step("model.load:fetch_base")
+@step("model.load:fetch_base", version=2)
 def fetch_base(*, model: str, revision: str, pin: Pin, shape: Mapping[str, JSON] | None = None) -> None:
     """A base that comes from elsewhere."""
 
