@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -21,6 +22,7 @@ from aurora_m.evals.task import Item
 from aurora_m.model.generate import Sampling, generate
 from aurora_m.model.likelihood import document_bits, score_spans
 from aurora_m.model.load import device_of, load_model, positions
+from aurora_m.tokens.spelling import Spelling
 from aurora_m.tokens.tokenizer import decode_after, fim_ids, num_shared, open_tokenizer
 
 WINDOW_TOKENS = 2048  # at most, for held-out documents
@@ -36,6 +38,11 @@ class Encoder:
     tokenizer: Tokenizer
     ends: Ends
     positions: int
+
+    @cached_property
+    def spelling(self) -> Spelling:
+        """What the tokenizer can spell."""
+        return Spelling(self.tokenizer)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of the text alone."""
@@ -93,8 +100,8 @@ def answer(
     """Write answers.jsonl, one row for each item in the items' order, and bits.jsonl, one for each held-out document.
 
     answers: {id, and what the item's kind keeps}; `nats` are natural logs of probability. bits: {source, id, lang,
-    bits, num_bytes} of the first documents by a hash of their ids, up to `max_held_bytes` of each source. Values have
-    6 digits after the point.
+    bits, num_bytes} of the first documents by a hash of their ids, up to `max_held_bytes` of each source, without what
+    the tokenizer cannot spell. Values have 6 digits after the point.
     """
     net, tokenizer = load_model(model.path, device_of(work.runtime)), open_tokenizer(model.path)
     net.train(False)
@@ -108,14 +115,16 @@ def answer(
     docs = [
         {"source": name, **doc} for name in sorted(held) for doc in choose_documents(held[name].path, max_held_bytes)
     ]
-    bits: list[JSON] = []
+    bits: list[dict[str, Any]] = []
     with work.log.bar("held-out text", len(docs), "docs") as bar:
         for first in range(0, len(docs), ROUND_ITEMS):
             bits += _bits(net, encoder, docs[first : first + ROUND_ITEMS])
             bar.update(len(bits))
     write_jsonl(work.out / "answers.jsonl", rows)
     write_jsonl(work.out / "bits.jsonl", bits)
-    return AnswerFacts(len(rows), len(docs), sum(num_bytes(doc["text"]) for doc in docs))
+    held_bytes = sum(num_bytes(doc["text"]) for doc in docs)
+    lost = held_bytes - sum(row["num_bytes"] for row in bits)
+    return AnswerFacts(len(rows), len(docs), held_bytes, lost or None)
 
 
 def _answers(net: Any, encoder: Encoder, items: list[Item], max_new: int, seed: int) -> Iterator[JSON]:
@@ -159,11 +168,14 @@ def _texts(
     return texts
 
 
-def _bits(net: Any, encoder: Encoder, docs: list[dict[str, str]]) -> list[JSON]:
-    window = min(encoder.positions, WINDOW_TOKENS)
-    bits = document_bits(net, [encoder.encode(doc["text"]) for doc in docs], encoder.ends.start, window)
-    rows: list[JSON] = []
+def _bits(net: Any, encoder: Encoder, docs: list[dict[str, str]]) -> list[dict[str, Any]]:
+    """The rows of some documents, but those of which nothing can be spelled."""
+    window, spelling = min(encoder.positions, WINDOW_TOKENS), encoder.spelling
+    ids = [encoder.encode(doc["text"]) for doc in docs]
+    bits = document_bits(net, ids, encoder.ends.start, window, spelling.unknown)
+    rows: list[dict[str, Any]] = []
     for doc, value in zip(docs, bits, strict=True):
         about = {key: doc[key] for key in ("source", "id", "lang")}
-        rows.append({**about, "bits": round(value, 6), "num_bytes": num_bytes(doc["text"])})
+        if size := num_bytes(doc["text"]) - num_bytes(spelling.unspelled(doc["text"])):
+            rows.append({**about, "bits": round(value, 6), "num_bytes": size})
     return rows

@@ -10,3 +10,4 @@ class AnswerFacts:
     items: int
     held_docs: int
     held_bytes: int
+    unspelled_bytes: int | None = None  # of these, which count for nothing: the tokenizer has no token for them

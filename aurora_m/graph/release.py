@@ -63,5 +63,15 @@ def add_report(
 def add_release(graph: Graph, record: Record) -> None:
     """The released model, with its card."""
     card = graph.add(report.model_card("card", **record, recipe=dumps(graph.recipe)))
-    model = record["models"][graph.recipe.release.model]
-    graph.add(release.export("release", model=model, card=card, license=graph.recipe.release.license))
+    about, models = graph.recipe.release, record["models"]
+    graph.add(
+        release.export(
+            "release",
+            model=models[about.model],
+            base=models["base"],
+            card=card,
+            docs=record["rewritten"],
+            license=about.license,
+            dtype=about.dtype,
+        )
+    )

@@ -54,7 +54,7 @@ def add_tokenizers(graph: Graph, base_steps: NamedSteps, clean: NamedSteps) -> N
         docs = {name: clean[name] for name in scratch.tokenizer_sources}
         made = {"base": graph.add(tokens.train_tokenizer("tokenizer", docs=docs, vocab=scratch.vocab))}
     else:
-        made = {"base": graph.add(tokens.take_tokenizer("tokenizer", model=base_steps["base"]))}
+        made = {"base": graph.add(tokens.take_tokenizer("tokenizer", model=base_steps["base"], docs=clean))}
     if more:
         docs = {name: clean[name] for name in more.sources}
         step = tokens.extend_tokenizer("vocabulary", tokenizer=made["base"], docs=docs, tokens=more.tokens)

@@ -11,6 +11,7 @@ from aurora_m.core.uri import local_files
 
 GGUF = ".gguf"
 PYTHON = "python:"
+TEMPLATES = "additional_chat_templates"  # the one folder inside a model's folder that belongs to it
 POSITIONS = ("max_position_embeddings", "n_positions")  # how configs of transformers name them
 
 
@@ -19,7 +20,11 @@ def base_files(model: str, root: Path) -> dict[str, Path]:
     if model.startswith(PYTHON):
         path = base_path(model, root)
         return {path.name: path}
-    return local_files(model if model.endswith(GGUF) else f"{model}/*", root)
+    if model.endswith(GGUF):
+        return local_files(model, root)
+    templates = f"{model}/{TEMPLATES}"
+    more = local_files(f"{templates}/*", root) if (root / templates.removeprefix("file:")).is_dir() else {}
+    return {**local_files(f"{model}/*", root), **{f"{TEMPLATES}/{name}": path for name, path in more.items()}}
 
 
 def base_path(model: str, root: Path) -> Path:

@@ -16,6 +16,7 @@ class BaseFacts(ModelFacts):
     """A base that comes from elsewhere."""
 
     revision: str  # of a hub model
+    dtype: str | None = None  # of its files, where that is not float32, in which it is trained
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """How likely a model finds given tokens: sums over spans, and bits of whole documents."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from math import log
 
 import torch
@@ -10,11 +10,12 @@ BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}  # read at a time: what a cache hold
 CHUNK_POSITIONS = 128  # turned into float32 log probabilities at a time
 
 
-def score_spans(model: nn.Module, rows: Sequence[tuple[list[int], int]]) -> list[float]:
+def score_spans(model: nn.Module, rows: Sequence[tuple[list[int], int]], unscored: Collection[int] = ()) -> list[float]:
     """Sum, for each (ids, start), the natural logs of the probabilities of ids[start:] given what comes before.
 
-    `start` is 1 or more and a row is at most one token longer than the model's positions. Rows are batched by length
-    and padded on the right, which a causal model cannot see. ValueError if `start` is out of range.
+    Ids of `unscored` count nothing, but are read by those that follow. `start` is 1 or more and a row is at most one
+    token longer than the model's positions. Rows are batched by length and padded on the right, which a causal model
+    cannot see. ValueError if `start` is out of range.
     """
     for ids, start in rows:
         if not 1 <= start <= len(ids):
@@ -23,13 +24,16 @@ def score_spans(model: nn.Module, rows: Sequence[tuple[list[int], int]]) -> list
     batch_tokens = BATCH_TOKENS[next(model.parameters()).device.type]
     with torch.no_grad():  # a model in training may be measured, and its gathered weights be used again
         for batch in _batches(rows, batch_tokens):
-            for index, score in zip(batch, _score_batch(model, [rows[index] for index in batch]), strict=True):
+            batch_scores = _score_batch(model, [rows[index] for index in batch], unscored)
+            for index, score in zip(batch, batch_scores, strict=True):
                 scores[index] = score
     return scores
 
 
-def document_bits(model: nn.Module, docs: Sequence[list[int]], start: int, window: int) -> list[float]:
-    """Bits of each token document after the id `start`, each token scored exactly once.
+def document_bits(
+    model: nn.Module, docs: Sequence[list[int]], start: int, window: int, unscored: Collection[int] = ()
+) -> list[float]:
+    """Bits of each token document after the id `start`, each token scored exactly once, but those of `unscored`.
 
     The model sees rows of `window` tokens that overlap by half, so that every token but those of the first row has at
     least half a window of context.
@@ -41,7 +45,7 @@ def document_bits(model: nn.Module, docs: Sequence[list[int]], start: int, windo
             rows.append(row)
             owners.append(index)
     bits = [0.0] * len(docs)
-    for index, nats in zip(owners, score_spans(model, rows), strict=True):
+    for index, nats in zip(owners, score_spans(model, rows, unscored), strict=True):
         bits[index] -= nats / log(2)
     return bits
 
@@ -69,7 +73,7 @@ def _batches(rows: Sequence[tuple[list[int], int]], batch_tokens: int) -> Iterat
         yield batch
 
 
-def _score_batch(model: nn.Module, rows: Sequence[tuple[list[int], int]]) -> list[float]:
+def _score_batch(model: nn.Module, rows: Sequence[tuple[list[int], int]], unscored: Collection[int]) -> list[float]:
     """Score rows of like length in one forward pass."""
     device = next(model.parameters()).device
     width = len(rows[0][0])
@@ -80,6 +84,8 @@ def _score_batch(model: nn.Module, rows: Sequence[tuple[list[int], int]]) -> lis
     for row, (ids, start) in enumerate(rows):
         ids_BT[row, : len(ids)] = torch.tensor(ids)
         scored_BT[row, start - 1 : len(ids) - 1] = True
+    if unscored:
+        scored_BT &= ~torch.isin(ids_BT[:, 1:], torch.tensor([*unscored]))
     ids_BT, scored_BT = ids_BT.to(device), scored_BT.to(device)
     logits_BTV = model(input_ids=ids_BT[:, :-1], use_cache=False).logits
     logp_N = _log_probs(logits_BTV[scored_BT], ids_BT[:, 1:][scored_BT])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 from transformers.utils import logging
 
 from aurora_m.core.canon import JSON
@@ -20,12 +20,13 @@ from aurora_m.core.uri import check_pin
 from aurora_m.model.base import GGUF, base_files, base_path
 from aurora_m.model.facts import BaseFacts
 from aurora_m.model.shape import declared, shape_of
-from aurora_m.model.weights import load_base
+from aurora_m.model.tokenizer import check_rows, copy_tokenizer, fit_class
+from aurora_m.model.weights import load_base, stored_dtype
 
 logging.set_verbosity_error()
 logging.disable_progress_bar()
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "ends.json")
+GENERATION = "generation_config.json"
 HUB_FILES = ["*.json", "*.jinja", "*.safetensors", "tokenizer*", "*.model", "merges.txt"]
 
 
@@ -54,17 +55,25 @@ def positions(model: PreTrainedModel) -> int:
 
 
 def save_model(model: PreTrainedModel, folder: Path, tokenizer: Path) -> None:
-    """Write a folder that `transformers` loads: weights, config, and the tokenizer files of another folder."""
+    """Write a folder that `transformers` loads: weights, config, and from another folder its tokenizer's files.
+
+    What that folder says of generation is copied as it stands, even where `transformers` would refuse to write it.
+    """
+    generation: Any = model.generation_config
+    if (tokenizer / GENERATION).exists():
+        model.generation_config = GenerationConfig()
     model.save_pretrained(folder)
-    for name in TOKENIZER_FILES:
-        if (tokenizer / name).exists() and tokenizer != folder:
-            shutil.copyfile(tokenizer / name, folder / name)
+    model.generation_config = generation
+    if tokenizer != folder:
+        copy_tokenizer(tokenizer, folder)
+        if (tokenizer / GENERATION).exists():
+            shutil.copyfile(tokenizer / GENERATION, folder / GENERATION)
     _strip_versions(folder)
 
 
 def _strip_versions(folder: Path) -> None:
     """A config that names the library's version would change the bytes without changing the model."""
-    for name in ("config.json", "generation_config.json"):
+    for name in ("config.json", GENERATION):
         path = folder / name
         if path.exists():
             config: dict[str, Any] = json.loads(path.read_text())
@@ -75,6 +84,12 @@ def _strip_versions(folder: Path) -> None:
 def parameters(model: PreTrainedModel) -> int:
     """How many weights the model has, tied ones once."""
     return sum(p.numel() for p in model.parameters())
+
+
+def rows_of(model: PreTrainedModel) -> int:
+    """How many ids a model can read and write."""
+    layers: Any = model.get_input_embeddings(), model.get_output_embeddings()
+    return min(len(layer.weight) for layer in layers)
 
 
 def fetch_base(
@@ -122,15 +137,17 @@ def fetch_base(
         _check_shape(shape, json.loads((source / "config.json").read_text()))
     ends = ends_of(source, end_token)
     loaded = load_base(source, work.scratch, model, work.log.say)
+    check_rows(source, rows_of(loaded), model)
     _stop_at(loaded, ends)
     save_model(loaded, work.out, source)
     ends.write(work.out)
     tokenizer = read_json(work.out / TOKENIZER)
     if ends.lead and template_lead(tokenizer) != [ends.lead.id]:
         write_json(work.out / TOKENIZER, with_lead(tokenizer, ends.lead))
+    fit_class(work.out, (), model, work.log.say)
     work.log.say(f"  {ends}")
     config = AutoConfig.from_pretrained(work.out, trust_remote_code=False)
-    return BaseFacts(config.model_type, parameters(loaded), revision)
+    return BaseFacts(config.model_type, parameters(loaded), revision, dtype=stored_dtype(source))
 
 
 def _stop_at(model: PreTrainedModel, ends: Ends) -> None:

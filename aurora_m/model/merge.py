@@ -17,10 +17,10 @@ from aurora_m.core.errors import DataError
 from aurora_m.core.files import read_json, replacing
 from aurora_m.core.step import Artifact, Work
 from aurora_m.model.facts import ModelFacts
-from aurora_m.model.load import TOKENIZER_FILES
+from aurora_m.model.tokenizer import copy_tokenizer
 
 FILES = "*.safetensors"
-OTHER_FILES = ("config.json", "generation_config.json", "model.safetensors.index.json", *TOKENIZER_FILES)
+OTHER_FILES = ("config.json", "generation_config.json", "model.safetensors.index.json")
 
 Read = Callable[[str], Tensor]  # a weight by its name, in float32
 
@@ -155,6 +155,7 @@ def _write(work: Work, like: Path, merged: Read) -> None:
     for name in OTHER_FILES:
         if (like / name).exists():
             shutil.copyfile(like / name, work.out / name)
+    copy_tokenizer(like, work.out)
     heads = {path: _header(path) for path in sorted(like.glob(FILES))}
     done = 0
     with work.log.bar("merge", sum(len(order) for _, order in heads.values()), "weights") as bar:

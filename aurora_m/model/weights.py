@@ -1,7 +1,9 @@
 """The weights of a base as it is taken: all of them its folder's, none drawn at random, and no code of its executed."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 # What torch.compile, DistributedDataParallel, FSDP and activation checkpointing put into names.
 WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 OUTERMOST = "module."
+HALVES = {"BF16": "bfloat16", "F16": "float16"}  # as safetensors and torch name them
 SHOWN = 3  # names in an error
 
 
@@ -42,6 +45,17 @@ def load_base(folder: Path, scratch: Path, at: str, say: Callable[[str], None]) 
         say(f"  {at}: {_listed(info['unexpected_keys'])} of its files have no place in the model and are left out")
     _check_values(model, folder, at)
     return model
+
+
+def stored_dtype(folder: Path) -> str | None:
+    """The type of most of a folder's weights, if it is one of half the size of float32."""
+    sizes: Counter[str] = Counter()
+    for path in sorted(folder.glob(WEIGHTS)):
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118  # it is no mapping
+                part = file.get_slice(name)
+                sizes[HALVES.get(part.get_dtype(), "")] += prod(part.get_shape())
+    return next((name for name, _ in sizes.most_common(1) if name), None)
 
 
 def _check_config(folder: Path, at: str) -> None:

@@ -295,6 +295,7 @@ class Release:
 
     model: str  # which model
     license: str  # of the weights
+    dtype: Literal["base", "float32", "bfloat16", "float16"] = "base"  # of the weights; `base`: as the base's files
 
 
 @dataclass(frozen=True)

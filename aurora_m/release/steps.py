@@ -1,9 +1,9 @@
 """The step by which a model leaves the house."""
 
-from aurora_m.core.declare import step
+from aurora_m.core.declare import Steps, step
 from aurora_m.core.step import Step
 
 
-@step("release.export:export")
-def export(*, model: Step, card: Step, license: str) -> None:
+@step("release.export:export", version=2)
+def export(*, model: Step, base: Step, card: Step, docs: Steps, license: str, dtype: str) -> None:
     """A model and its card, as they are published."""

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from aurora_m.core.errors import RecipeError
-from aurora_m.tokens.tokenizer import FILE, open_tokenizer
+from aurora_m.tokens.spelling import Spelling
+from aurora_m.tokens.tokenizer import FILE, num_ids, open_tokenizer
 
 MARK = re.compile(r"<\w+>")
 SAMPLE_DOCS, SAMPLE_CHARS = 32, 1024  # of a shard, compared before it is trusted
@@ -22,6 +23,8 @@ class Encoder:
 
     def __init__(self, folder: Path) -> None:
         self.slow: Tokenizer = open_tokenizer(folder)
+        self.num_ids = num_ids(self.slow)
+        self.spelling = Spelling(self.slow)
         try:
             self.fast = fastokens.Tokenizer.from_json_str((folder / FILE).read_text(encoding="utf-8"))
             self.fast.no_truncation()

@@ -1,26 +1,21 @@
 """What a tokenizer makes of each language: tokens a word, bytes a token, tokens for what English says in one."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
 from aurora_m.core.canon import JSON
 from aurora_m.core.facts import to_json
 from aurora_m.core.files import read_jsonl, write_json
 from aurora_m.core.step import Artifact, Work
-from aurora_m.core.table import shards
 from aurora_m.core.uri import check_pin, local_files
+from aurora_m.tokens.sample import sample
+from aurora_m.tokens.spelling import Spelling, Unspelled
 from aurora_m.tokens.tokenizer import open_tokenizer
 
 FILE = "fertility.json"
 PARALLEL = "sample:parallel/*"
-SAMPLE_BYTES = 2**20  # of text of each source, at least where there is as much
-SAMPLE_SHARDS = 8  # that it is taken from
 UNSPACED = frozenset(("ja", "zh", "th", "lo", "km", "my", "bo", "dz"))  # languages that put no space between words
 
 
@@ -81,6 +76,7 @@ class Measured:
     tokens_a_word: float
     tokens_a_doc: float
     bytes_a_token: float
+    unspelled: float | None = None  # share of the bytes that has no token
 
 
 @dataclass(frozen=True)
@@ -96,7 +92,9 @@ def measured(tokenizer: Tokenizer, texts: Sequence[str], lang: str) -> Measured:
     num_tokens, num_bytes = count(tokenizer, texts), sum(len(text.encode()) for text in texts)
     num_words = sum(words(text, lang) for text in texts)
     ratios = _ratio(num_tokens, num_words), _ratio(num_tokens, len(texts)), _ratio(num_bytes, num_tokens)
-    return Measured(lang, len(texts), num_bytes, num_words, num_tokens, *ratios)
+    unspelled = Unspelled()
+    unspelled.add(Spelling(tokenizer), texts)
+    return Measured(lang, len(texts), num_bytes, num_words, num_tokens, *ratios, round(unspelled.share, 6) or None)
 
 
 def against(tokenizer: Tokenizer, sentences: Sequence[Mapping[str, str]]) -> dict[str, Parallel]:
@@ -114,17 +112,6 @@ def count(tokenizer: Tokenizer, texts: Iterable[str]) -> int:
 def words(text: str, lang: str) -> int:
     """Count what stands between spaces; in languages without them, what is no space."""
     return sum(map(len, text.split())) if lang in UNSPACED else len(text.split())
-
-
-def sample(folder: Path) -> Iterator[str]:
-    """The first documents of some shards that are spread over all, up to `SAMPLE_BYTES` of text."""
-    paths = shards(folder)
-    spread = paths[:: -(-len(paths) // SAMPLE_SHARDS) or 1]
-    for path in spread:
-        texts = pq.read_table(path, columns=["text"])["text"]
-        ends = pc.cumulative_sum(pc.binary_length(texts).cast(pa.int64()))
-        kept = pc.less(pc.subtract(ends, pc.binary_length(texts)), SAMPLE_BYTES // len(spread))
-        yield from texts.filter(kept).to_pylist()
 
 
 def _ratio(count: int, of: int) -> float:

@@ -23,7 +23,8 @@ from aurora_m.core.step import Artifact, Work
 from aurora_m.core.tasks import map_shards
 from aurora_m.core.uri import check_pin, local_files
 from aurora_m.tokens.shards import ShardFacts, Shards, bytes_a_token, dtype_of
-from aurora_m.tokens.tokenizer import open_tokenizer
+from aurora_m.tokens.spelling import MOST_UNSPELLED, Spelling
+from aurora_m.tokens.tokenizer import num_ids, open_tokenizer
 
 MAGIC, VERSION = b"MMIDIDX\x00\x00", 1
 HEAD = struct.Struct("<9sQBQQ")
@@ -71,7 +72,7 @@ def import_shards(work: Work, *, tokenizer: Artifact, uri: str, pin: str) -> Sha
     What leads a document is left out: rows put it there.
     The sequences of a document are joined; documents without tokens are left out; ids are `PREFIX:n`, n from 1. The
     bytes of the facts are those of the tokens' text.
-    DataError if a file is damaged or holds an id that the tokenizer does not know.
+    DataError if a file is damaged or holds an id that the tokenizer does not know, or too many that stand for no text.
     """
     files = pair_files(uri, work.runtime.root)
     check_pin(files, pin, uri)
@@ -81,10 +82,13 @@ def import_shards(work: Work, *, tokenizer: Artifact, uri: str, pin: str) -> Sha
             prefix = path.with_suffix("")
             cuts += [(name.removesuffix(".idx"), prefix, *cut) for cut in _cuts(open_pair(prefix).bounds)]
     parts = [Part(*cut, shard_name(index, len(cuts), "bin")) for index, cut in enumerate(cuts)]
-    dtype = dtype_of(len(token_bytes(open_tokenizer(tokenizer.path))))
+    dtype = dtype_of(num_ids(open_tokenizer(tokenizer.path)))
     imported = partial(_import, out=work.out, tokenizer=tokenizer.path, dtype=dtype)
     counts = [*map_shards(work, imported, parts, "tokens", "parts")]
-    num_tokens, num_docs, num_bytes, added = (sum(column) for column in zip(*counts, strict=True))
+    num_tokens, num_docs, num_bytes, added, unknown = (sum(column) for column in zip(*counts, strict=True))
+    if unknown > MOST_UNSPELLED * num_tokens:
+        what = f"{unknown / num_tokens:.1%} of the tokens are the one for text that the tokenizer cannot spell"
+        raise DataError(what, at=uri, hint="leave such text out, or choose a base whose tokenizer can spell it")
     return ShardFacts(num_tokens, num_docs, num_bytes, bytes_a_token(num_bytes, num_tokens), dtype, 0, added)
 
 
@@ -141,21 +145,24 @@ def _runs(bounds: NDArray[np.int64], first: int, last: int, size: int) -> list[t
     return runs
 
 
-def _import(part: Part, *, out: Path, tokenizer: Path, dtype: str) -> tuple[int, int, int, int]:
-    """Write one file of shards; returns tokens, docs, bytes of text, and end tokens added."""
+def _import(part: Part, *, out: Path, tokenizer: Path, dtype: str) -> tuple[int, int, int, int, int]:
+    """Write one file of shards; returns tokens, docs, bytes of text, end tokens added, and unknown tokens."""
     encoder, pair = open_tokenizer(tokenizer), open_pair(part.prefix)
     ends, sizes = ends_of(tokenizer), token_bytes(encoder)
     offsets, names = [np.zeros(1, np.int64)], []
-    num_bytes = added = 0
+    known = np.isin(np.arange(len(sizes)), [*encoder.get_vocab(with_added_tokens=True).values()])
+    no_text = [*Spelling(encoder).unknown - {ends.start, ends.end.id}]
+    num_bytes = added = unknown = 0
     stem = part.shard.removesuffix(".bin")
     with replacing(out / "tokens" / part.shard) as file:
         for first, last in _runs(pair.bounds, part.first, part.last, CHUNK_TOKENS):
             bounds = pair.bounds[first : last + 1]
             tokens = pair.tokens[bounds[0] : bounds[-1]].astype(np.int64)
-            wrong = np.flatnonzero((tokens < 0) | (tokens >= len(sizes)))
+            inside = (tokens >= 0) & (tokens < len(known))
+            wrong = np.flatnonzero(~(inside & known[np.where(inside, tokens, 0)]))
             if len(wrong):
                 doc = int(np.searchsorted(bounds, bounds[0] + wrong[0], "right")) + first
-                what = f"the id {tokens[wrong[0]]} is not one of the tokenizer's {len(sizes)}"
+                what = f"the id {tokens[wrong[0]]} is not one of the tokenizer's {known.sum()}"
                 hint = "tokenize the text with the base's tokenizer"
                 raise DataError(what, at=f"{_with(part.prefix, '.bin')}, document {doc}", hint=hint)
             tokens, bounds = _without_lead(tokens, bounds - bounds[0], ends)
@@ -166,10 +173,11 @@ def _import(part: Part, *, out: Path, tokenizer: Path, dtype: str) -> tuple[int,
             offsets.append(offsets[-1][-1] + stops + np.cumsum(lacking))
             names += [f"{part.name}:{first + doc + 1}" for doc in full.tolist()]
             num_bytes, added = num_bytes + int(sizes[tokens].sum()), added + int(lacking.sum())
+            unknown += int(np.isin(tokens, no_text).sum())
     with replacing(out / "tokens" / f"{stem}.idx") as file:
         file.write(np.concatenate(offsets).tobytes())
     write_jsonl(out / "ids" / f"{stem}.jsonl", names)
-    return int(offsets[-1][-1]), len(names), num_bytes, added
+    return int(offsets[-1][-1]), len(names), num_bytes, added, unknown
 
 
 def _without_lead(
@@ -209,7 +217,7 @@ def export_pair(artifact: Artifact, prefix: Path) -> None:
 
 
 def token_bytes(tokenizer: Tokenizer) -> NDArray[np.int64]:
-    """How many bytes of text each id stands for: 0 for marks and for ids that no token has."""
+    """How many bytes of text each id stands for: 0 for marks, unknown text, and ids that no token has."""
     vocab = tokenizer.get_vocab(with_added_tokens=True)
     sizes = np.zeros(max(vocab.values()) + 1, np.int64)
     byte_level = '"ByteLevel"' in tokenizer.to_str()  # a character stands for a byte there
@@ -218,6 +226,7 @@ def token_bytes(tokenizer: Tokenizer) -> NDArray[np.int64]:
         sizes[index] = 1 if len(token) == 6 and token.startswith("<0x") and token.endswith(">") else spelled
     for index, about in tokenizer.get_added_tokens_decoder().items():
         sizes[index] = 0 if about.special else len(about.content.encode())
+    sizes[[*Spelling(tokenizer).unknown]] = 0
     return sizes
 
 

@@ -1,7 +1,7 @@
 """Token shards: flat token files with document offsets, written once and memory-mapped.
 
-tokens/00000-of-00002.bin   uint16 (vocabulary up to 65,536) or uint32, documents end to end, each with its end token;
-                            what begins a document is not there: rows put it where the end before it stands
+tokens/00000-of-00002.bin   uint16 (ids up to 65,535) or uint32, documents end to end, each with its end token; what
+                            begins a document is not there: rows put it where the end before it stands
 tokens/00000-of-00002.idx   int64: where each document begins, and the length of the file, in tokens
 ids/00000-of-00002.jsonl    the id of each document, a line each
 """
@@ -9,7 +9,7 @@ ids/00000-of-00002.jsonl    the id of each document, a line each
 import json
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from itertools import accumulate, islice
 from pathlib import Path
@@ -25,6 +25,7 @@ from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import HEAD, shards
 from aurora_m.core.tasks import map_shards
 from aurora_m.tokens.encoder import Encoder
+from aurora_m.tokens.spelling import Unspelled
 
 BATCH = 1024  # documents encoded at once
 OPEN = 4096  # files of a kind mapped at once: a process may not map without end
@@ -41,14 +42,22 @@ class ShardFacts:
     dtype: Literal["uint16", "uint32"]
     slow_shards: int  # on a sample of which the fast encoder differed from Hugging Face's, which encoded them
     ends_added: int | None = None  # to documents that came tokenized without an end token
+    unspelled_bytes: int | None = None  # of text for which the tokenizer has no token
 
 
 def shard(work: Work, *, docs: Artifact, tokenizer: Artifact) -> ShardFacts:
-    """Encode documents; one token shard for each document shard."""
+    """Encode documents; one token shard for each document shard.
+
+    errors  DataError if the tokenizer cannot spell the text
+    """
     encoded = partial(_shard, out=work.out, tokenizer=tokenizer.path)
-    dtypes, *counts = zip(*map_shards(work, encoded, shards(docs.path), "tokens"), strict=True)
+    dtypes, unspelled, *counts = zip(*map_shards(work, encoded, shards(docs.path), "tokens"), strict=True)
     num_tokens, num_docs, num_bytes, slow = map(sum, counts)
-    return ShardFacts(num_tokens, num_docs, num_bytes, bytes_a_token(num_bytes, num_tokens), dtypes[0], slow)
+    facts = ShardFacts(num_tokens, num_docs, num_bytes, bytes_a_token(num_bytes, num_tokens), dtypes[0], slow)
+    if lost := Unspelled.sum(unspelled):
+        lost.check(pq.read_table(shards(docs.path)[0], columns=["source"])["source"][0].as_py())
+        facts = replace(facts, unspelled_bytes=lost.lost_bytes)
+    return facts
 
 
 def bytes_a_token(num_bytes: int, num_tokens: int) -> float:
@@ -56,24 +65,30 @@ def bytes_a_token(num_bytes: int, num_tokens: int) -> float:
     return round(num_bytes / max(num_tokens, 1), 4)
 
 
-def dtype_of(vocab: int) -> Literal["uint16", "uint32"]:
-    """The type in which the ids of a vocabulary of some size are written."""
-    return "uint16" if vocab <= 2**16 else "uint32"
+def dtype_of(num_ids: int) -> Literal["uint16", "uint32"]:
+    """The type in which ids below `num_ids` are written."""
+    return "uint16" if num_ids <= 2**16 else "uint32"
 
 
-def _shard(path: Path, *, out: Path, tokenizer: Path) -> tuple[Literal["uint16", "uint32"], int, int, int, int]:
-    """Encode one shard; returns the tokens' type, tokens, docs, bytes, and whether it took the slow encoder."""
+def _shard(
+    path: Path, *, out: Path, tokenizer: Path
+) -> tuple[Literal["uint16", "uint32"], Unspelled, int, int, int, int]:
+    """Encode one shard; returns the tokens' type, what has no token, and how many tokens, docs and bytes there are.
+
+    The last is 1 if it took the slow encoder.
+    """
     encoder = _encoder(tokenizer)
-    dtype = dtype_of(encoder.slow.get_vocab_size())
+    dtype = dtype_of(encoder.num_ids)
     end = ends_of(tokenizer).end.id
     table = pq.read_table(path)
     heads = table[HEAD].to_pylist() if HEAD in table.column_names else []
     fast = encoder.agrees(table["text"])
-    offsets = [np.zeros(1, np.int64)]
+    offsets, unspelled = [np.zeros(1, np.int64)], Unspelled()
     with replacing(out / "tokens" / f"{path.stem}.bin") as file:
         for start in range(0, len(table), BATCH):
             texts = table["text"].slice(start, BATCH).to_pylist()
             ids, bounds = encoder.encode(texts) if fast else encoder.encode_slowly(texts)
+            unspelled.add(encoder.spelling, texts)
             if heads:
                 ids, bounds = _led(ids, bounds, encoder.heads(heads[start : start + BATCH]))
             file.write(np.insert(ids, bounds[1:], end).astype(dtype).tobytes())
@@ -82,7 +97,7 @@ def _shard(path: Path, *, out: Path, tokenizer: Path) -> tuple[Literal["uint16",
         file.write(np.concatenate(offsets).tobytes())
     write_jsonl(out / "ids" / f"{path.stem}.jsonl", table["id"].to_pylist())
     num_bytes = int(pc.sum(pc.binary_length(table["text"])).as_py() or 0)
-    return dtype, int(offsets[-1][-1]), len(table), num_bytes, int(not fast)
+    return dtype, unspelled, int(offsets[-1][-1]), len(table), num_bytes, int(not fast)
 
 
 def _led(ids: np.ndarray, bounds: np.ndarray, heads: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ def train_tokenizer(*, docs: Steps, vocab: int) -> None:
 
 
 @step("tokens.tokenizer:take_tokenizer", version=2)
-def take_tokenizer(*, model: Step) -> None:
+def take_tokenizer(*, model: Step, docs: Steps) -> None:
     """The tokenizer of a base that comes from elsewhere."""
 
 
@@ -21,17 +21,17 @@ def extend_tokenizer(*, tokenizer: Step, docs: Steps, tokens: int) -> None:
     """The base's tokenizer with more tokens, learned on some sources."""
 
 
-@step("tokens.fertility:fertility")
+@step("tokens.fertility:fertility", version=2)
 def fertility(*, tokenizers: Steps, docs: Steps, langs: Mapping[str, str], pin: Pin) -> None:
     """What each language costs under each tokenizer."""
 
 
-@step("tokens.shards:shard", version=2)
+@step("tokens.shards:shard", version=3)
 def shard(*, docs: Step, tokenizer: Step) -> None:
     """The tokens of a source."""
 
 
-@step("tokens.megatron:import_shards")
+@step("tokens.megatron:import_shards", version=2)
 def import_shards(*, tokenizer: Step, uri: str, pin: Pin) -> None:
     """The tokens of a source that comes tokenized."""
 

@@ -12,6 +12,7 @@ from aurora_m.core.ends import EOS, ends_of
 from aurora_m.core.errors import RecipeError
 from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import read_shards
+from aurora_m.tokens.spelling import check_sources
 
 FILE = "tokenizer.json"
 FIM = ("<fim_prefix>", "<fim_middle>", "<fim_suffix>")
@@ -83,11 +84,17 @@ def _sizes(docs: Artifact) -> Iterator[int]:
         yield int(pc.sum(pc.binary_length(table["text"])).as_py() or 0)
 
 
-def take_tokenizer(work: Work, *, model: Artifact) -> TokenizerFacts:
-    """Take the tokenizer of a base model's folder, and how documents begin and end under it."""
+def take_tokenizer(work: Work, *, model: Artifact, docs: dict[str, Artifact]) -> TokenizerFacts:
+    """Take the tokenizer of a base model's folder, and how documents begin and end under it.
+
+    docs    of every source, which it must be able to spell and give back
+    errors  DataError if it cannot: see `spelling.check_sources`
+    """
     shutil.copyfile(model.path / FILE, work.out / FILE)
     ends_of(model.path).write(work.out)
-    return TokenizerFacts(open_tokenizer(work.out).get_vocab_size())
+    tokenizer = open_tokenizer(work.out)
+    check_sources(tokenizer, docs, work.log.say)
+    return TokenizerFacts(tokenizer.get_vocab_size())
 
 
 def open_tokenizer(folder: Path) -> Tokenizer:
@@ -113,6 +120,11 @@ def num_shared(one: Sequence[object], two: Sequence[object]) -> int:
     """How many ids two rows have in common at their beginning, or two texts characters."""
     same = (a == b for a, b in zip(one, two, strict=False))
     return next((at for at, equal in enumerate(same) if not equal), min(len(one), len(two)))
+
+
+def num_ids(tokenizer: Tokenizer) -> int:
+    """One more than the largest id: of a vocabulary with holes more than it has tokens."""
+    return max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
 
 def fim_ids(tokenizer: Tokenizer) -> tuple[int, int, int] | None:

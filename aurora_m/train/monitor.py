@@ -14,6 +14,7 @@ from aurora_m.core.step import Artifact
 from aurora_m.core.table import read_all
 from aurora_m.model.likelihood import document_bits
 from aurora_m.model.load import positions
+from aurora_m.tokens.spelling import Spelling
 from aurora_m.tokens.tokenizer import open_tokenizer
 from aurora_m.train.average import averaged
 from aurora_m.train.budget import Budget
@@ -50,13 +51,14 @@ class Glance:
 
     lang: str
     source: str
-    num_bytes: int
+    num_bytes: int  # that the tokenizer can spell
     docs: Sequence[list[int]]
 
 
 def glances(held_out: Mapping[str, Artifact], tokenizer: Artifact) -> list[Glance]:
     """Glances at all languages and sources, documents in the order of a hash."""
     encoder, found = open_tokenizer(tokenizer.path), []
+    spelling = Spelling(encoder)
     for source in sorted(held_out):
         table = read_all(held_out[source].path, "held")
         for lang in sorted(set(table["lang"].to_pylist())):
@@ -64,20 +66,23 @@ def glances(held_out: Mapping[str, Artifact], tokenizer: Artifact) -> list[Glanc
             docs = zip(of_lang["id"].to_pylist(), of_lang["text"].to_pylist(), strict=True)
             texts = _first_bytes([text for _, text in sorted(docs, key=lambda doc: digest(doc[0]))])
             ids = [encoding.ids for encoding in encoder.encode_batch(texts, add_special_tokens=False)]
-            found.append(Glance(lang, source, sum(len(text.encode()) for text in texts), ids))
+            num_bytes = sum(len(text.encode()) - len(spelling.unspelled(text).encode()) for text in texts)
+            found += [Glance(lang, source, num_bytes, ids)] if num_bytes else []
     return found
 
 
 def bits_per_byte(held_out: Mapping[str, Artifact], tokenizer: Artifact) -> Measure:
     """Make the function that measures a model: bits per byte by language, and by `language/source` of two or more."""
     looks, start = glances(held_out, tokenizer), ends_of(tokenizer.path).start
+    unknown = Spelling(open_tokenizer(tokenizer.path)).unknown
     by_lang: dict[str, list[Glance]] = defaultdict(list)
     for glance in looks:
         by_lang[glance.lang].append(glance)
 
     def measure(model: PreTrainedModel) -> dict[str, float]:
         model.eval()
-        bits = {id(glance): sum(document_bits(model, glance.docs, start, positions(model))) for glance in looks}
+        window = positions(model)
+        bits = {id(glance): sum(document_bits(model, glance.docs, start, window, unknown)) for glance in looks}
         model.train()
         found: dict[str, float] = {}
         for lang, parts in by_lang.items():

@@ -163,6 +163,29 @@ def test_a_long_prompt_is_cut_and_a_long_answer_is_an_error(model: Artifact, new
         answer(new_work(), model=model, items=given, held={}, max_new=4, max_held_bytes=0, seed=0)
 
 
+def test_what_cannot_be_spelled_counts_for_nothing(work: Any, tmp_path: Path) -> None:
+    """Bits and bytes of `<unk>` are left out; a document of nothing else has no row."""
+    model = save_model(tmp_path / "model")
+    vocab = {"<|endoftext|>": 0, "<unk>": 1, **{letter: 2 + n for n, letter in enumerate("abc def")}}
+    tokenizer = Tokenizer(BPE(vocab, [], unk_token="<unk>"))
+    tokenizer.save(str(model.path / "tokenizer.json"))
+    texts = {"a": "abc", "b": "abc日 dé", "c": "日本"}
+    docs = [{"id": name, "text": text, "source": "s", "lang": "en", "meta": "{}"} for name, text in texts.items()]
+    write_docs(tmp_path / "held", docs, "held")
+    some = {"s": Artifact(tmp_path / "held", "0" * 64, {})}
+    facts = answer(
+        work, model=model, items=asked(tmp_path / "items", []), held=some, max_new=2, max_held_bytes=99, seed=1
+    )
+    assert (facts.held_docs, facts.held_bytes, facts.unspelled_bytes) == (3, 19, 11)
+    rows = {row["id"]: (row["bits"], row["num_bytes"]) for row in read_jsonl(work.out / "bits.jsonl")}
+    b = [vocab.get(letter, 1) for letter in "abc日 dé"]
+    known = sum(nats(model, [0, *b[: at + 1]], at + 1) for at in (0, 1, 2, 4, 5))
+    assert rows == {
+        "a": (pytest.approx(-nats(model, [0, 2, 3, 4], 1) / log(2), abs=1e-4), 3),
+        "b": (pytest.approx(-known / log(2), abs=1e-4), 5),
+    }
+
+
 def test_held_documents_are_chosen_by_a_hash_up_to_a_size(tmp_path: Path) -> None:
     held(tmp_path)
     docs = sorted(DOCS, key=lambda doc: digest(doc["id"]))

@@ -11,7 +11,7 @@ from tiny import ARCHS, tiny_base, tiny_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from aurora_m.core.errors import TrainError
-from aurora_m.model.export import MAX_DIFFERENCE, PROBE, check_copy, cut_padding
+from aurora_m.model.export import MAX_DIFFERENCE, PROBE, check_copy, write_model
 from aurora_m.model.load import load_model, parameters, save_model
 
 
@@ -86,7 +86,7 @@ def padded(original: Path, folder: Path, tied: bool = True, rows: int = 320) -> 
 def test_padding_is_left_out(bases: dict[str, Path], tmp_path: Path, arch: str, tied: bool) -> None:
     copy = padded(bases[arch], tmp_path / "padded", tied)
     whole, width = load_model(tmp_path / "padded"), 32
-    assert cut_padding(tmp_path / "padded", copy) == 40 * width * (1 if tied else 2)
+    assert write_model(tmp_path / "padded", copy) == 40 * width * (1 if tied else 2)
     cut = load_model(copy)
     assert (cut.config.vocab_size, whole.config.vocab_size) == (280, 320)
     assert (cut.get_input_embeddings().weight is cut.get_output_embeddings().weight) == tied
@@ -99,7 +99,7 @@ def test_padding_is_left_out(bases: dict[str, Path], tmp_path: Path, arch: str, 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_a_model_without_padding_is_left_alone(bases: dict[str, Path], tmp_path: Path, arch: str) -> None:
     (tmp_path / "copy").mkdir()
-    assert cut_padding(bases[arch], tmp_path / "copy") == 0
+    assert write_model(bases[arch], tmp_path / "copy") == 0
     assert not list((tmp_path / "copy").iterdir())
 
 
@@ -113,7 +113,7 @@ def test_a_token_that_was_cut_away_is_missed(bases: dict[str, Path], tmp_path: P
 
 def test_a_head_that_left_its_embeddings_is_found(bases: dict[str, Path], tmp_path: Path) -> None:
     copy = padded(bases["llama"], tmp_path / "padded", tied=False)
-    cut_padding(tmp_path / "padded", copy)
+    write_model(tmp_path / "padded", copy)
     model = load_model(copy)
     with torch.no_grad():
         model.get_output_embeddings().weight.copy_(model.get_input_embeddings().weight)

@@ -87,3 +87,11 @@ def test_a_short_document_is_one_row(model: Any) -> None:
 def test_a_window_needs_context() -> None:
     with pytest.raises(ValueError, match="a window of 1 tokens has no context"):
         document_bits(tiny_model("llama"), [[1]], 0, 1)
+
+
+def test_what_is_not_scored_counts_nothing_and_is_read(model: Any) -> None:
+    doc = [3, 9, 4, 9, 9, 1]
+    ids = [0, *doc]
+    expected = -sum(one_by_one(model, ids[: at + 1], at) for at in (1, 3, 6)) / log(2)
+    assert document_bits(model, [doc], 0, POSITIONS, [9]) == [pytest.approx(expected, abs=1e-4)]
+    assert document_bits(model, [[9, 9]], 0, POSITIONS, [9]) == [0.0]

@@ -27,7 +27,7 @@ def test_a_release_holds_the_rows_of_its_tokens_and_no_more(tmp_path: Path, rows
         Artifact(tmp_path / "card", "", {}),
     )
     work = new_work(tmp_path / "work")
-    facts = export(work, model=made, card=card, license="CC0-1.0")
+    facts = export(work, model=made, base=made, card=card, docs={}, license="CC0-1.0", dtype="base")
     released = load_model(work.out)
     assert facts == ReleaseFacts(0.0, parameters(released), "CC0-1.0")
     assert released.config.vocab_size == 280
@@ -39,6 +39,6 @@ def test_a_release_holds_the_rows_of_its_tokens_and_no_more(tmp_path: Path, rows
     same = {path.name: path.read_bytes() for path in work.out.iterdir()}
     shutil.rmtree(tmp_path / "work")
     again = new_work(tmp_path / "work")
-    export(again, model=made, card=card, license="CC0-1.0")
+    export(again, model=made, base=made, card=card, docs={}, license="CC0-1.0", dtype="base")
     assert same == {path.name: path.read_bytes() for path in again.out.iterdir()}
     assert json.loads(same["config.json"])["tie_word_embeddings"]

@@ -83,7 +83,7 @@ def test_what_differs_is_encoded_slowly(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_tokenizer_that_the_fast_encoder_does_not_know(tmp_path: Path) -> None:
-    words = Tokenizer(models.WordLevel({"<|endoftext|>": 0, "yksi": 1, "kaksi": 2, "?": 3}, unk_token="?"))
+    words = Tokenizer(models.WordLevel({"<|endoftext|>": 0, "yksi": 1, "kaksi": 2, "kolme": 3, "?": 4}, unk_token="?"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     words.save(str(tmp_path / "tokenizer.json"))
     write_docs(tmp_path / "docs", [doc("a", "kaksi yksi kolme")])

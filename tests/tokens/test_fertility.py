@@ -13,7 +13,9 @@ from aurora_m.core.step import Artifact
 from aurora_m.core.table import write_docs
 from aurora_m.core.uri import local_files, pin_files
 from aurora_m.tokens import fertility
-from aurora_m.tokens.fertility import FILE, PARALLEL, against, measured, sample, words
+from aurora_m.tokens import sample as samples
+from aurora_m.tokens.fertility import FILE, PARALLEL, against, measured, words
+from aurora_m.tokens.sample import sample
 
 PIN = pin_files(local_files(PARALLEL, Path()))
 LANGS = ("en", "fi", "hi", "ja", "vi")
@@ -113,8 +115,8 @@ def test_a_tokenizer_of_english_costs_others_more(tmp_path: Path) -> None:
 
 
 def test_a_sample_is_spread_over_the_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fertility, "SAMPLE_BYTES", 40)
-    monkeypatch.setattr(fertility, "SAMPLE_SHARDS", 2)
+    monkeypatch.setattr(samples, "SAMPLE_BYTES", 40)
+    monkeypatch.setattr(samples, "SAMPLE_SHARDS", 2)
     for shard in range(4):
         write_docs(tmp_path / "part", [doc(f"{shard}-{n}", f"{shard}{n}" * 6) for n in range(5)])
         (tmp_path / "all/docs").mkdir(parents=True, exist_ok=True)

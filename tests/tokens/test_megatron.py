@@ -182,6 +182,30 @@ def test_the_document_of_an_unknown_id_is_named(tmp_path: Path, tokenizer: Artif
     assert caught.value.hint == "tokenize the text with the base's tokenizer"
 
 
+def small(folder: Path, vocab: dict[str, int]) -> Artifact:
+    """A tokenizer of some tokens, with one for all other text."""
+    folder.mkdir()
+    Tokenizer(models.BPE(vocab, [], unk_token="<unk>")).save(str(folder / "tokenizer.json"))
+    return Artifact(folder, "", {})
+
+
+def test_an_id_that_no_token_has_is_unknown_too(tmp_path: Path) -> None:
+    tokenizer = small(tmp_path / "t", {"</s>": 0, "<unk>": 1, "a": 7, "b": 8, "c": 10})
+    with pytest.raises(DataError, match="the id 9 is not one of the tokenizer's 5"):
+        imported(tmp_path / "work", put(tmp_path), tokenizer)
+
+
+def test_tokens_that_stand_for_no_text_are_refused(tmp_path: Path) -> None:
+    tokenizer = small(tmp_path / "t", {"</s>": 0, "a": 7, "b": 8, "<unk>": 9, "c": 10})
+    with pytest.raises(DataError) as caught:
+        imported(tmp_path / "work", put(tmp_path), tokenizer)
+    assert caught.value.what == "16.7% of the tokens are the one for text that the tokenizer cannot spell"
+    assert (caught.value.at, caught.value.hint) == (
+        URI,
+        "leave such text out, or choose a base whose tokenizer can spell it",
+    )
+
+
 def test_an_index_without_tokens(tmp_path: Path) -> None:
     (put(tmp_path) / "data/fi.bin").unlink()
     with pytest.raises(DataError) as caught:

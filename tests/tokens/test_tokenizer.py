@@ -77,7 +77,7 @@ def test_a_vocabulary_without_room_for_all_bytes(tmp_path: Path) -> None:
 def test_taken_from_a_model_byte_for_byte(tmp_path: Path) -> None:
     model = tiny_tokenizer(tmp_path)
     work = new_work(tmp_path / "take")
-    assert take_tokenizer(work, model=model) == TokenizerFacts(280)
+    assert take_tokenizer(work, model=model, docs={}) == TokenizerFacts(280)
     assert (work.out / "tokenizer.json").read_bytes() == (model.path / "tokenizer.json").read_bytes()
     assert ends_of(work.out) == ends_of(model.path) == Ends(Mark(0, "<|endoftext|>", "Aurora's own"))
 

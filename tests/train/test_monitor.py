@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from tiny import ARCHS, POSITIONS, doc, tiny_base, tiny_tokenizer
+from tokenizers import Tokenizer, models
 
 from aurora_m.core.canon import digest
 from aurora_m.core.step import Artifact
@@ -51,6 +52,16 @@ def test_every_language_by_hand(tmp_path: Path, arch: str) -> None:
     assert model.training
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
     assert bits_per_byte(dict(reversed(sources.items())), tokenizer)(model) == measured
+
+
+def test_what_cannot_be_spelled_counts_for_nothing(tmp_path: Path) -> None:
+    model = load_model(tiny_base(tmp_path, tiny_tokenizer(tmp_path), "llama").path)
+    vocab = {"<|endoftext|>": 0, "<unk>": 1, **{letter: 2 + n for n, letter in enumerate("the cast")}}
+    Tokenizer(models.BPE(vocab, [], unk_token="<unk>")).save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Artifact(tmp_path, "", {})
+    plain, some = (held(tmp_path / name, [doc("a", text)]) for name, text in (("p", "the cat"), ("q", "the cat日")))
+    only = held(tmp_path / "only", [doc("a", "日本", "ja")])
+    assert bits_per_byte({"s": some, "t": only}, tokenizer)(model) == bits_per_byte({"s": plain}, tokenizer)(model)
 
 
 def test_a_glance_takes_whole_documents_in_order_of_a_hash(tmp_path: Path) -> None:

@@ -120,6 +120,15 @@ def tokens(record: Record) -> Iterator[Block]:
     )
     head = ["tokenizer", "source", "tokens a word", "bytes a token", "docs"]
     yield Table("Tokens a word and bytes a token, of a sample of each source’s documents", head, sources, words=(1,))
+    lost = [
+        f"{name} {percent(row['unspelled'], 2)}"
+        for name, row in record.tokenizers["base"]["sources"].items()
+        if "unspelled" in row
+    ]
+    if lost:
+        yield Text(
+            f"The tokenizer has no token for a part of the text, which bits per byte leave out: {', '.join(lost)}."
+        )
     head = ["tokenizer", "language", "tokens", "against English"]
     yield Table("Tokens that the same sentences take in each language, and for one token of English", head, langs, (1,))
 
