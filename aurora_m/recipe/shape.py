@@ -197,7 +197,8 @@ class Training:
     horizon_tokens: Count = Count(0)  # of the whole curve, which may end after this step; 0: it ends with it
     continues: bool = False  # go on along the curve of `start`, which has the same keys, from where it ended
     optimizer_state: Literal["fresh", "reuse"] = "fresh"  # `reuse`: as `start`, a step of this recipe, left it
-    optimizer: Literal["adamw", "muon"] = "adamw"  # `muon`: for the matrices between the embeddings, AdamW for the rest
+    # `muon`: for the matrices between the embeddings, those of experts too; AdamW for the rest, routers too
+    optimizer: Literal["adamw", "muon"] = "adamw"
     weight_decay: float = 0.1  # of matrices
     beta2: float = 0.95  # of AdamW
     clip: float = 1.0  # largest gradient norm

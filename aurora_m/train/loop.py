@@ -19,7 +19,7 @@ from aurora_m.train.curve import Curve, Entry, Skip
 from aurora_m.train.guard import Guard, passed_over, undone
 from aurora_m.train.monitor import Monitor
 from aurora_m.train.objectives.objective import Objective, Sums
-from aurora_m.train.optim import keep_state, optimizers, reuse_state, update
+from aurora_m.train.optim import keep_state, optimizers, reuse_state, shares, update
 from aurora_m.train.plan import Plan
 from aurora_m.train.precision import place, prepared
 from aurora_m.train.prefetch import prefetching
@@ -46,7 +46,7 @@ def fit(
     trained = optimizers(net, plan.training.optimizer, plan.training.weight_decay, plan.training.beta2)
     updates = [*trained, *averages(net.parameters(), share_of(plan.training, plan.opt_steps))]
     checkpoints = Checkpoints(work.scratch, net, updates, world, work.runtime.save_every_s)
-    work.log.say(f"  {name}: optimizer state {'reused' if plan.reuse else 'fresh'}")
+    work.log.say(f"  {name}: optimizer state {'reused' if plan.reuse else 'fresh'}{shares(trained)}")
     curve = checkpoints.resume() or _begin(trained, plan, monitor, checkpoints)
     with tracking(work, name, plan, budget.metadata()) as track, prefetching(world, plan.num_rows) as reader:
         track.begin(curve)
