@@ -23,6 +23,8 @@ def train(
     anchor_mixture: Step | None = None,
     anchor_shards: Steps | None = None,
     base: Step | None = None,
+    original: Step | None = None,
+    original_tokenizer: Step | None = None,
     more_mixture: Step | None = None,
     more_shards: Steps | None = None,
 ) -> None:
