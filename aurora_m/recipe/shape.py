@@ -212,7 +212,7 @@ class Training:
     # 2507.17634); the merge is measured and becomes the model
     wsm: float = 0.0
     guard: Literal["stop", "skip", "rewind"] = "stop"  # what follows a loss or gradient that is not finite, or a spike
-    spike: float = 8.0  # robust standard deviations above the last 128 steps; `stop` knows none
+    spike: float = 8.0  # robust standard deviations above the last 128 steps; `stop` knows none, but a loss run away
     eval_points: int = 4  # even distances at which held-out text is measured
     # the most that bits per byte of an `evals.old` language may rise over the base, relatively; 0: no budget
     max_old_rise: float = 0.0
