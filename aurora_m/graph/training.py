@@ -127,6 +127,7 @@ def add_stages(graph: Graph, corpus: Corpus, models: NamedSteps) -> NamedSteps:
             anchor_mixture=anchor_mixture,
             anchor_shards=anchor_shards,
             base=models["base"] if stage.max_old_rise else None,
+            **original(graph, stage),
             more_mixture=more_mixture,
             more_shards=more_shards,
         )
@@ -177,6 +178,7 @@ def add_tunings(graph: Graph, corpus: Corpus, models: NamedSteps, reviewed: Name
             anchor_mixture=anchor_mixture,
             anchor_shards=anchor_shards,
             base=models["base"] if tuning.max_old_rise else None,
+            **original(graph, tuning),
         )
         models[name] = graph.add(step)
     return models
@@ -193,6 +195,13 @@ def trainings(graph: Graph) -> dict[str, Stage | Tune]:
 def old_langs(graph: Graph, training: Training) -> tuple[str, ...]:
     """The old languages that there is a forgetting budget for."""
     return graph.recipe.evals.old if training.max_old_rise else ()
+
+
+def original(graph: Graph, training: Training) -> NamedSteps:
+    """The base as it came with its own tokenizer, where a budget would else compare with one that has new tokens."""
+    if not (training.max_old_rise and graph.recipe.base.extend):
+        return {}
+    return {"original": graph.steps["base"], "original_tokenizer": graph.steps["tokenizer"]}
 
 
 def keeps_optimizer(graph: Graph, name: str) -> bool:

@@ -37,14 +37,14 @@ def add_rows(model: PreTrainedModel, first: int, parts: Sequence[Sequence[int]],
     Old rows stay as they are, bit for bit. Rows that only padded the vocabulary go, so the model has as many rows as
     there are tokens. DataError if the model has fewer rows than the old tokenizer has tokens.
     """
-    old = [layer.weight.detach().clone() for layer in _layers(model)]
+    old = [layer.weight.detach().clone() for layer in embeddings(model)]
     if len(old[0]) < first:
         what = f"the base has {len(old[0])} rows for the {first} tokens of its tokenizer"
         raise DataError(what, at=model.config.model_type, hint="give a model and a tokenizer that belong together")
     model.resize_token_embeddings(first + len(parts), mean_resizing=False)
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for layer, rows_VD in zip(_layers(model), old, strict=True):
+        for layer, rows_VD in zip(embeddings(model), old, strict=True):
             layer.weight[:first] = rows_VD[:first]
             layer.weight[first:] = new_rows(rows_VD[:first], parts, init, random)
 
@@ -64,7 +64,7 @@ def new_rows(rows_VD: Tensor, parts: Sequence[Sequence[int]], init: str, random:
     return torch.stack([rows_VD[list(part)].mean(0) for part in parts])
 
 
-def _layers(model: PreTrainedModel) -> list[Any]:
+def embeddings(model: PreTrainedModel) -> list[Any]:
     """The embeddings, and the head where it has weights of its own."""
     embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
     return [embeddings] if head.weight is embeddings.weight else [embeddings, head]

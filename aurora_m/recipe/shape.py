@@ -198,7 +198,8 @@ class Training:
     horizon_tokens: Count = Count(0)  # of the whole curve, which may end after this step; 0: it ends with it
     continues: bool = False  # go on along the curve of `start`, which has the same keys, from where it ended
     optimizer_state: Literal["fresh", "reuse"] = "fresh"  # `reuse`: as `start`, a step of this recipe, left it
-    optimizer: Literal["adamw", "muon"] = "adamw"  # `muon`: for the matrices between the embeddings, AdamW for the rest
+    # `muon`: for the matrices between the embeddings, those of experts too; AdamW for the rest, routers too
+    optimizer: Literal["adamw", "muon"] = "adamw"
     weight_decay: float = 0.1  # of matrices
     beta2: float = 0.95  # of AdamW
     clip: float = 1.0  # largest gradient norm
@@ -212,7 +213,7 @@ class Training:
     # 2507.17634); the merge is measured and becomes the model
     wsm: float = 0.0
     guard: Literal["stop", "skip", "rewind"] = "stop"  # what follows a loss or gradient that is not finite, or a spike
-    spike: float = 8.0  # robust standard deviations above the last 128 steps; `stop` knows none
+    spike: float = 8.0  # robust standard deviations above the last 128 steps; `stop` knows none, but a loss run away
     eval_points: int = 4  # even distances at which held-out text is measured
     # the most that bits per byte of an `evals.old` language may rise over the base, relatively; 0: no budget
     max_old_rise: float = 0.0

@@ -104,7 +104,7 @@ class Packed:
         starts = np.array([0, *accumulate((length for _, length, _ in pieces[:-1]), initial=1)])
         cut = int(tokens[-1] != self.end)  # the row is a part of a long document, and not its last
         if infill:  # such a part is given an end, which goes to the padding
-            tokens, starts = infill(np.append(tokens, [self.end] * cut), starts, self.row_tokens + 1 + cut)
+            tokens, starts = infill(np.append(tokens, np.full(cut, self.end)), starts, self.row_tokens + 1 + cut)
             tokens = tokens[: len(tokens) - cut]
         weights = np.zeros(self.row_tokens, np.float32)
         weights[: len(tokens) - 1] = 1.0

@@ -3,6 +3,8 @@
 curve.jsonl   line 0: the format, the model at the start, and what rewinds lead over; line n: optimizer step n
 """
 
+import math
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +15,7 @@ from aurora_m.core.errors import StoreError
 from aurora_m.core.files import read_jsonl, write_jsonl
 
 FILE, FORMAT = "curve.jsonl", 2
+CALM = 16  # optimizer steps
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,20 @@ class Curve:
     rewind: Rewind = Rewind()
 
     def __post_init__(self) -> None:
-        """Find the evaluation points, which are few."""
+        """Find the evaluation points, which are few, and the level of the loss."""
         numbered = enumerate(self.steps, 1)
         self._points = {number: step.eval_point for number, step in numbered if step.eval_point}
+        self.first, self.calm = math.inf, math.inf  # the first loss; the largest in the calmest `CALM` steps
+        self._last: deque[float] = deque(maxlen=CALM)
+        for step in self.steps:
+            self._note(step)
+
+    def _note(self, step: Entry | Skip) -> None:
+        if isinstance(step, Entry):
+            self.first = self.first if self._last else step.loss
+            self._last.append(step.loss)
+            if len(self._last) == CALM:
+                self.calm = min(self.calm, max(self._last))
 
     @property
     def done(self) -> int:
@@ -118,12 +132,13 @@ class Curve:
     def add(self, step: Entry | Skip) -> None:
         """The next optimizer step."""
         self.steps.append(step)
+        self._note(step)
         if step.eval_point:
             self._points[self.done] = step.eval_point
 
     def go_back(self, before: "Curve", rewind: Rewind) -> None:
         """Undo the steps that an earlier state of the curve has not."""
-        self.steps, self._points, self.rewind = before.steps, before._points, rewind
+        vars(self).update(vars(before), rewind=rewind)
 
     def to_json(self) -> list[dict[str, Any]]:
         """A line for the start and each step."""

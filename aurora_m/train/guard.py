@@ -1,4 +1,5 @@
-"""Guards of a running stage: what to do with a step whose loss or gradient is not finite, or a spike.
+"""Guards of a running stage: what to do with a step whose loss or gradient is not finite, or a spike; a loss that runs
+away stops every stage.
 
 All decisions follow from the curve, whose numbers are the same on every rank, so all ranks decide alike.
 """
@@ -20,6 +21,8 @@ FLOOR = 0.02  # of the median: the least standard deviation, for losses that har
 NEAR, MANY = 16, 3  # so many bad steps within so many lead to a rewind
 MOST_SKIPPED = 8  # of `NEAR`; more is no spike but another loss
 REWINDS = 10  # of one stage, at most
+TIMES, AWAY = 2.0, 1.0  # a loss so many times that of calm steps, and so many nats more, is far away
+FROM_START = 5.0  # nats more than `TIMES` the first loss: before there are calm steps, and where there were never any
 PASSED = "passed over"  # why a step has no update that a rewind found bad
 
 
@@ -45,6 +48,7 @@ class Guard:
 
     action: str = "stop"
     spike: float = 8.0  # robust standard deviations above the median
+    patience: int = 9  # steps far away, most of the last, that are no spike: the stage stops, whatever `action` says
 
     def judge(self, curve: Curve, entry: Entry, step: OptStep, name: str) -> Verdict:
         """Whether what was found in the next step of a curve is bad, and what follows.
@@ -53,6 +57,7 @@ class Guard:
         """
         wrong = self._wrong(curve, entry, step.warming)
         if not wrong:
+            self._stop_if_away(curve, entry, step, name)
             return Verdict(True, entry)
         if self.action == "stop":
             hint = "lower `peak_lr` or lengthen `warmup_tokens`; the weights were not updated with this batch"
@@ -81,6 +86,18 @@ class Guard:
         if deviations(entry.loss, [step.loss for step in good]) > limit:
             return "loss"
         return "norm" if deviations(entry.norm, [step.norm for step in good]) > limit else ""
+
+    def _stop_if_away(self, curve: Curve, entry: Entry, step: OptStep, name: str) -> None:
+        """TrainError if the loss is far above what it was, for more than half of the last steps."""
+        learnt = (step.loss for step in reversed(curve.steps) if isinstance(step, Entry))
+        last = [entry.loss, *islice(learnt, 2 * self.patience - 2)]
+        level = min(curve.first, curve.calm)
+        limit = min(TIMES * curve.first + FROM_START, TIMES * curve.calm + AWAY)
+        if sum(loss > limit for loss in last) < self.patience:
+            return
+        what = f"the loss runs away: it was {level:.3g}, and is {entry.loss:.3g} at a learning rate of {entry.lr:.3g}"
+        hint = "lower `peak_lr`, or lengthen `warmup_tokens`: this model will not come back"
+        raise TrainError(what, at=step.at(name), hint=hint)
 
     def rewinds(self, curve: Curve) -> bool:
         """Whether the last steps of a curve are to be undone."""

@@ -19,7 +19,7 @@ from aurora_m.train.curve import Curve, Entry, Skip
 from aurora_m.train.guard import Guard, passed_over, undone
 from aurora_m.train.monitor import Monitor
 from aurora_m.train.objectives.objective import Objective, Sums
-from aurora_m.train.optim import keep_state, optimizers, reuse_state, update
+from aurora_m.train.optim import keep_state, optimizers, reuse_state, shares, update
 from aurora_m.train.plan import Plan
 from aurora_m.train.precision import place, prepared
 from aurora_m.train.prefetch import prefetching
@@ -39,14 +39,14 @@ def fit(
     measured, and are the weights at the end. In all processes but the first it ends with `FollowerDone`.
     """
     world, guard, budget = place(work.runtime), plan.guard, monitor.budget
-    _check(model, plan, name, world)
+    _check(work, model, plan, name, world)
     net = prepared(model, work.runtime, world)
     check_isolation(net)
     net.train()
     trained = optimizers(net, plan.training.optimizer, plan.training.weight_decay, plan.training.beta2)
     updates = [*trained, *averages(net.parameters(), share_of(plan.training, plan.opt_steps))]
     checkpoints = Checkpoints(work.scratch, net, updates, world, work.runtime.save_every_s)
-    work.log.say(f"  {name}: optimizer state {'reused' if plan.reuse else 'fresh'}")
+    work.log.say(f"  {name}: optimizer state {'reused' if plan.reuse else 'fresh'}{shares(trained)}")
     curve = checkpoints.resume() or _begin(trained, plan, monitor, checkpoints)
     with tracking(work, name, plan, budget.metadata()) as track, prefetching(world, plan.num_rows) as reader:
         track.begin(curve)
@@ -88,7 +88,7 @@ def fit(
     return curve
 
 
-def _check(model: PreTrainedModel, plan: Plan, name: str, world: ParallelLayout) -> None:
+def _check(work: Work, model: PreTrainedModel, plan: Plan, name: str, world: ParallelLayout) -> None:
     """What a whole model must prove, in float32; in the first process only, for it is dear."""
     world.check(plan.rows_a_step, name)
     check_positions(model, plan.training.row_tokens, name)
@@ -97,7 +97,10 @@ def _check(model: PreTrainedModel, plan: Plan, name: str, world: ParallelLayout)
         threads = torch.get_num_threads()
         torch.set_num_threads(threads if world.size == 1 else processors())  # the other processes wait
         check_head(model)
-        check_reference(model)
+        if not check_reference(model):
+            work.log.say(
+                f"  {name}: not checked: attention moves no logit enough to show a kernel that computes it wrongly"
+            )
         check_learns(model)
         torch.set_num_threads(threads)
 

@@ -1,4 +1,4 @@
-"""Muon: momentum whose update is made orthogonal, for the matrices between the embeddings."""
+"""Muon: momentum whose update is made orthogonal, for the matrices between the embeddings, those of experts each."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(self, params: Iterable[torch.Tensor], weight_decay: float, momentum: float = 0.95) -> None:
-        """Every parameter has two axes. The learning rate is set before each step."""
+        """Every parameter is a matrix, or a stack of them. The learning rate is set before each step."""
         super().__init__(params, {"lr": 0.0, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
@@ -41,10 +41,11 @@ class Muon(torch.optim.Optimizer):
                 states = [self._momentum(p) for p in params]
                 torch._foreach_lerp_(states, grads, 1 - group["momentum"])
                 ahead = torch._foreach_lerp(grads, states, group["momentum"])
-                updates_NIO = orthogonal(torch.stack(tuple(ahead)))
-                lr, size = group["lr"], 0.2 * max(shape) ** 0.5
+                stacked = torch.stack(tuple(ahead))
+                updates = orthogonal(stacked.view(-1, *shape[-2:])).view_as(stacked)
+                lr, size = group["lr"], 0.2 * max(shape[-2:]) ** 0.5
                 torch._foreach_mul_(params, 1 - lr * group["weight_decay"])
-                torch._foreach_add_(params, updates_NIO.to(params[0].dtype).unbind(), alpha=-lr * size)
+                torch._foreach_add_(params, updates.to(params[0].dtype).unbind(), alpha=-lr * size)
 
     def _step_in_parts(self, p: torch.Tensor, grad: DTensor, group: dict[str, Any]) -> None:
         """Update a matrix of which each process holds a part: gathered for the iteration, one matrix at a time."""
@@ -52,10 +53,11 @@ class Muon(torch.optim.Optimizer):
         momentum.lerp_(grad, 1 - group["momentum"])
         ahead = grad.lerp(momentum, group["momentum"])
         assert isinstance(ahead, DTensor)
-        update_IO = orthogonal(ahead.full_tensor()[None])[0].to(p.dtype)
-        size = 0.2 * max(p.shape) ** 0.5
+        whole = ahead.full_tensor()
+        update = orthogonal(whole.view(-1, *whole.shape[-2:])).view_as(whole).to(p.dtype)
+        size = 0.2 * max(p.shape[-2:]) ** 0.5
         p.mul_(1 - group["lr"] * group["weight_decay"])
-        p.add_(part_of(update_IO, p), alpha=-group["lr"] * size)
+        p.add_(part_of(update, p), alpha=-group["lr"] * size)
 
     def _momentum(self, p: torch.Tensor) -> torch.Tensor:
         state = self.state[p]

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from aurora_m.core.errors import TrainError
 from aurora_m.core.files import replacing
+from aurora_m.model.experts import expert_weights
 from aurora_m.model.shard import gathered, part_of
 from aurora_m.train.muon import Muon
 
@@ -20,7 +21,7 @@ Updates = Sequence[torch.optim.Optimizer]
 def optimizers(model: PreTrainedModel, kind: str, weight_decay: float, beta2: float) -> list[torch.optim.Optimizer]:
     """The optimizers of a model, each parameter in exactly one; norms, biases and other vectors are not decayed.
 
-    kind    adamw, or muon: the weights of linear layers, the head left out, by Muon
+    kind    adamw, or muon: the weights of linear layers, the head left out, and of experts by Muon
     source  Muon: Liu et al. 2025 (arXiv 2502.16982), with its scale of updates
     """
     named = [p for p in model.parameters() if p.requires_grad]
@@ -41,8 +42,16 @@ def optimizers(model: PreTrainedModel, kind: str, weight_decay: float, beta2: fl
 
 def _inner(model: PreTrainedModel) -> list[torch.Tensor]:
     linear = [module.weight for module in model.modules() if isinstance(module, nn.Linear)]
+    stacked = [p for _, p in expert_weights(model)]
     head = model.get_output_embeddings()
-    return [p for p in linear if p.requires_grad and not (head is not None and p is head.weight)]
+    return [p for p in (*linear, *stacked) if p.requires_grad and not (head is not None and p is head.weight)]
+
+
+def shares(made: Updates) -> str:
+    """What share of the weights that learn each of two optimizers updates, in words; of one, none."""
+    sizes = {type(each).__name__: sum(p.numel() for g in each.param_groups for p in g["params"]) for each in made}
+    words = [f"{name} updates {size / sum(sizes.values()):.1%}" for name, size in reversed(sizes.items())]
+    return f"; of the weights that learn {words[0]}, {words[1]}" if len(words) == 2 else ""
 
 
 def set_lr(made: Updates, lr: float) -> None:

@@ -63,7 +63,7 @@ class Plan:
     @property
     def guard(self) -> Guard:
         """What a bad step leads to."""
-        return Guard(self.training.guard, self.training.spike)
+        return Guard(self.training.guard, self.training.spike, max(3, min(9, self.opt_steps // 4)))
 
     @property
     def eval_steps(self) -> set[int]:

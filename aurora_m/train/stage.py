@@ -40,6 +40,8 @@ def train(  # noqa: PLR0913  # a step
     anchor_mixture: Artifact | None = None,
     anchor_shards: dict[str, Artifact] | None = None,
     base: Artifact | None = None,
+    original: Artifact | None = None,
+    original_tokenizer: Artifact | None = None,
     more_mixture: Artifact | None = None,
     more_shards: dict[str, Artifact] | None = None,
 ) -> TrainingFacts:
@@ -49,9 +51,12 @@ def train(  # noqa: PLR0913  # a step
     keep_optimizer  whether a later stage takes the optimizer's state
     anchor_mixture  with `anchor_shards`: the text that an anchor reads
     base            that a forgetting budget compares with
+    original        with `original_tokenizer`: the base as it was before it had more tokens, which a budget compares
+                    with then
     more_mixture    with `more_shards`: the replay that the budget may add
     """
     inputs = TrainingInputs(name, training, seed, old_langs, keep_optimizer, start, tokenizer, held_out, base)
+    inputs = replace(inputs, original=original, original_tokenizer=original_tokenizer)
     rows = inputs.stream(mixture, shards)
     more = inputs.stream(more_mixture, more_shards, ".more") if more_mixture and more_shards else None
     anchor_rows = inputs.stream(anchor_mixture, anchor_shards, ".anchor") if anchor_mixture and anchor_shards else None
@@ -75,6 +80,8 @@ class TrainingInputs:
     tokenizer: Artifact
     held_out: Mapping[str, Artifact]
     base: Artifact | None
+    original: Artifact | None = None
+    original_tokenizer: Artifact | None = None
 
     def stream(self, mixture: Artifact, shards: Mapping[str, Artifact], part: str = "") -> Stream:
         """The rows of a mixture, in an order of this step's, or of a part of it."""
@@ -91,6 +98,9 @@ class TrainingInputs:
             return Monitor(bits)
         model = load_model(self.base.path, device_of(work.runtime))
         of_base, far = bits(model), divergence(model, self.held_out, self.tokenizer, self.old_langs)
+        if self.original and self.original_tokenizer:  # the same text, in the tokens that it had
+            model = load_model(self.original.path, device_of(work.runtime))
+            of_base = bits_per_byte(self.held_out, self.original_tokenizer)(model)
         action = self.training.over_budget
         action = "warn" if action == "pause" and work.runtime.go_on else action
         budget = Budget(self.training.max_old_rise, action, {lang: of_base[lang] for lang in self.old_langs}, more)
@@ -108,7 +118,7 @@ def learn(
 ) -> tuple[Curve, TrainingFacts]:
     """Train a model on rows of some sources, held by anchors; writes the model's folder and curve.jsonl."""
     name, training, folder = inputs.name, inputs.training, inputs.start.path
-    model = load_trainable(work, folder, name, training, inputs.seed)
+    model = load_trainable(work, inputs.start, name, training, inputs.seed)
     trained = learning(model)
     holding = anchors(training.anchor, model, folder, anchor_rows, work.runtime)
     objective: Objective[Row] = NextToken(tuple(dict.fromkeys(sources)), work.runtime.micro_batch)

@@ -7,7 +7,7 @@ from aurora_m.core.step import Step
 from aurora_m.recipe import Training
 
 
-@step("train.stage:train", version=3)
+@step("train.stage:train", version=4)
 def train(
     *,
     name: str,
@@ -23,6 +23,8 @@ def train(
     anchor_mixture: Step | None = None,
     anchor_shards: Steps | None = None,
     base: Step | None = None,
+    original: Step | None = None,
+    original_tokenizer: Step | None = None,
     more_mixture: Step | None = None,
     more_shards: Steps | None = None,
 ) -> None:

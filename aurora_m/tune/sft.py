@@ -1,7 +1,7 @@
 """Supervised tuning on reviewed instructions: the same loop, with the loss on the responses only."""
 
 from collections.abc import Sequence
-from dataclasses import replace as with_facts
+from dataclasses import replace
 from fractions import Fraction
 
 from aurora_m.core.ends import ends_of
@@ -38,6 +38,8 @@ def sft(  # noqa: PLR0913  # a step
     anchor_mixture: Artifact | None = None,
     anchor_shards: dict[str, Artifact] | None = None,
     base: Artifact | None = None,
+    original: Artifact | None = None,
+    original_tokenizer: Artifact | None = None,
 ) -> TrainingFacts:
     """Tune `start` on reviewed rows for some epochs; writes a Hugging Face folder and curve.jsonl.
 
@@ -46,8 +48,10 @@ def sft(  # noqa: PLR0913  # a step
     replay          the share of rows that come from `mixture` instead, so that tuning forgets little
     anchor_mixture  with `anchor_shards`: the text that an anchor reads
     base            that a forgetting budget compares with
+    original        with `original_tokenizer`: the base before it had more tokens, which a budget compares with then
     """
     inputs = TrainingInputs(name, training, seed, old_langs, keep_optimizer, start, tokenizer, held_out, base)
+    inputs = replace(inputs, original=original, original_tokenizer=original_tokenizer)
     encoder, ends, row_tokens = open_tokenizer(tokenizer.path), ends_of(tokenizer.path), training.row_tokens
     examples = [encode(row, encoder, ends) for row in read_jsonl(reviewed.path / "rows.jsonl")]
     short = [example for example in examples if len(example.tokens) <= row_tokens + 1]
@@ -66,4 +70,4 @@ def sft(  # noqa: PLR0913  # a step
     sources = [SOURCE, *(stream.names if stream else ())]
     anchor_rows = inputs.stream(anchor_mixture, anchor_shards, ".anchor") if anchor_mixture and anchor_shards else None
     _, facts = learn(work, inputs, plan, rows, sources, anchor_rows, inputs.monitor(work))
-    return with_facts(facts, examples=len(short), too_long=len(examples) - len(short))
+    return replace(facts, examples=len(short), too_long=len(examples) - len(short))

@@ -7,7 +7,7 @@ from aurora_m.core.step import Step
 from aurora_m.recipe import Training
 
 
-@step("tune.sft:sft", version=3)
+@step("tune.sft:sft", version=4)
 def sft(
     *,
     name: str,
@@ -26,5 +26,7 @@ def sft(
     anchor_mixture: Step | None = None,
     anchor_shards: Steps | None = None,
     base: Step | None = None,
+    original: Step | None = None,
+    original_tokenizer: Step | None = None,
 ) -> None:
     """A model tuned on reviewed rows, between rows of replay."""

@@ -469,6 +469,16 @@ def test_new_tokens_stand_between_the_base_and_what_trains(tiny: Recipe, tmp_pat
     assert changed(graph_of(recipe, tmp_path), graph_of(with_new_tokens(plain, "mean"), tmp_path)) == {"extend"}
 
 
+def test_a_budget_compares_with_the_base_before_it_had_new_tokens(tiny: Recipe, tmp_path: Path) -> None:
+    plain = with_stage(from_folder(tiny, tmp_path), "cap", max_old_rise=0.02)
+    for recipe, more in ((plain, set()), (with_new_tokens(plain), {"original", "original_tokenizer"})):
+        parents = {name: dict(step.parents()) for name, step in build(recipe, tmp_path).items()}
+        assert {name for name in parents["cap"] if name.startswith("original")} == more
+        assert not any(name.startswith("original") for name in parents["cat"])
+    assert (parents["cap"]["original"].name, parents["cap"]["original_tokenizer"].name) == ("base", "tokenizer")
+    assert parents["cap"]["base"].name == "extend"  # from which the divergence is measured
+
+
 def test_what_is_merged_has_the_new_tokens(tiny: Recipe, tmp_path: Path) -> None:
     recipe = with_merges(with_new_tokens(from_folder(tiny, tmp_path)))
     check(recipe)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import VOCAB, tiny_model
+from tiny import EXPERTS, VOCAB, tiny_experts, tiny_model
 from torch import nn
 
 from aurora_m.core.errors import RecipeError
@@ -79,6 +79,33 @@ def test_merged_is_the_product_added(model: Any, alpha: int, tmp_path: Path) -> 
             assert torch.equal(after[name], weight)
     save_model(model, tmp_path / "saved", tmp_path)
     assert torch.equal(logits(load_model(tmp_path / "saved")), logits(model))
+
+
+@pytest.mark.parametrize("kind", EXPERTS)
+def test_experts_and_dense_layers_beside_them_have_one_each(kind: str, tmp_path: Path) -> None:
+    model = tiny_experts(kind)
+    before, start = {name: p.clone() for name, p in model.named_parameters()}, logits(model)
+    head = model.get_output_embeddings()
+    linear = {f"{name}.weight" for name, m in model.named_modules() if isinstance(m, nn.Linear) and m is not head}
+    stacked = {name for name, p in before.items() if p.ndim == 3}
+    assert len(stacked) == (2 if kind in ("qwen3", "deepseek") else 4)
+    adapt(model, RANK, 32, 1)
+    assert torch.equal(logits(model), start)
+    torch.manual_seed(2)
+    for p in adapters(model).values():
+        nn.init.normal_(p, std=0.1)
+    trained = logits(model)
+    merge(model)
+    torch.testing.assert_close(logits(model), trained, atol=1e-3, rtol=1e-3)
+    after = dict(model.named_parameters())
+    assert set(after) == set(before)
+    assert {name for name in before if not torch.equal(after[name], before[name])} == linear | stacked
+    for name in stacked:
+        values = torch.linalg.svdvals((after[name] - before[name]).double())
+        assert bool((values[:, 0] > 1e-2).all())  # each expert
+        assert bool((values[:, RANK] < 1e-3 * values[:, 0]).all())
+    save_model(model, tmp_path / "saved", tmp_path)
+    torch.testing.assert_close(logits(load_model(tmp_path / "saved")), logits(model), atol=1e-5, rtol=1e-5)
 
 
 def test_without_peft(monkeypatch: pytest.MonkeyPatch) -> None:

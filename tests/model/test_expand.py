@@ -5,8 +5,21 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import VOCAB, tiny_base, tiny_model, tiny_tokenizer
-from transformers import OlmoConfig, OlmoForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from tiny import EXPERTS, VOCAB, tiny_base, tiny_experts, tiny_model, tiny_tokenizer
+from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
+    OlmoConfig,
+    OlmoForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
+)
 
 from aurora_m.core.errors import RecipeError, TrainError
 from aurora_m.model import expand as module
@@ -70,6 +83,89 @@ def test_kinds_of_blocks_are_copied_too(count: int, copied: list[int]) -> None:
     assert made == tuple(f"model.layers.{source + turn + 1}.*" for turn, source in enumerate(copied))
     assert model.config.layer_types == [kinds[source] for source in sorted([*range(4), *copied])]
     assert torch.equal(logits(model), before)
+
+
+def described(kind: str, **more: Any) -> Any:
+    """A model of four blocks whose config says something of each block."""
+    torch.manual_seed(1)
+    sizes: dict[str, Any] = {"vocab_size": VOCAB, "hidden_size": 32, "intermediate_size": 64, "pad_token_id": 0}
+    sizes |= {"num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.3}
+    sizes |= {"eos_token_id": [1, 2, 3, 4], "max_position_embeddings": 64, "bos_token_id": None}
+    experts: dict[str, Any] = {"moe_intermediate_size": 24, "num_experts": 4, "num_experts_per_tok": 2, "head_dim": 8}
+    made: dict[str, Any] = {
+        "smollm3": lambda: SmolLM3ForCausalLM(SmolLM3Config(**sizes, **more)),
+        "gemma3": lambda: Gemma3ForCausalLM(Gemma3TextConfig(**sizes, head_dim=8, sliding_window=4, **more)),
+        "qwen3_moe": lambda: Qwen3MoeForCausalLM(Qwen3MoeConfig(**sizes, **experts, **more)),
+        "gpt_neo": lambda: GPTNeoForCausalLM(
+            GPTNeoConfig(
+                vocab_size=VOCAB, hidden_size=32, num_layers=4, num_heads=4, max_position_embeddings=64, **more
+            )
+        ),
+    }
+    return made[kind]().eval()
+
+
+SPREAD: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "a list": (
+        "smollm3",
+        {"no_rope_layers": [1, 0, 1, 1]},
+        {"no_rope_layers": [1, 0, 0, 1, 1, 1], "eos_token_id": [1, 2, 3, 4]},
+    ),
+    "two lists": (
+        "smollm3",
+        {
+            "no_rope_layers": [0, 1, 0, 1],
+            "layer_types": ["sliding_attention", "full_attention", "full_attention", "sliding_attention"],
+            "use_sliding_window": True,
+            "sliding_window": 4,
+        },
+        {"no_rope_layers": [0, 1, 1, 0, 1, 1]},
+    ),
+    "numbers": ("qwen3_moe", {"mlp_only_layers": [1, 2]}, {"mlp_only_layers": [1, 2, 3]}),
+    "how many come first": ("qwen3_moe", {"max_window_layers": 2}, {"max_window_layers": 3}),
+    "a pattern that the config makes a list of": (
+        "gemma3",
+        {"sliding_window_pattern": 2},
+        {"layer_types": [f"{kind}_attention" for kind in ("sliding", "full", "full", "sliding", "full", "full")]},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SPREAD)
+def test_what_a_config_says_of_blocks_is_spread(name: str, tmp_path: Path) -> None:
+    kind, given, wanted = SPREAD[name]
+    model = described(kind, **given)
+    before = logits(model)
+    expand(model, 2)
+    assert {key: getattr(model.config, key) for key in wanted} == wanted
+    assert torch.equal(logits(model), before)
+    save_model(model, tmp_path / "saved", tmp_path)
+    assert torch.equal(logits(load_model(tmp_path / "saved")), before)
+
+
+def test_what_cannot_be_spread_is_refused() -> None:
+    model = described("qwen3_moe", decoder_sparse_step=2)  # blocks 1 and 3 have experts
+    with pytest.raises(TrainError, match=r"its config cannot say what 5 blocks are: `model\.layers") as caught:
+        expand(model, 1)
+    assert (caught.value.at, caught.value.hint) == (
+        "qwen3_moe",
+        "leave out `expand`: this architecture cannot grow",
+    )
+
+
+def test_a_config_that_cannot_be_read_again_is_refused() -> None:
+    with pytest.raises(TrainError, match="its config cannot say what 5 blocks are: "):
+        expand(described("gpt_neo", attention_types=[[["global", "local"], 2]]), 1)
+
+
+@pytest.mark.parametrize("kind", EXPERTS)
+def test_experts_are_copied_too(kind: str, tmp_path: Path) -> None:
+    model = tiny_experts(kind)
+    before = logits(model)
+    expand(model, 2)
+    assert torch.equal(logits(model), before)
+    save_model(model, tmp_path / "saved", tmp_path)
+    assert torch.equal(logits(load_model(tmp_path / "saved")), before)
 
 
 def test_a_model_with_a_cache_goes_on_as_before(model: Any) -> None:

@@ -119,7 +119,7 @@ def test_an_architecture_that_scales_its_logits_is_refused() -> None:
 @pytest.mark.parametrize("length", [1, 32, 4 * POSITIONS])
 def test_the_kernel_is_the_plain_attention(model: Any, length: int) -> None:
     model.train()
-    assert 0 <= check_reference(model, length) < 1e-4
+    assert (check_reference(model, length) > 0.01) == (length > 1)
     assert model.training
     assert model.config._attn_implementation == "sdpa"
 
@@ -140,6 +140,31 @@ def test_a_kernel_that_computes_something_else_is_refused(
         check_reference(model)
     assert caught.value.at == model.config.model_type
     assert model.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-6])
+def test_a_fault_shows_however_small_all_logits_are(model: Any, size: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if name.startswith(("model.norm", "transformer.ln_f")):
+                p.mul_(size)
+    assert check_reference(model) > 0
+    right = torch.nn.functional.scaled_dot_product_attention
+    wrong = lambda query, key, value, **how: right(query, key, value, **{**how, "scale": 1.0})  # noqa: E731
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", wrong)
+    with pytest.raises(TrainError, match="the logits of `sdpa` attention differ"):
+        check_reference(model)
+
+
+@pytest.mark.parametrize("how", ["constant logits", "no attention"])
+def test_a_check_that_can_see_nothing_says_so(model: Any, how: str) -> None:
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if how == "no attention" and name.split(".")[-2] in ("o_proj", "c_proj"):
+                p.zero_()
+        if how == "constant logits":
+            model.get_output_embeddings().weight.zero_()
+    assert check_reference(model) == 0.0
 
 
 def test_logits_that_are_no_numbers_are_no_proof(model: Any) -> None:

@@ -5,7 +5,20 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    DeepseekV3Config,
+    DeepseekV3ForCausalLM,
+    GPTBigCodeConfig,
+    GPTBigCodeForCausalLM,
+    GraniteMoeConfig,
+    GraniteMoeForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+)
 
 from aurora_m.core.facts import to_json
 from aurora_m.core.files import shard_name, write_jsonl
@@ -19,6 +32,7 @@ from aurora_m.tokens.tokenizer import train_tokenizer
 
 VOCAB, POSITIONS = 50, 64
 KINDS = ("llama", "bigcode")
+EXPERTS = ("mixtral", "granite", "qwen3", "deepseek")
 ARCHS = ("llama", "gpt_bigcode")
 
 
@@ -38,6 +52,30 @@ def tiny_model(kind: str, vocab: int = VOCAB, positions: int = POSITIONS) -> Any
         bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
     return GPTBigCodeForCausalLM(config).train(False)
+
+
+def tiny_experts(kind: str) -> Any:
+    """A mixture of experts of one of `EXPERTS`, always with the same weights."""
+    torch.set_num_threads(1)
+    torch.manual_seed(7)
+    sizes: dict[str, Any] = {
+        "vocab_size": VOCAB, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": POSITIONS,
+        "initializer_range": 0.3, "bos_token_id": None, "eos_token_id": 0, "pad_token_id": None,
+    }  # fmt: skip
+    small: dict[str, Any] = {"moe_intermediate_size": 24, "num_experts_per_tok": 2}
+    low: dict[str, Any] = {"q_lora_rank": 16, "kv_lora_rank": 16, "v_head_dim": 8, "num_key_value_heads": 4}
+    low |= {"qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "n_group": 1, "topk_group": 1, "first_k_dense_replace": 1}
+    made: dict[str, Any] = {
+        "mixtral": lambda: MixtralForCausalLM(MixtralConfig(**sizes, num_local_experts=4)),
+        "granite": lambda: GraniteMoeForCausalLM(GraniteMoeConfig(**sizes, num_local_experts=4)),
+        # Both have a dense first layer.
+        "qwen3": lambda: Qwen3MoeForCausalLM(
+            Qwen3MoeConfig(**sizes, **small, num_experts=4, head_dim=8, mlp_only_layers=[0])
+        ),
+        "deepseek": lambda: DeepseekV3ForCausalLM(DeepseekV3Config(**{**sizes, **small, **low}, n_routed_experts=4)),
+    }
+    return made[kind]().train(False)
 
 
 def tiny_tokenizer(folder: Path, vocab: int = 280) -> Artifact:

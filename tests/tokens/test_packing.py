@@ -134,6 +134,7 @@ def test_filled_documents_keep_their_end(bodies: list[int], row_tokens: int, see
         for row in range(about["rows"]):
             tokens, starts, weights = packed.row(row, partial(infill, rate=1.0, marks=SIGNS, seed=(seed, row)))
             assert len(tokens) == row_tokens + 1
+            assert tokens.dtype == np.int64  # also where the row cuts no document
             spans = packed.spans(row)
             bounds = [*starts.tolist(), row_tokens + 1][1 : len(spans) + 2]
             for a, b in pairwise(bounds):

@@ -285,6 +285,22 @@ def test_a_rate_that_is_not_the_plans_stops_the_stage(tmp_path: Path, monkeypatc
     assert caught.value.at == "cap, optimizer step 1, rows 0 to 2"
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_far_too_high_rate_stops_the_stage_and_a_high_one_does_not(tmp_path: Path, kind: str, optimizer: str) -> None:
+    schedule = Schedule("cosine", 10.0, 1.0, 2 * ROWS * T, 48 * ROWS * T)
+    place = tmp_path / "wild"
+    with pytest.raises(
+        TrainError, match=r"the loss runs away: it was 5\.\d+, and is \d+ at a learning rate of 9"
+    ) as first:
+        run(place, Learnable(), plan(48, schedule=schedule, optimizer=optimizer), kind)
+    with pytest.raises(TrainError) as again:  # from its checkpoint
+        fitted(work_of(place, 0.0), tiny_model(kind), Learnable(), plan(48, schedule=schedule, optimizer=optimizer))
+    assert str(again.value) == str(first.value)
+    _, curve = run(tmp_path / "tame", Learnable(), plan(48, optimizer=optimizer), kind)
+    assert curve[-1]["loss"] < curve[1]["loss"] / 4
+
+
 # --- budgets
 
 

@@ -1,15 +1,17 @@
 """The guard: what is bad is found against the last good steps, and leads to what the recipe asks for."""
 
+from collections.abc import Sequence
 from math import inf, nan
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import training
 
 from aurora_m.core.errors import TrainError
 from aurora_m.core.facts import to_json
 from aurora_m.train import curve as lines
-from aurora_m.train.curve import Curve, Entry, EvalPoint, Rewind, Skip
+from aurora_m.train.curve import CALM, Curve, Entry, EvalPoint, Rewind, Skip
 from aurora_m.train.guard import (
     LEAST,
     MANY,
@@ -24,7 +26,8 @@ from aurora_m.train.guard import (
     passed_over,
     undone,
 )
-from aurora_m.train.schedule import OptStep
+from aurora_m.train.plan import Plan
+from aurora_m.train.schedule import OptStep, Schedule
 
 START = EvalPoint({})
 AT = "cap, optimizer step 7, rows 24 to 27"
@@ -63,7 +66,7 @@ def test_what_is_not_finite_stops(loss: float, norm: float) -> None:
 
 
 @pytest.mark.parametrize(("loss", "norm"), [(0.0, 0.0), (1e300, 1e300), (-1.0, 0.0)])
-def test_finite_numbers_never_stop(loss: float, norm: float) -> None:
+def test_one_finite_number_never_stops(loss: float, norm: float) -> None:
     assert judged(Guard(), good(WINDOW), loss, norm) == ""
 
 
@@ -90,7 +93,7 @@ def test_a_spike_is_far_above_the_last_good_steps(loss: float, norm: float, wron
     guard = Guard("skip", 8.0)
     assert judged(guard, good(LEAST), loss, norm) == wrong
     assert judged(guard, good(LEAST - 1), loss, norm) == ""
-    both = Curve(START, [*good(LEAST).steps, *good(WINDOW, 9.0, 9.0).steps])
+    both = Curve(START, [*good(LEAST, 5.0).steps, *good(WINDOW, 9.0, 9.0).steps])
     assert judged(guard, both, loss, norm) == ""
     assert judged(guard, good(LEAST), -loss, -norm) == ""  # a fall is none
 
@@ -165,3 +168,73 @@ def test_facts() -> None:
     assert to_json(Guard().facts(curve)) == {}
     assert to_json(Guard("skip").facts(curve)) == {"skipped": [39, 40]}
     assert to_json(Guard("rewind").facts(curve)) == {"skipped": [39, 40], "rewinds": 0}
+
+
+# --- a loss that runs away
+
+
+def fed(losses: Sequence[float], guard: Guard) -> int:
+    """How many of these losses a guard lets pass."""
+    curve = Curve(START)
+    for number, loss in enumerate(losses):
+        try:
+            verdict = guard.judge(curve, entry(loss, 1.0, number), step(), "cap")
+        except TrainError:
+            return number
+        curve.add(verdict.step)
+    return len(losses)
+
+
+AROUND = [2.5 + 0.3 * (-1) ** n for n in range(40)]
+AWAY = {
+    "at once": ([8.7, *[317.0] * 20], 9),
+    "little by little": ([*AROUND, *(2.5 + 0.2 * n for n in range(200))], 40 + 29),
+    "to another level, below that of a uniform guess": ([*AROUND, *[7.5] * 20], 48),
+    "and swings": ([*AROUND, *[9.0, 3.0, 9.0] * 10], 52),
+}
+HEALTHY = {
+    "falls from that of a uniform guess": [10.8 / (1 + n / 20) + 0.4 * (-1) ** n for n in range(300)],
+    "spikes, once for long": [*AROUND, *[9.0] * 8, *AROUND, *[40.0] * 5, *AROUND, *[300.0], *AROUND],
+    "rises as the rate does": [*AROUND, *(2.5 + n / 20 for n in range(30)), *[3.9] * 50],
+    "is of two kinds of rows": [(0.1, 3.4)[(n * n // 7) % 2] for n in range(300)],
+    "falls to nothing": [*(3.0 * 0.9**n for n in range(200)), *[0.9] * 40],
+    "begins with an easy row": [0.05, *[4.5 + 0.3 * (-1) ** n for n in range(60)]],
+}
+
+
+@pytest.mark.parametrize("action", ["stop", "skip", "rewind"])
+@pytest.mark.parametrize("how", AWAY)
+def test_a_loss_that_runs_away_stops(how: str, action: str) -> None:
+    losses, passed = AWAY[how]
+    assert fed(losses, Guard(action, spike=1e9)) == passed
+
+
+@pytest.mark.parametrize("how", HEALTHY)
+def test_a_healthy_loss_does_not_stop(how: str) -> None:
+    assert fed(HEALTHY[how], Guard()) == len(HEALTHY[how])
+
+
+def test_what_is_said_of_a_loss_that_runs_away() -> None:
+    with pytest.raises(TrainError) as caught:
+        Guard(patience=1).judge(good(CALM), entry(30.0, 1.0), step(), "cap")
+    assert str(caught.value) == (
+        "error: the loss runs away: it was 2.9, and is 30 at a learning rate of 0.1\n"
+        f"  at: {AT}\n\n"
+        "hint: lower `peak_lr`, or lengthen `warmup_tokens`: this model will not come back"
+    )
+
+
+def test_a_rewound_curve_forgets_what_it_lost() -> None:
+    curve, before = good(40, 3.0), good(20, 5.0)
+    curve.go_back(before, Rewind((30,), 1))
+    curve.add(entry(4.0, 1.0))
+    wanted = Curve(START, [*good(20, 5.0).steps, entry(4.0, 1.0)], Rewind((30,), 1))
+    assert vars(curve) == vars(wanted)
+
+
+def test_short_stages_have_less_patience() -> None:
+    patience = {
+        steps: Plan(training(16, 2), 1, steps, Schedule("constant", 1, 1, 0, 1)).guard.patience
+        for steps in (1, 16, 36, 9999)
+    }
+    assert patience == {1: 3, 16: 4, 36: 9, 9999: 9}

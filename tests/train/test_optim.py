@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import KINDS, tiny_model
+from tiny import EXPERTS, KINDS, tiny_experts, tiny_model
 
 from aurora_m.core.errors import TrainError
 from aurora_m.train.muon import Muon
-from aurora_m.train.optim import STATE, keep_state, optimizers, reuse_state, set_lr, update
+from aurora_m.train.optim import STATE, keep_state, optimizers, reuse_state, set_lr, shares, update
 
 OPTIMIZERS = ("adamw", "muon")
 INNER = re.compile(r"\.(layers|h)\.\d+\.(self_attn|attn|mlp)\.\w+\.weight")
@@ -32,6 +32,36 @@ def test_only_matrices_decay(kind: str, optimizer: str) -> None:
     names = {id(p): name for name, p in model.named_parameters()}
     assert all("norm" in names[id(p)] or "ln_" in names[id(p)] or "bias" in names[id(p)] for p in vectors["params"])
     assert [group["weight_decay"] for made in muon for group in made.param_groups] == [0.3] * len(muon)
+
+
+@pytest.mark.parametrize("kind", EXPERTS)
+def test_muon_has_every_expert(kind: str) -> None:
+    model = tiny_experts(kind)
+    made = optimizers(model, "muon", 0.1, 0.95)
+    stacked = {id(p): p for p in model.parameters() if p.ndim == 3}
+    assert stacked
+    assert set(stacked) <= {id(p) for p in held(made[1])}
+    before = {key: p.detach().clone() for key, p in stacked.items()}
+    model(input_ids=torch.arange(40)[None] % 50, labels=torch.arange(40)[None] % 50).loss.backward()
+    grads = {key: p.grad for key, p in stacked.items()}
+    update(made, 0.1, "here")
+    for key, p in stacked.items():
+        alone = [torch.nn.Parameter(matrix) for matrix in before[key]]
+        for matrix, grad in zip(alone, grads[key], strict=True):
+            matrix.grad = grad
+        other = Muon(alone, 0.1)
+        set_lr([other], 0.1)
+        other.step()
+        torch.testing.assert_close(p.detach(), torch.stack([m.detach() for m in alone]), atol=1e-5, rtol=1e-5)
+
+
+def test_the_shares_of_the_optimizers_are_said() -> None:
+    model = tiny_model("llama")
+    inner = sum(p.numel() for name, p in model.named_parameters() if INNER.search(name))
+    share = inner / sum(p.numel() for p in model.parameters())
+    wanted = f"; of the weights that learn Muon updates {share:.1%}, AdamW updates {1 - share:.1%}"
+    assert shares(optimizers(model, "muon", 0.1, 0.95)) == wanted
+    assert shares(optimizers(model, "adamw", 0.1, 0.95)) == ""
 
 
 @pytest.mark.parametrize("kind", KINDS)

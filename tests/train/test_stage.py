@@ -12,13 +12,16 @@ from aurora_m.core.facts import to_json
 from aurora_m.core.files import read_jsonl
 from aurora_m.core.step import Artifact
 from aurora_m.core.table import write_docs
+from aurora_m.model.embed import extend
 from aurora_m.model.export import check_copy
 from aurora_m.model.load import load_model
+from aurora_m.tokens.extend import extend_tokenizer
 from aurora_m.tokens.mixture import mix
 from aurora_m.tokens.rows import Row
 from aurora_m.tokens.shards import shard
 from aurora_m.tokens.stream import Stream
 from aurora_m.train.curve import FILE as CURVE
+from aurora_m.train.monitor import bits_per_byte
 from aurora_m.train.plan import Plan
 from aurora_m.train.stage import train
 
@@ -188,3 +191,29 @@ def test_a_raise_reads_its_own_stream_and_says_how_much(tmp_path: Path, given: d
     curve = curve_of(over)
     assert [entry.get("raised") for entry in curve[1:3]] == [0.1, 0.2]
     assert over.facts["raised"]["rows"] >= 1
+
+
+def test_a_budget_after_new_tokens_compares_with_the_base_as_it_was(tmp_path: Path, given: dict[str, Any]) -> None:
+    made = new_work(tmp_path / "vocabulary"), new_work(tmp_path / "extended")
+    asked: dict[str, Any] = {"tokenizer": given["tokenizer"], "docs": {"fi": given["held_out"]["fi"]}, "tokens": 8}
+    extend_tokenizer(made[0], **asked)
+    vocabulary = Artifact(made[0].out, "", {})
+    facts = to_json(extend(made[1], model=given["start"], tokenizer=vocabulary, init="random", seed=1))
+    start = Artifact(made[1].out, "", facts)
+    about: dict[str, Any] = {"start": start, "tokenizer": vocabulary, "base": start}
+    about |= {"original": given["start"], "original_tokenizer": given["tokenizer"]}
+    shards, work = {}, new_work(tmp_path / "mixture")
+    for lang, docs in given["held_out"].items():
+        folder = new_work(tmp_path / f"shards_{lang}")
+        shards[lang] = Artifact(folder.out, "", to_json(shard(folder, docs=docs, tokenizer=vocabulary)))
+    wanted: dict[str, Any] = {"shares": {"en": 0.5, "fi": 0.5}, "unit": "bytes", "tokens": 4 * T, "row_tokens": T}
+    mix(work, shards=shards, name="cap", max_epochs=9, fim={}, **wanted)
+    about |= {"mixture": Artifact(work.out, "", {}), "shards": shards}
+    last = new_work(tmp_path / "cap")
+    about = as_step({**given, **about}, old_langs=("fi",), max_old_rise=0.01, peak_lr=1e-6, end_lr=1e-6)
+    found: Any = to_json(train(last, **about))
+    bits = [bits_per_byte({"fi": given["held_out"]["fi"]}, tokenizer)(load_model(path))["fi"]
+            for tokenizer, path in ((given["tokenizer"], given["start"].path), (vocabulary, last.out))]  # fmt: skip
+    assert found["old_rise"]["fi"] == pytest.approx(bits[1] / bits[0] - 1, abs=1e-5)
+    of_extended = bits_per_byte({"fi": given["held_out"]["fi"]}, vocabulary)(load_model(start.path))["fi"]
+    assert abs(of_extended / bits[0] - 1) > 0.001  # it is not that of the base with new tokens

@@ -205,6 +205,37 @@ def test_only_adapters_learn_and_end_in_the_weights(
     assert check_copy(work.out, work.out) == 0.0
 
 
+@pytest.mark.parametrize("how", ["lora", "expand"])
+def test_rows_of_new_tokens_learn_beside_adapters_and_new_blocks(
+    tmp_path: Path, given: dict[str, Any], how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = replace(given["start"], facts={"tokens_added": 3})
+    work = new_work(tmp_path / "work")
+    work.log.quiet = False
+    settings: dict[str, Any] = {"lora": LORA} if how == "lora" else {"expand": 1}
+    train(work, **asked({**given, "start": start}, **settings))
+    before = load_model(start.path).get_input_embeddings().weight
+    assert not torch.equal(load_model(work.out).get_input_embeddings().weight, before)
+    assert "embed_tokens.weight" in (said := capsys.readouterr().err) or "wte.weight" in said
+    assert "learn too, for the new tokens" in said
+    plain = new_work(tmp_path / "plain")  # a base whose tokens are all old
+    train(plain, **asked(given, **settings))
+    assert torch.equal(load_model(plain.out).get_input_embeddings().weight, before)
+
+
+def test_patterns_that_leave_the_rows_of_new_tokens_out_are_refused(tmp_path: Path, given: dict[str, Any]) -> None:
+    start, arch = replace(given["start"], facts={"tokens_added": 3}), given["start"].path.parent.name
+    name = "model.embed_tokens.weight" if arch == "llama" else "transformer.wte.weight"
+    with pytest.raises(RecipeError) as caught:
+        train(new_work(tmp_path / "work"), **asked({**given, "start": start}, train=(FIRST[arch],)))
+    assert str(caught.value) == (
+        "error: the rows of the new tokens cannot learn: `train` leaves them out\n"
+        "  at: cap: train\n\n"
+        f'hint: add "{name}" to `train`, or leave [base.extend] out'
+    )
+    train(new_work(tmp_path / "other"), **asked({**given, "start": start}, train=(FIRST[arch], name)))
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_anchors_are_in_the_curve_and_the_accounts(tmp_path: Path, given: dict[str, Any], precision: str) -> None:
     free, held = (new_work(tmp_path / name, precision=precision) for name in ("free", "held"))
