@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from transformers.utils import logging
 from aurora_m.core.canon import JSON
 from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.step import Runtime, Work
-from aurora_m.core.uri import check_pin
+from aurora_m.core.uri import reading
 from aurora_m.model.base import GGUF, base_files, base_path
 from aurora_m.model.facts import BaseFacts
 from aurora_m.model.shape import declared, shape_of
@@ -83,6 +84,12 @@ def fetch_base(
 
     shape  what [base.shape] says of it; DataError if the model is of another
     """
+    here = {} if model.startswith("hf:") else base_files(model, work.runtime.root)
+    with reading(here, pin, model) if here else nullcontext():
+        return _fetch_base(work, model, revision, shape)
+
+
+def _fetch_base(work: Work, model: str, revision: str, shape: Mapping[str, JSON] | None) -> BaseFacts:
     kind, _, name = model.partition(":")
     if kind == "hf":
         from huggingface_hub import snapshot_download
@@ -90,7 +97,6 @@ def fetch_base(
         snapshot_download(name, revision=revision, local_dir=work.scratch / "hub", allow_patterns=HUB_FILES)
         source = work.scratch / "hub"
     else:
-        check_pin(base_files(model, work.runtime.root), pin, model)
         source = base_path(model, work.runtime.root)
         if name.endswith(GGUF):
             from aurora_m.model.gguf import unpack
