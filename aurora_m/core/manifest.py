@@ -18,26 +18,34 @@ FORMAT = 3  # of a manifest; version 0.1 wrote no number
 
 def write_manifest(folder: Path, about: Mapping[str, JSON]) -> None:
     """Write a manifest with its checksum: SHA-256 of all else in it, as canonical JSON."""
-    body: dict[str, JSON] = {"format": FORMAT, **about}
     with replacing(folder / MANIFEST) as file:
-        file.write(json_text({**body, "checksum": digest(body)}))
+        file.write(sealed({"format": FORMAT, **about}))
+
+
+def sealed(body: Mapping[str, JSON]) -> bytes:
+    """A JSON object as text, with its checksum."""
+    plain = parse_json(json_text(dict(body)))  # as it will be read: a key that is a number becomes a text
+    return json_text({**plain, "checksum": digest(plain)})
+
+
+def unsealed(text: bytes) -> tuple[dict[str, Any], bool]:
+    """What `sealed` wrote, and whether every byte of it is as it was. ValueError if it is no JSON object."""
+    found = parse_json(text)
+    if not isinstance(found, dict):
+        raise ValueError("the JSON is no object")
+    body = {key: value for key, value in found.items() if key != "checksum"}
+    # Canonical JSON does not see white space or a key that stands twice: the text has to be ours, too.
+    return found, found.get("checksum") == digest(body) and text == json_text(found)
 
 
 def read_manifest(home: Path) -> dict[str, Any]:
     """The manifest of an artifact. StoreError if it is of another format, or a byte of it is not as it was written."""
     try:
-        text = (home / MANIFEST).read_bytes()
-        manifest = parse_json(text)
-        if not isinstance(manifest, dict):
-            raise damaged(home, MANIFEST)
-        checksum = manifest.get("checksum")
-        body = {key: value for key, value in manifest.items() if key != "checksum"}
-        # Canonical JSON does not see white space or a key that stands twice: the text has to be ours, too.
-        whole = checksum == digest(body) and text == json_text(manifest)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, TypeError, ValueError):
+        manifest, whole = unsealed((home / MANIFEST).read_bytes())
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError):
         raise damaged(home, MANIFEST) from None
     number = manifest.get("format")
-    if number != FORMAT and (whole or checksum is None):
+    if number != FORMAT and (whole or "checksum" not in manifest):
         raise StoreError(
             "this store was made by another version of Aurora",
             at=f"{home / MANIFEST}: format {'none' if number is None else number}, not {FORMAT}",
