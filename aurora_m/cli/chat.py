@@ -10,6 +10,8 @@ from tokenizers import Tokenizer
 from aurora_m.core.chat import INSTRUCTION, render
 from aurora_m.core.ends import Ends, ends_of
 from aurora_m.core.errors import RecipeError
+from aurora_m.core.log import Log
+from aurora_m.core.run import check_bytes
 from aurora_m.core.step import Runtime
 from aurora_m.core.store import Store
 from aurora_m.tokens.tokenizer import decode_after, open_tokenizer
@@ -32,11 +34,14 @@ class Chat:
             raise RecipeError(f"`{temperature:g}` is no temperature", at="--temperature", hint="write 0 or more")
         if max_new < 1:
             raise RecipeError(f"`{max_new}` is too small", at="--max-new-tokens", hint="write a positive number")
-        folder = Path(name) if Path(name).is_dir() else Store(runtime.store).named(name).path
+        own = Path(name).is_dir()
+        folder = Path(name) if own else Store(runtime.store).named(name).path
         if not all((folder / file).exists() for file in ("config.json", "tokenizer.json")):
             raise RecipeError(
                 f"`{name}` is no model", at=str(folder), hint="name a model, such as tiny/release or tiny/base"
             )
+        if not own:
+            check_bytes(folder, Log())
         ends = ends_of(folder)
         from aurora_m.model.load import device_of, load_model, positions  # torch takes seconds: check before
 

@@ -120,6 +120,8 @@ def _artifact_verbs(add: Add) -> None:
     watch = add("watch", verbs.watch_run, "show live how a run goes, from another shell")
     watch.add_argument("name", nargs="?", help="a recipe, or a name such as tiny or tiny/cap; without it, the last run")
     watch.add_argument("--once", action="store_true", help="show it once")
+    verify = add("verify", verbs.verify_store, "read every byte of what is stored, and say what is damaged")
+    verify.add_argument("name", nargs="?", help="a name such as tiny/cap; without it, all artifacts")
     add("gc", verbs.collect_garbage, "delete what no name reaches")
 
 

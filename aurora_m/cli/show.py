@@ -11,10 +11,11 @@ from aurora_m.core.canon import JSON, differences
 from aurora_m.core.ends import Ends, ends_of
 from aurora_m.core.errors import RecipeError
 from aurora_m.core.facts import to_json
-from aurora_m.core.files import read_json, read_jsonl
+from aurora_m.core.files import read_jsonl
+from aurora_m.core.manifest import read_manifest, verify
 from aurora_m.core.run import PlanEntry
 from aurora_m.core.step import Artifact
-from aurora_m.core.store import MANIFEST, Store
+from aurora_m.core.store import Store
 from aurora_m.core.units import format_count, format_duration, format_size
 from aurora_m.foresight.devices import KINDS, Machines
 from aurora_m.foresight.estimate import Estimate
@@ -132,15 +133,15 @@ def _time(row: PlanEntry) -> str:
 
 def artifact_row(store: Store, artifact: Artifact, up: bool) -> JSON:
     """An artifact for machines: its manifest, and with `up` those of all that it was made from."""
-    manifest: dict[str, JSON] = {"path": str(artifact.path), **read_json(artifact.path / MANIFEST)}
+    manifest: dict[str, JSON] = {"path": str(artifact.path), **read_manifest(artifact.path)}
     if up:
-        manifest["made_from"] = [read_json(home / MANIFEST) for _, home in _lineage(store, artifact)]
+        manifest["made_from"] = [read_manifest(home) for _, home in _lineage(store, artifact)]
     return manifest
 
 
 def artifact_lines(store: Store, artifact: Artifact, up: bool, num_rows: int) -> list[str]:
     """An artifact for people: where it is, facts, parameters, files, some rows, and with `up` its lineage."""
-    manifest = read_json(artifact.path / MANIFEST)
+    manifest = read_manifest(artifact.path)
     key = manifest["key"]
     lines = [
         str(artifact.path),
@@ -191,18 +192,16 @@ def _sample(path: Path, name: str, num_rows: int) -> list[str]:
 
 def _lineage(store: Store, artifact: Artifact) -> Iterator[tuple[int, Path]]:
     """All artifacts that one was made from, nearest first, each once, with its distance."""
-    homes = {
-        read_json(path)["digest"]: path.parent for path in sorted((store.root / "artifacts").glob(f"*/{MANIFEST}"))
-    }
+    homes = {read_manifest(home)["digest"]: home for home in store.homes()}
     seen: set[str] = set()
-    front = [(1, digest) for digest in read_json(artifact.path / MANIFEST)["key"]["inputs"].values()]
+    front = [(1, digest) for digest in read_manifest(artifact.path)["key"]["inputs"].values()]
     while front:
         depth, digest = front.pop(0)
         if digest in seen or digest not in homes:
             continue
         seen.add(digest)
         yield depth, homes[digest]
-        inputs = read_json(homes[digest] / MANIFEST)["key"]["inputs"]
+        inputs = read_manifest(homes[digest])["key"]["inputs"]
         front += [(depth + 1, parent) for parent in inputs.values()]
 
 
@@ -218,9 +217,11 @@ def differing(a: str, b: str, store: Store) -> list[str]:
 
         return differences(plain(load(Path(a))), plain(load(Path(b))))
     first, second = store.named(a), store.named(b)
+    for artifact in (first, second):
+        verify(artifact.path)
     if (first.path / "scores.jsonl").exists() and (second.path / "scores.jsonl").exists():
         return _score_lines(first, second, _margins(a, b, store))
-    keys = [read_json(artifact.path / MANIFEST)["key"] for artifact in (first, second)]
+    keys = [read_manifest(artifact.path)["key"] for artifact in (first, second)]
     return differences({"key": keys[0], "facts": first.facts}, {"key": keys[1], "facts": second.facts})
 
 
@@ -230,7 +231,7 @@ def _margins(a: str, b: str, store: Store) -> dict[str, float]:
     name = f"{recipe}/forgetting"
     if b.split("/")[0] != recipe or name not in store.names():
         return {}
-    return dict(read_json(store.named(name).path / MANIFEST)["key"]["params"]["margins"])
+    return dict(read_manifest(store.named(name).path)["key"]["params"]["margins"])
 
 
 def _score_lines(first: Artifact, second: Artifact, margins: Mapping[str, float]) -> list[str]:

@@ -168,6 +168,34 @@ def tell_which_data(args: argparse.Namespace) -> None:
     print(json.dumps(about, ensure_ascii=False) if args.json else "\n".join(lines(about)))
 
 
+def verify_store(args: argparse.Namespace) -> None:
+    """Read all bytes of one artifact, or of all, again. StoreError, when all is read, names what is damaged."""
+    from aurora_m.core.errors import StoreError
+    from aurora_m.core.log import Log
+    from aurora_m.core.run import check_bytes
+    from aurora_m.core.store import Store
+    from aurora_m.core.units import format_size
+
+    store, log, num_bytes = Store(Path(args.store)), Log(), 0
+    homes = store.homes() if args.name is None else [store.named(args.name).path]
+    wrong: list[StoreError] = []
+    with log.bar("verify", len(homes), "artifacts") as bar:
+        for done, home in enumerate(homes):
+            bar.update(done)
+            try:
+                num_bytes += check_bytes(home, log)
+            except StoreError as error:
+                wrong.append(error)
+    wrong += store.damaged_names() if args.name is None else []
+    if wrong:
+        what = f"{len(wrong)} artifacts or names are damaged, of {len(homes)} artifacts"
+        hints = "; ".join(dict.fromkeys(error.hint for error in wrong))
+        raise StoreError(what, at=", ".join(error.at for error in wrong), hint=hints)
+    about = {"artifacts": len(homes), "bytes": num_bytes}
+    right = f"{len(homes)} artifacts, {format_size(num_bytes)}: every byte is as it was made"
+    print(json.dumps(about) if args.json else right)
+
+
 def collect_garbage(args: argparse.Namespace) -> None:
     """Delete unreachable artifacts and say what was freed."""
     from aurora_m.core.store import Store
@@ -176,11 +204,13 @@ def collect_garbage(args: argparse.Namespace) -> None:
     store = Store(Path(args.store))
     with store.lock():
         folders, freed = store.gc()
-    print(
-        json.dumps({"folders": folders, "bytes": freed})
-        if args.json
-        else f"deleted {folders} folders, {format_size(freed)}"
-    )
+    strangers = [str(path) for path in store.strangers()]
+    if args.json:
+        print(json.dumps({"folders": folders, "bytes": freed, "strangers": strangers}, ensure_ascii=False))
+        return
+    print(f"deleted {folders} folders, {format_size(freed)}")
+    for path in strangers:
+        print(f"left alone, as it is no artifact: {path}")
 
 
 def _graph(args: argparse.Namespace) -> "tuple[Recipe, list[Step]]":

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -31,22 +31,26 @@ def file_digest(path: Path) -> str:
     return file_digests([path])[0]
 
 
-def file_digests(paths: Iterable[Path]) -> list[str]:
-    """SHA-256 of each file's bytes, in hex; as many files side by side as there are processors."""
+def file_digests(paths: Iterable[Path], seen: Callable[[int], object] = int) -> list[str]:
+    """SHA-256 of each file's bytes, in hex; as many files side by side as there are processors.
+
+    seen  is called with numbers of bytes as they are read, from several threads
+    """
     stopped = Event()
     pool = ThreadPoolExecutor(processors())
     try:
-        return list(pool.map(partial(_digest, stopped=stopped), paths))
+        return list(pool.map(partial(_digest, stopped=stopped, seen=seen), paths))
     finally:  # a person who stops the run does not wait for the end of a large file
         stopped.set()
         pool.shutdown()
 
 
-def _digest(path: Path, *, stopped: Event) -> str:
+def _digest(path: Path, *, stopped: Event, seen: Callable[[int], object]) -> str:
     sha256, block = hashlib.sha256(), bytearray(BLOCK_BYTES)
     with path.open("rb") as file:
         while not stopped.is_set() and (size := file.readinto(block)):
             sha256.update(memoryview(block)[:size])
+            seen(size)
     return sha256.hexdigest()
 
 

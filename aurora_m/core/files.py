@@ -12,9 +12,12 @@ from aurora_m.core.canon import JSON
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary neighbour for writing; on success it is synced and takes `path`'s place."""
+    """Open a temporary neighbour for writing; on success it is synced and takes `path`'s place.
+
+    Its name begins with a dot, as no name in a recipe does: it is never that of another file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
             yield file
@@ -28,12 +31,25 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 def write_json(path: Path, value: JSON) -> None:
     """Write one JSON value for people to read: indented, key order kept."""
     with replacing(path) as file:
-        file.write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        file.write(json_text(value))
+
+
+def json_text(value: JSON) -> bytes:
+    """One JSON value for people to read: indented, key order kept."""
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
 def read_json(path: Path) -> Any:
-    """Read one JSON file."""
-    return json.loads(path.read_bytes())
+    """Read one JSON file. ValueError if it is none."""
+    return parse_json(path.read_bytes())
+
+
+def parse_json(text: bytes) -> Any:
+    """One JSON value. ValueError if it is none, or is nested deeper than Python can follow."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("the JSON is nested too deep") from error
 
 
 def write_jsonl(path: Path, rows: Iterable[JSON]) -> int:

@@ -16,8 +16,9 @@ from aurora_m.core import interrupt
 from aurora_m.core.canon import JSON, differences
 from aurora_m.core.facts import to_json
 from aurora_m.core.log import Log, peak_memory_bytes
+from aurora_m.core.manifest import read_manifest, verify
 from aurora_m.core.step import Artifact, Facts, Runtime, Step, Work, ordered
-from aurora_m.core.store import Store, disk_errors
+from aurora_m.core.store import Store, disk_errors, remove
 from aurora_m.core.tasks import cpu_seconds, shutdown_workers
 from aurora_m.core.units import format_duration
 
@@ -84,12 +85,15 @@ def run(goals: list[Step], runtime: Runtime, log: Log, names: str) -> list[Artif
     """Make the goals, reusing all that is there; every finished step gets the name `names/<step>`.
 
     A killed run loses the step it was in, or, in training, what came after the last checkpoint. What a step raises
-    has a note that names the step. Missing, before anything is made, if a file is not there that a step would read.
+    has a note that names the step. What a step reads and this run did not make is checked first, byte by byte and
+    once, and so are the goals: StoreError if it is not as it was made. Missing, before anything is made, if a file is
+    not there that a step would read.
     """
     store = Store(runtime.store)
     steps = ordered(goals)
     check_files(steps)
     done: dict[str, Artifact] = {}
+    checked: set[str] = set()  # and what was made here, whose bytes were just digested
     made = 0
     with disk_errors(store.root), store.lock():
         store.check_formats()
@@ -98,14 +102,40 @@ def run(goals: list[Step], runtime: Runtime, log: Log, names: str) -> list[Artif
             key = step.key({name: done[parent.name].digest for name, parent in step.parents()})
             artifact = store.find(key)
             if artifact is None:
+                _check([parent for _, parent in step.parents()], done, checked, log)
                 artifact = _make(step, key, done, store, runtime, log, f"[{number}/{len(steps)}]")
+                checked.add(step.name)
                 made += 1
             store.point(f"{names}/{step.name}", artifact)
             done[step.name] = artifact
+        _check(goals, done, checked, log)
     shutdown_workers()
     if not made:
         log.say(f"nothing to do: all {len(steps)} steps are there")
     return [done[goal.name] for goal in goals]
+
+
+def _check(steps: list[Step], done: Mapping[str, Artifact], checked: set[str], log: Log) -> None:
+    """Verify the artifacts of steps, each once in a run."""
+    for step in steps:
+        if step.name not in checked:
+            check_bytes(done[step.name].path, log)
+            checked.add(step.name)
+
+
+def check_bytes(home: Path, log: Log) -> int:
+    """Read every byte of an artifact again, with progress; returns how many. StoreError if one is not as written."""
+    total: int = sum(file["bytes"] for file in read_manifest(home)["files"].values())
+    with log.bar(f"check {home.name}", total, "bytes") as bar:
+        counted = 0
+
+        def seen(num_bytes: int) -> None:
+            nonlocal counted
+            counted += num_bytes
+            bar.update(counted)
+
+        verify(home, seen)
+    return total
 
 
 def check_files(goals: list[Step]) -> None:
@@ -131,7 +161,7 @@ def _make(
     """Run a step in an empty folder, beside what a stopped one left in its scratch, and commit what it wrote."""
     partial = store.partial(key)
     work = Work(partial / "out", partial / "scratch", runtime, log)
-    shutil.rmtree(work.out, ignore_errors=True)
+    remove(work.out)
     work.out.mkdir(parents=True)
     work.scratch.mkdir(exist_ok=True)
     with interrupt.at(f"step {step.name}"):

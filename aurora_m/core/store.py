@@ -6,6 +6,8 @@ store/
   refs/<recipe>/<step>           the artifact that a name means now
   runs/<recipe>/<step>/          numbers of training steps while they run, for `aurora watch`
   events.jsonl  lock
+
+What else lies there is a stranger: it is left alone. What is behind a link is never deleted.
 """
 
 import difflib
@@ -22,11 +24,11 @@ from typing import Any
 
 from aurora_m.core.canon import JSON, digest, file_digests, folder_files
 from aurora_m.core.errors import AuroraError, StoreError
-from aurora_m.core.files import read_json, replacing, sync_folder, write_json
+from aurora_m.core.files import replacing, sync_folder
+from aurora_m.core.manifest import MANIFEST, check_sizes, read_manifest, write_manifest
 from aurora_m.core.step import Artifact, Facts, fingerprint
 
-MANIFEST = "manifest.json"
-FORMAT = 2  # of a manifest; version 0.1 wrote no number
+HOME = re.compile(r"[^/]+-[0-9a-f]{12}")  # the name of an artifact's folder
 FULL_BYTES = 2**16  # a disk with less room than this is full
 _DISK = {
     errno.ENOSPC: "the disk is full",
@@ -65,30 +67,18 @@ class Store:
         home = self.home(key)
         if not (home / MANIFEST).exists():
             return None
-        if fingerprint(_manifest(home)["key"]) != fingerprint(key):  # a name holds 48 bits of it
+        manifest = read_manifest(home)
+        if fingerprint(manifest["key"]) != fingerprint(key):  # a name holds 48 bits of it
             raise StoreError(
                 "a finished artifact was made from something else than its name says",
                 at=str(home / MANIFEST),
                 hint=f"delete the folder `{home}`, or choose another `--store`",
             )
-        return self.open(home)
+        return _artifact(home, manifest)
 
     def open(self, home: Path) -> Artifact:
         """Read an artifact. StoreError if a file of it is missing or has another size."""
-        manifest = _manifest(home)
-        for name, file in manifest["files"].items():
-            path = home / name
-            if not path.exists() or path.stat().st_size != file["bytes"]:
-                raise _damaged(home, name)
-        return Artifact(home, manifest["digest"], manifest["facts"])
-
-    def verify(self, home: Path) -> None:
-        """Read every byte of an artifact again. StoreError if one differs from its manifest."""
-        self.open(home)
-        files = _manifest(home)["files"]
-        for (name, file), sha256 in zip(files.items(), file_digests(home / name for name in files), strict=True):
-            if sha256 != file["sha256"]:
-                raise _damaged(home, name)
+        return _artifact(home, read_manifest(home))
 
     def commit(self, key: Mapping[str, JSON], facts: Facts, about: Mapping[str, JSON]) -> Artifact:
         """Turn a partial folder into an artifact: digest its files, write the manifest, rename into place."""
@@ -102,13 +92,11 @@ class Store:
             name: {"sha256": sha256, "bytes": (out / name).stat().st_size} for name, sha256 in sums.items()
         }
         whole = digest({"files": sums, "facts": facts})
-        manifest = {"format": FORMAT, "key": dict(key), "digest": whole, "facts": facts, **about, "files": files}
-        write_json(out / MANIFEST, manifest)
+        write_manifest(out, {"key": dict(key), "digest": whole, "facts": facts, **about, "files": files})
         for path in (*out.rglob("*"), out):  # or a power cut after the rename could leave empty files in `home`
             sync_folder(path)
         home.parent.mkdir(parents=True, exist_ok=True)
-        if home.exists():  # without a manifest, or it would have been found: left by a `gc` that was killed
-            shutil.rmtree(home)
+        remove(home)  # it has no manifest, or it would have been found: left by a `gc` that was killed
         os.rename(out, home)
         sync_folder(home.parent)
         shutil.rmtree(partial)
@@ -116,14 +104,31 @@ class Store:
 
     def manifests(self, step: str) -> list[dict[str, Any]]:
         """All finished manifests of steps with this name, newest first."""
-        homes = [path.parent for path in (self.root / "artifacts").glob(f"{step}-*/{MANIFEST}")]
-        manifests = [_manifest(home) for home in homes if home.name[:-13] == step]
+        manifests = [read_manifest(home) for home in self.homes(step)]
         return sorted(manifests, key=lambda manifest: str(manifest["finished"]), reverse=True)
+
+    def homes(self, step: str | None = None) -> list[Path]:
+        """The folders of all finished artifacts, or of those of one step, sorted."""
+        found = [path for path in self._folders("artifacts") if step in (None, path.name[:-13])]
+        return [path for path in found if (path / MANIFEST).exists()]
+
+    def _folders(self, kind: str) -> list[Path]:
+        """The folders, or links to folders, in `artifacts` or `partial` that are ours, sorted."""
+        found = sorted((self.root / kind).glob("*"))
+        return [path for path in found if HOME.fullmatch(path.name) and (path.is_dir() or path.is_symlink())]
+
+    def strangers(self) -> list[Path]:
+        """What lies among artifacts and names and is neither; nothing is done with it."""
+        ours = {*self._folders("artifacts"), *self._folders("partial")}
+        beside = [path for kind in ("artifacts", "partial") for path in sorted((self.root / kind).glob("*"))]
+        refs = self.root / "refs"
+        names = [refs / name for name in (folder_files(refs) if refs.exists() else []) if not _is_name(name)]
+        return [path for path in beside if path not in ours] + names
 
     def check_formats(self) -> None:
         """StoreError if an artifact is of another version of Aurora: what both made could not be told apart later."""
-        for path in (self.root / "artifacts").glob(f"*/{MANIFEST}"):
-            _manifest(path.parent)
+        for home in self.homes():
+            read_manifest(home)
 
     def point(self, name: str, artifact: Artifact) -> None:
         """Let a name such as `tiny/cap` mean an artifact from now on."""
@@ -141,47 +146,65 @@ class Store:
                 at=str(self.root),
                 hint=f"did you mean {listed}?" if listed else "`aurora show` lists the names",
             )
-        return self.open(self.root / "artifacts" / self._pointed(name))
+        return self.open(self._pointed(name))
 
     def names(self) -> list[str]:
         """All names, sorted."""
         refs = self.root / "refs"
-        names = folder_files(refs) if refs.exists() else []
-        return [name for name in names if not name.endswith(".tmp")]  # left by a run that was killed
+        return [name for name in folder_files(refs) if _is_name(name)] if refs.exists() else []
+
+    def damaged_names(self) -> list[StoreError]:
+        """What is wrong with each name that means no artifact."""
+        found = []
+        for name in self.names():
+            try:
+                self._pointed(name)
+            except StoreError as error:
+                found.append(error)
+        return found
 
     def gc(self) -> tuple[int, int]:
         """Delete what no name reaches and what was left half done; returns (folders, bytes). Needs the lock.
 
         A name reaches also all that its artifact was made from. What a stopped step left in scratch is kept: it may
-        be the checkpoint from which the next run goes on.
+        be the checkpoint from which the next run goes on. Of a link nothing but the link is deleted. StoreError,
+        before anything is, if a name or a manifest is damaged: what it reaches is not known.
         """
         kept = self._reached()
-        folders = [p for p in (self.root / "artifacts").glob("*") if p.name not in kept]
-        folders += [p for p in (self.root / "partial").glob("*") if not any((p / "scratch").glob("*"))]
-        freed = sum((f / name).stat().st_size for f in folders for name in folder_files(f))
+        folders = [path for path in self._folders("artifacts") if path.name not in kept]
+        folders += [path for path in self._folders("partial") if not any((path / "scratch").glob("*"))]
+        owned = [folder for folder in folders if not folder.is_symlink()]
+        freed = sum((f / name).lstat().st_size for f in owned for name in folder_files(f))
         for folder in folders:
-            (folder / MANIFEST).unlink(missing_ok=True)  # first, so that a crash here leaves no half artifact
-            shutil.rmtree(folder)
+            remove(folder)
         return len(folders), freed
 
     def _reached(self) -> set[str]:
         """The folders that names mean, and those of all that these were made from, by the digests in their keys."""
         inputs: dict[str, list[str]] = {}
         homes: dict[str, list[str]] = {}  # of one digest: two keys may have given the same bytes
-        for path in (self.root / "artifacts").glob(f"*/{MANIFEST}"):
-            manifest = _manifest(path.parent)
-            inputs[path.parent.name] = [*manifest["key"]["inputs"].values()]
-            homes.setdefault(manifest["digest"], []).append(path.parent.name)
-        front, reached = [self._pointed(name) for name in self.names()], set[str]()
+        for home in self.homes():
+            manifest = read_manifest(home)
+            inputs[home.name] = [*manifest["key"]["inputs"].values()]
+            homes.setdefault(manifest["digest"], []).append(home.name)
+        front, reached = [self._pointed(name).name for name in self.names()], set[str]()
         while front:
-            home = front.pop()
-            if home not in reached:
-                reached.add(home)
-                front += [parent for made in inputs.get(home, []) for parent in homes.get(made, [])]
+            name = front.pop()
+            if name not in reached:
+                reached.add(name)
+                front += [parent for made in inputs[name] for parent in homes.get(made, [])]
         return reached
 
-    def _pointed(self, name: str) -> str:
-        return (self.root / "refs" / name).read_text()
+    def _pointed(self, name: str) -> Path:
+        """The folder that a name means. StoreError if what the name holds is none, or there is no artifact in it."""
+        ref, again = self.root / "refs" / name, "run its recipe again, which writes the name anew"
+        pointed = ref.read_bytes().decode("ascii", "replace")
+        if not HOME.fullmatch(pointed):
+            raise StoreError(f"the name `{name}` is damaged: it means no artifact", at=str(ref), hint=again)
+        home = self.root / "artifacts" / pointed
+        if not (home / MANIFEST).exists():
+            raise StoreError(f"the artifact that `{name}` means is not there", at=str(home), hint=again)
+        return home
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -235,24 +258,21 @@ def _disk_error(error: BaseException, at: Path) -> int | None:
     return errno.ENOSPC if shutil.disk_usage(there).free < FULL_BYTES else None
 
 
-def _manifest(home: Path) -> dict[str, Any]:
-    """The manifest of an artifact. StoreError if it is none, or of another format."""
-    try:
-        manifest = dict(read_json(home / MANIFEST))
-    except (FileNotFoundError, TypeError, ValueError):
-        raise _damaged(home, MANIFEST) from None
-    if manifest.get("format") != FORMAT:
-        raise StoreError(
-            "this store was made by another version of Aurora",
-            at=f"{home / MANIFEST}: format {manifest.get('format', 'none')}, not {FORMAT}",
-            hint="choose another `--store`, or delete this one",
-        )
-    return manifest
+def _artifact(home: Path, manifest: Mapping[str, Any]) -> Artifact:
+    check_sizes(home, manifest["files"])
+    return Artifact(home, manifest["digest"], manifest["facts"])
 
 
-def _damaged(home: Path, name: str) -> StoreError:
-    return StoreError(
-        "a file of a finished artifact is missing or changed",
-        at=str(home / name),
-        hint=f"delete the folder `{home}`; the next run makes it again",
-    )
+def _is_name(path: str) -> bool:
+    """Whether a file in `refs` is a name: `<recipe>/<step>`, and nothing that begins with a dot, as what is half
+    written does."""
+    return "/" in path and not any(part.startswith(".") for part in path.split("/"))
+
+
+def remove(path: Path) -> None:
+    """Delete an artifact's folder, or the link to one, if it is there."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        (path / MANIFEST).unlink(missing_ok=True)  # first, so that a crash here leaves no half artifact
+        shutil.rmtree(path)

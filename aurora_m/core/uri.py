@@ -2,7 +2,8 @@
 
 import glob
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from aurora_m.core.canon import digest, file_digests
@@ -38,15 +39,46 @@ def pin_files(files: Mapping[str, Path]) -> str:
     return digest(dict(zip(files, file_digests(files.values()), strict=True)))
 
 
-def check_pin(files: Mapping[str, Path], pin: str, at: str) -> None:
-    """DataError unless the files hold what was pinned when the plan was made."""
-    unchanged(pin_files(files), pin, at)
+@contextmanager
+def reading(files: Mapping[str, Path], pin: str, at: str) -> Iterator[None]:
+    """Read files within: DataError at its end unless they held all the while what was pinned when the plan was made."""
+    with unchanged(lambda: pin_files(files), pin, at, files.values()):
+        yield
 
 
-def unchanged(now: str, pin: str, at: str) -> None:
-    """DataError unless a digest of what there is now is the pin."""
-    if now != pin:
+@contextmanager
+def unchanged(now: Callable[[], str], pin: str, at: str, files: Iterable[Path] = ()) -> Iterator[None]:
+    """DataError, when what is read within has been read, unless it still is what the pin says.
+
+    now    the pin of what there is; taken afterwards, so that no change before or while it is read goes unseen
+    files  that lie here and are read: one that was changed and changed back has another time of change
+    """
+    before = _times(files)
+    try:
+        yield
+    except Exception as error:
+        if _times(files) != before:  # then this may be why it cannot be read
+            raise changed(at) from error
+        raise
+    try:
+        same = now() == pin and _times(files) == before
+    except (OSError, Missing) as error:
+        raise changed(at) from error
+    if not same:
         raise changed(at)
+
+
+def _times(files: Iterable[Path]) -> list[tuple[int, int, int] | None]:
+    """Size and times of files; the time of change of the inode cannot be set back."""
+    times: list[tuple[int, int, int] | None] = []
+    for path in files:
+        try:
+            about = path.stat()
+        except OSError:
+            times.append(None)
+        else:
+            times.append((about.st_size, about.st_mtime_ns, about.st_ctime_ns))
+    return times
 
 
 def changed(at: str) -> DataError:

@@ -11,7 +11,7 @@ from aurora_m.core.errors import DataError, Missing, RecipeError, did_you_mean
 from aurora_m.core.files import read_jsonl, write_jsonl
 from aurora_m.core.step import Work
 from aurora_m.core.typed import build
-from aurora_m.core.uri import local_files, pin_files
+from aurora_m.core.uri import local_files, pin_files, unchanged
 from aurora_m.evals.items import ITEMS, read_item, read_own_items, write_items
 from aurora_m.evals.kinds import KINDS
 from aurora_m.evals.task import Item, Task
@@ -83,9 +83,8 @@ def collect(work: Work, *, suites: list[str], safety: str, pin: str) -> ItemsFac
     items.jsonl: `Item` rows. overlap.jsonl: {id, text}. DataError if a file is not the one that was pinned.
     """
     root = work.runtime.root
-    if pin_suites(suites, safety, root) != pin:
-        raise DataError("an evaluation file has changed since the plan was made", at=str(root), hint="run again")
-    pairs = [pair for name in suites for pair in _items(name, safety, root)]
+    with unchanged(lambda: pin_suites(suites, safety, root), pin, ", ".join(suites), _all_files(suites, safety, root)):
+        pairs = [pair for name in suites for pair in _items(name, safety, root)]
     pairs.sort(key=lambda pair: (pair[0].task, pair[0].id))
     items = [item for item, _ in pairs]
     for name, count in Counter(item.id for item in items).items():
@@ -146,6 +145,17 @@ def _digests(suite: str, safety: str, root: Path) -> Iterator[str]:
         return
     for task in _shipped(suite).tasks:
         yield pin_files(_files(task, safety, root))
+
+
+def _all_files(suites: list[str], safety: str, root: Path) -> list[Path]:
+    """Every file that the items are read from."""
+    found = sorted(DEFINITIONS.glob("*.toml"))
+    for name in suites:
+        if name.startswith(FILE):
+            found.append(_own_file(name, root))
+            continue
+        found += [path for task in _shipped(name).tasks for path in _files(task, safety, root).values()]
+    return found
 
 
 def _shipped(name: str) -> Suite:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from aurora_m.core.ends import TOKENIZER, Ends, ends_of, template_lead, with_lea
 from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.files import read_json, write_json
 from aurora_m.core.step import Runtime, Work
-from aurora_m.core.uri import check_pin
+from aurora_m.core.uri import reading
 from aurora_m.model.base import GGUF, base_files, base_path
 from aurora_m.model.facts import BaseFacts
 from aurora_m.model.shape import declared, shape_of
@@ -110,6 +111,25 @@ def fetch_base(
     shape      what [base.shape] says of it; DataError if the model is of another
     end_token  that ends a document, where its files do not say it
     """
+    here = {} if model.startswith("hf:") else base_files(model, work.runtime.root)
+    with reading(here, pin, model) if here else nullcontext():
+        source = _folder(work, model, revision)
+        if shape:
+            _check_shape(shape, json.loads((source / "config.json").read_text()))
+        ends = ends_of(source, end_token)
+        loaded = load_base(source, work.scratch, model, work.log.say)
+        check_rows(source, rows_of(loaded), model)
+        save_model(loaded, work.out, source)
+        dtype = stored_dtype(source)
+    _declare_ends(work.out, ends)
+    fit_class(work.out, (), model, work.log.say)
+    work.log.say(f"  {ends}")
+    config = AutoConfig.from_pretrained(work.out, trust_remote_code=False)
+    return BaseFacts(config.model_type, parameters(loaded), revision, dtype=dtype)
+
+
+def _folder(work: Work, model: str, revision: str) -> Path:
+    """Where a base's files lie, fetched or unpacked into the scratch folder if need be."""
     kind, _, name = model.partition(":")
     if kind == "hf":
         from huggingface_hub import snapshot_download
@@ -117,7 +137,6 @@ def fetch_base(
         snapshot_download(name, revision=revision, local_dir=work.scratch / "hub", allow_patterns=HUB_FILES)
         source = work.scratch / "hub"
     else:
-        check_pin(base_files(model, work.runtime.root), pin, model)
         source = base_path(model, work.runtime.root)
         if name.endswith(GGUF):
             from aurora_m.model.gguf import unpack
@@ -133,29 +152,20 @@ def fetch_base(
         raise DataError(
             "no tokenizer.json in the base model's folder", at=model, hint="save a fast tokenizer beside the weights"
         )
-    if shape:
-        _check_shape(shape, json.loads((source / "config.json").read_text()))
-    ends = ends_of(source, end_token)
-    loaded = load_base(source, work.scratch, model, work.log.say)
-    check_rows(source, rows_of(loaded), model)
-    _stop_at(loaded, ends)
-    save_model(loaded, work.out, source)
-    ends.write(work.out)
-    tokenizer = read_json(work.out / TOKENIZER)
+    return source
+
+
+def _declare_ends(folder: Path, ends: Ends) -> None:
+    """Let a base's folder say what begins and ends a document: ends.json, its tokenizer, and its generation."""
+    ends.write(folder)
+    tokenizer = read_json(folder / TOKENIZER)
     if ends.lead and template_lead(tokenizer) != [ends.lead.id]:
-        write_json(work.out / TOKENIZER, with_lead(tokenizer, ends.lead))
-    fit_class(work.out, (), model, work.log.say)
-    work.log.say(f"  {ends}")
-    config = AutoConfig.from_pretrained(work.out, trust_remote_code=False)
-    return BaseFacts(config.model_type, parameters(loaded), revision, dtype=stored_dtype(source))
-
-
-def _stop_at(model: PreTrainedModel, ends: Ends) -> None:
-    """Let what the folder says of generation stop at the end of a document, too."""
-    config: Any = model.generation_config
-    listed = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
-    if ends.end.id not in listed:
-        config.eos_token_id = ends.end.id if not ends.turn_ends else ends.stops
+        write_json(folder / TOKENIZER, with_lead(tokenizer, ends.lead))
+    generation: dict[str, Any] = read_json(folder / GENERATION) if (folder / GENERATION).exists() else {}
+    listed = generation.get("eos_token_id")
+    if ends.end.id not in (listed if isinstance(listed, list) else [listed]):
+        generation["eos_token_id"] = ends.stops if ends.turn_ends else ends.end.id
+        write_json(folder / GENERATION, generation)
 
 
 def _check_shape(table: Mapping[str, JSON], config: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from aurora_m.core.canon import JSON
 from aurora_m.core.errors import DataError, Waiting
 from aurora_m.core.files import write_jsonl
 from aurora_m.core.step import Work
-from aurora_m.core.uri import check_pin, local_files
+from aurora_m.core.uri import local_files, reading
 from aurora_m.review.decisions import CONTENT, VERDICTS, item_digest, read
 
 SPLITS = ("train", "held_out")
@@ -35,10 +35,12 @@ def gate(work: Work, *, rows: str, rows_pin: str, decisions: str, decisions_pin:
     writes   rows.jsonl: {id, lang, concern, prompt, answer, kind}, harmful prompts and benign twins alike
     errors   Waiting (exit 3) while a row of the split `train` has fewer than `reviewers` decisions
     """
-    check_pin(local_files(rows, work.runtime.root), rows_pin, rows)
-    check_pin(local_files(decisions, work.runtime.root), decisions_pin, decisions)
-    train = [row for row in _read_rows(rows, work.runtime.root) if row["split"] == "train"]
-    ledger = [d for path in local_files(decisions, work.runtime.root).values() for d in read(path)]
+    root = work.runtime.root
+    with reading(local_files(rows, root), rows_pin, rows):
+        train = [row for row in _read_rows(rows, root) if row["split"] == "train"]
+    ledgers = local_files(decisions, root)
+    with reading(ledgers, decisions_pin, decisions):
+        ledger = [d for path in ledgers.values() for d in read(path)]
     verdicts: dict[str, dict[str, str]] = defaultdict(dict)
     for decision in ledger:
         verdicts[decision.item][decision.reviewer] = decision.verdict  # a later one of the same person counts

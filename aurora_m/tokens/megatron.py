@@ -8,6 +8,7 @@ source  Megatron-LM, megatron/core/datasets/indexed_dataset.py
 """
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.files import replacing, shard_name, write_jsonl
 from aurora_m.core.step import Artifact, Work
 from aurora_m.core.tasks import map_shards
-from aurora_m.core.uri import check_pin, local_files
+from aurora_m.core.uri import local_files, reading
 from aurora_m.tokens.shards import ShardFacts, Shards, bytes_a_token, dtype_of
 from aurora_m.tokens.spelling import MOST_UNSPELLED, Spelling
 from aurora_m.tokens.tokenizer import num_ids, open_tokenizer
@@ -75,21 +76,26 @@ def import_shards(work: Work, *, tokenizer: Artifact, uri: str, pin: str) -> Sha
     DataError if a file is damaged or holds an id that the tokenizer does not know, or too many that stand for no text.
     """
     files = pair_files(uri, work.runtime.root)
-    check_pin(files, pin, uri)
-    cuts = []
-    for name, path in files.items():
-        if path.suffix == ".idx":
-            prefix = path.with_suffix("")
-            cuts += [(name.removesuffix(".idx"), prefix, *cut) for cut in _cuts(open_pair(prefix).bounds)]
-    parts = [Part(*cut, shard_name(index, len(cuts), "bin")) for index, cut in enumerate(cuts)]
     dtype = dtype_of(num_ids(open_tokenizer(tokenizer.path)))
     imported = partial(_import, out=work.out, tokenizer=tokenizer.path, dtype=dtype)
-    counts = [*map_shards(work, imported, parts, "tokens", "parts")]
+    with reading(files, pin, uri):
+        parts = _parts(files)
+        counts = [*map_shards(work, imported, parts, "tokens", "parts")]
     num_tokens, num_docs, num_bytes, added, unknown = (sum(column) for column in zip(*counts, strict=True))
     if unknown > MOST_UNSPELLED * num_tokens:
         what = f"{unknown / num_tokens:.1%} of the tokens are the one for text that the tokenizer cannot spell"
         raise DataError(what, at=uri, hint="leave such text out, or choose a base whose tokenizer can spell it")
     return ShardFacts(num_tokens, num_docs, num_bytes, bytes_a_token(num_bytes, num_tokens), dtype, 0, added)
+
+
+def _parts(files: Mapping[str, Path]) -> list[Part]:
+    """The documents of pairs, cut into files of shards."""
+    cuts = []
+    for name, path in files.items():
+        if path.suffix == ".idx":
+            prefix = path.with_suffix("")
+            cuts += [(name.removesuffix(".idx"), prefix, *cut) for cut in _cuts(open_pair(prefix).bounds)]
+    return [Part(*cut, shard_name(index, len(cuts), "bin")) for index, cut in enumerate(cuts)]
 
 
 def open_pair(prefix: Path) -> Pair:

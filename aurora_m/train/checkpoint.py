@@ -1,44 +1,37 @@
 """Checkpoints of a running stage: everything the next step needs, written whole or not at all.
 
-scratch/checkpoint/00000012/   the twelfth: state.json, and weights and optimizer states by name, in whole.pt if one
-                               process holds them whole, else in torch's distributed format
+scratch/checkpoint/00000012/   the twelfth: weights and optimizer states by name, a file of safetensors from each
+                               process (pieces.py), and state.json, which has the digests of these
 scratch/checkpoint/*.tmp       one that is being written, or that a killed run left
 
-A checkpoint does not know how many processes wrote it: any number of them goes on from it.
+A checkpoint does not know how many processes wrote it: any number of them goes on from it. Nothing in it can run code.
 """
 
-import json
 import shutil
 import time
-import warnings
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.filesystem import FileSystemReader
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
-from torch.distributed.checkpoint.state_dict_loader import load
-from torch.distributed.checkpoint.state_dict_saver import async_save
-from torch.distributed.checkpoint.state_dict_saver import save as save_parts
 from transformers import PreTrainedModel
 
+from aurora_m.core.canon import JSON, file_digests
 from aurora_m.core.errors import StoreError
-from aurora_m.core.files import read_json, replacing, sync_folder
-from aurora_m.model.shard import part_of
+from aurora_m.core.files import replacing, shard_name, sync_folder
+from aurora_m.core.manifest import sealed, unsealed
 from aurora_m.train.curve import Curve, Rewind
+from aurora_m.train.pieces import Piece, copied, own_pieces, read_pieces, sizes, write_pieces
 from aurora_m.train.world import ALONE, ParallelLayout
 
-FOLDER, STATE, WHOLE = "checkpoint", "state.json", "whole.pt"
+FOLDER, STATE = "checkpoint", "state.json"
 
-FORMAT = 2
+FORMAT = 3
 SAVING_SHARE = 0.02  # of the time, at most, goes into checkpoints
 
 Updates = Sequence[torch.optim.Optimizer]
@@ -76,23 +69,23 @@ class Checkpoints:
         """Write one, whatever it costs."""
         wait_for_write(self.folder)
         last = getattr(_last(self.folder), "name", 0)
-        there = self.folder / FOLDER / self.world.broadcast(f"{int(last) + 1:08}")
-        temporary = there.with_suffix(".tmp")
-        tensors, parts = _weights(self.model), []
+        there = self.folder / FOLDER / f"{int(last) + 1:08}"
+        if self.world.rank == 0:
+            shutil.rmtree(there.with_suffix(".tmp"), ignore_errors=True)
+        there = self.world.broadcast(there)
+        tensors = _weights(self.model)
+        parts: list[JSON] = []
         for number, optimizer in enumerate(self.updates):
             parts.append([*next(iter(optimizer.state.values()), {})])
             for name, p in _learning(self.model, optimizer):
                 tensors |= {f"{number}.{name}.{part}": value for part, value in optimizer.state.get(p, {}).items()}
-        if self.world.rank == 0:
-            shutil.rmtree(temporary, ignore_errors=True)
-            with replacing(temporary / STATE) as file:
-                file.write(json.dumps({"format": FORMAT, "parts": parts, "curve": curve.to_json()}).encode())
-        if self.world.mesh is None:
-            with replacing(temporary / WHOLE) as file:
-                torch.save(tensors, file)
-            _land(there)
+        lines: list[JSON] = [*curve.to_json()]
+        state: dict[str, JSON] = {"format": FORMAT, "parts": parts, "curve": lines}
+        pieces = own_pieces(tensors, self.world.rank, self.world.rank % self.world.tensor)
+        if self.world.size == 1:
+            _write(there, state, pieces, self.world)
         else:
-            _write_parts(tensors, there, self.world)
+            _writing[there] = _writer().submit(_write, there, state, copied(pieces), self.world, _group())
 
     def resume(self) -> Curve | None:
         """Load the last checkpoint, if there is one, and return its curve. StoreError if it has another format."""
@@ -100,23 +93,48 @@ class Checkpoints:
         last = self.world.broadcast(_last(self.folder))
         if last is None:
             return None
-        state = read_json(last / STATE)
-        if state.get("format") != FORMAT:
-            what = (
-                f"this checkpoint has format {state.get('format', 1)}, and this version of Aurora goes on from {FORMAT}"
-            )
-            hint = f"delete the folder {self.folder.parent}; the stage then starts anew"
-            raise StoreError(what, at=str(last), hint=hint)
-        sizes, tensors = _sizes(last), _weights(self.model)
+        state = self._state(last)
+        paths = [last / name for name in state["files"]]
+        self._check(paths, [*state["files"].values()])
+        known, tensors = sizes(paths), _weights(self.model)
         for number, (optimizer, parts) in enumerate(zip(self.updates, state["parts"], strict=True)):
             optimizer.state.clear()
             for name, p in _learning(self.model, optimizer):
-                for part in (part for part in parts if f"{number}.{name}.{part}" in sizes):
-                    size = sizes[f"{number}.{name}.{part}"]
+                for part in (part for part in parts if f"{number}.{name}.{part}" in known):
+                    size = known[f"{number}.{name}.{part}"]
                     value = torch.zeros_like(p.detach()) if size == p.shape else torch.zeros(size, device=p.device)
                     tensors[f"{number}.{name}.{part}"] = optimizer.state[p][part] = value
-        _read(tensors, last, self.world)
+        read_pieces(paths, tensors)
         return Curve.from_json(state["curve"], str(last))
+
+    def _state(self, last: Path) -> dict[str, Any]:
+        try:
+            state, whole = unsealed((last / STATE).read_bytes())
+        except (OSError, ValueError):
+            raise self._damaged(last / STATE) from None
+        number = state.get("format", 1)
+        if number != FORMAT and (whole or "checksum" not in state):
+            what = f"this checkpoint has format {number}, and this version of Aurora goes on from {FORMAT}"
+            raise StoreError(what, at=str(last), hint=self._anew())
+        if not whole:
+            raise self._damaged(last / STATE)
+        return state
+
+    def _check(self, paths: Sequence[Path], digests: Sequence[str]) -> None:
+        """StoreError unless the files are as they were written; each process reads some of them."""
+        own = slice(self.world.rank, None, self.world.size)
+        for path in paths:
+            if not path.is_file():
+                raise self._damaged(path)
+        for path, there, sha256 in zip(paths[own], file_digests(paths[own]), digests[own], strict=True):
+            if there != sha256:
+                raise self._damaged(path)
+
+    def _damaged(self, path: Path) -> StoreError:
+        return StoreError("a file of a checkpoint is missing or changed", at=str(path), hint=self._anew())
+
+    def _anew(self) -> str:
+        return f"delete the folder {self.folder.parent}; the stage then starts anew"
 
     def rewind(self, curve: Curve, rewind: Rewind) -> None:
         """Go back to the last checkpoint, which from now on says what to pass over."""
@@ -129,45 +147,33 @@ class Checkpoints:
 def wait_for_write(folder: Path) -> None:
     """Wait until the checkpoint that is being written in the background, if there is one, has landed."""
     for there in [there for there in _writing if there.is_relative_to(folder)]:
-        with _plain_errors():
-            _writing.pop(there).result()
+        _writing.pop(there).result()
 
 
-def _write_parts(tensors: dict[str, Tensor], there: Path, world: ParallelLayout) -> None:
+def _write(
+    there: Path, state: Mapping[str, JSON], pieces: Mapping[str, Piece], world: ParallelLayout, group: Any = None
+) -> None:
+    """Write the file of this process, and, when all have, let the first process put the checkpoint in its place."""
     temporary = there.with_suffix(".tmp")
-    with _plain_errors():
-        if world.size == 1:
-            save_parts(tensors, checkpoint_id=temporary, no_dist=True)
-            _land(there)
-            return
-        # Its collectives have a group of their own: in that of training they would meet those of the next step.
-        saving = async_save(tensors, checkpoint_id=temporary, process_group=_group())
-        assert isinstance(saving, Future)
-        _writing[there] = Future()
-        saving.add_done_callback(partial(_end, there, _writing[there], world))
+    digests: list[Any] = [None] * world.size
+    try:
+        digests[world.rank] = write_pieces(temporary / _file(world.rank, world.size), pieces)
+    except Exception as error:
+        digests[world.rank] = error
+    if group is not None:
+        dist.all_gather_object(digests, digests[world.rank], group=group)
+    failed = next((found for found in digests if isinstance(found, Exception)), None)
+    if failed is not None:
+        raise failed
+    if world.rank == 0:
+        files = {_file(rank, world.size): sha256 for rank, sha256 in enumerate(digests)}
+        with replacing(temporary / STATE) as file:
+            file.write(sealed({**state, "files": files}))
+        _land(there)
 
 
-def _sizes(last: Path) -> dict[str, torch.Size]:
-    if (last / WHOLE).exists():
-        return {name: value.shape for name, value in _whole(last).items()}
-    known = FileSystemReader(last).read_metadata().state_dict_metadata
-    return {name: about.size for name, about in known.items() if isinstance(about, TensorStorageMetadata)}
-
-
-def _read(tensors: dict[str, Tensor], last: Path, world: ParallelLayout) -> None:
-    """Fill tensors, by way of the CPU: a second copy may not fit beside the first on a GPU."""
-    if (last / WHOLE).exists():
-        found = _whole(last)
-        for name, value in tensors.items():
-            value.copy_(part_of(found[name].to(value.device), value))
-        return
-    with _plain_errors():
-        load(tensors, checkpoint_id=last, no_dist=world.size == 1)
-
-
-def _whole(last: Path) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = torch.load(last / WHOLE, map_location="cpu", weights_only=True, mmap=True)
-    return found
+def _file(rank: int, size: int) -> str:
+    return shard_name(rank, size, "safetensors")
 
 
 def _last(folder: Path) -> Path | None:
@@ -198,27 +204,12 @@ def _land(there: Path) -> None:
             shutil.rmtree(other, ignore_errors=True)
 
 
-def _end(there: Path, landed: "Future[None]", world: ParallelLayout, saving: "Future[Any]") -> None:
-    try:
-        saving.result()
-        if world.rank == 0:
-            _land(there)
-        landed.set_result(None)
-    except BaseException as error:
-        landed.set_exception(error)
-
-
 @cache
 def _group() -> Any:
+    """The processes that write: in the group of training their messages would meet those of the next step."""
     return dist.new_group(backend="gloo")
 
 
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Raise what went wrong itself, a full disk above all, and not a report of it; keep quiet otherwise."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that one process alone saves, is meant
-            yield
-    except CheckpointException as error:
-        raise next(iter(error.failures.values()))[0] from error
+@cache
+def _writer() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1)

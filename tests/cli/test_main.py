@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import shlex
+import shutil
 import signal
 import statistics
 import subprocess
@@ -23,12 +24,13 @@ from tiny import tiny_base, tiny_tokenizer
 from aurora_m.cli.main import DONE, FAILED, main
 from aurora_m.core.files import read_json
 from aurora_m.core.interrupt import STOPPED
-from aurora_m.core.store import MANIFEST, Store
+from aurora_m.core.manifest import MANIFEST
+from aurora_m.core.store import Store
 from aurora_m.recipe import Source, dumps, load
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "recipes" / "tiny.toml"
-VERBS = ("new", "plan", "run", "show", "diff", "chat", "which-data", "gc")
+VERBS = ("new", "plan", "run", "show", "diff", "chat", "which-data", "verify", "gc")
 WRONG, WAITING = 2, 3
 HELP_S = 0.3
 
@@ -521,6 +523,54 @@ def test_chat_answers_with_one_token_less_than_the_positions(aurora: Call, chatt
     code, out, _ = aurora("chat", chatty, "--prompt", "hello", "--max-new-tokens", "63", "--temperature", "0", "--json")
     assert code == DONE
     assert json.loads(out).keys() == {"prompt", "answer"}
+
+
+def test_verify_reads_all_and_names_each_that_is_damaged(aurora: Call) -> None:
+    aurora("run", TINY, "--to", "fetch.fi")
+    aurora("run", TINY, "--to", "reviewed")
+    store = Store(Path("store"))
+    sizes = [path.stat().st_size for home in store.homes() for path in home.rglob("*") if path.is_file()]
+    read = sum(sizes) - sum((home / MANIFEST).stat().st_size for home in store.homes())
+    assert json.loads(aurora("verify", "--json")[1]) == {"artifacts": 2, "bytes": read}
+    assert aurora("verify")[1].endswith(": every byte is as it was made\n")
+    home = store.named("tiny/fetch.fi").path
+    [shard] = (home / "docs").iterdir()
+    content = bytearray(shard.read_bytes())
+    content[9] ^= 1
+    shard.write_bytes(content)
+    (store.root / "refs/tiny/reviewed").write_text("/")
+    assert aurora("verify", "tiny/fetch.fi")[0] == FAILED
+    code, out, err = aurora("verify")
+    assert (code, out) == (FAILED, "")
+    assert told(err) == (
+        "2 artifacts or names are damaged, of 2 artifacts",
+        f"{shard}, store/refs/tiny/reviewed",
+        f"delete the folder `{home}`; the next run makes it again; run its recipe again, which writes the name anew",
+    )
+    told_json = json.loads(aurora("verify", "--json")[1])
+    assert told_json["at"] == f"{shard}, store/refs/tiny/reviewed"
+
+
+def test_gc_tells_strangers(aurora: Call) -> None:
+    aurora("run", TINY, "--to", "fetch.fi")
+    Path("store/artifacts/notes.txt").write_text("mine")
+    assert aurora("gc")[1] == "deleted 0 folders, 0 B\nleft alone, as it is no artifact: store/artifacts/notes.txt\n"
+    assert json.loads(aurora("gc", "--json")[1])["strangers"] == ["store/artifacts/notes.txt"]
+
+
+def test_chat_checks_the_model_that_it_loads(aurora: Call, chatty: Path) -> None:
+    store = Store(Path("store"))
+    key = {"name": "base", "fn": "x", "version": 1, "params": {}, "inputs": {}}
+    shutil.copytree(chatty, store.partial(key) / "out")
+    made = store.commit(key, {}, {"finished": ""})
+    store.point("tiny/base", made)
+    assert aurora("chat", "tiny/base", "--prompt", "a", "--max-new-tokens", "1")[0] == DONE
+    weights = made.path / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    code, _, err = aurora("chat", "tiny/base", "--prompt", "a", "--max-new-tokens", "1")
+    assert (code, told(err)[1]) == (FAILED, str(weights))
 
 
 def test_gc_deletes_what_no_name_reaches(aurora: Call) -> None:

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,14 +14,17 @@ from typing import Any
 
 import pytest
 
+from aurora_m.core.canon import digest
 from aurora_m.core.errors import StoreError
-from aurora_m.core.files import read_json
+from aurora_m.core.files import json_text, read_json
+from aurora_m.core.manifest import MANIFEST, verify
 from aurora_m.core.run import plan
 from aurora_m.core.step import Artifact
-from aurora_m.core.store import MANIFEST, Store, disk_errors
+from aurora_m.core.store import Store, disk_errors
 
 Child = Callable[..., "subprocess.Popen[str]"]
 
+AGAIN = "run its recipe again, which writes the name anew"
 KEY: dict[str, Any] = {"name": "step", "fn": "toy:x", "version": 1, "params": {}, "inputs": {}}
 
 
@@ -55,13 +59,13 @@ def test_commit_and_find(store: Store) -> None:
     assert (made.path / "deep" / "b").read_text() == "22"
     assert made.facts == {"n": 2}
     assert not store.partial(key()).exists()
-    store.verify(made.path)
+    verify(made.path)
 
 
 def test_manifest_says_all(store: Store) -> None:
     made = fill(store, {"b": "22", "a": "1"})
     manifest = read_json(made.path / MANIFEST)
-    assert list(manifest) == ["format", "key", "digest", "facts", "finished", "files"]
+    assert list(manifest) == ["format", "key", "digest", "facts", "finished", "files", "checksum"]
     assert manifest["key"] == key()
     assert manifest["files"] == {
         "a": {"sha256": "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b", "bytes": 1},
@@ -117,7 +121,7 @@ def test_a_damaged_file_is_told(store: Store, damage: Callable[[Path], object], 
     reads: list[Callable[[], object]] = [
         lambda: store.find(key()),
         lambda: store.open(made.path),
-        lambda: store.verify(made.path),
+        lambda: verify(made.path),
     ]
     for read in reads:
         with pytest.raises(StoreError, match="a file of a finished artifact is missing or changed") as caught:
@@ -128,11 +132,11 @@ def test_a_damaged_file_is_told(store: Store, damage: Callable[[Path], object], 
 
 def test_a_changed_byte_is_found_by_verify(store: Store) -> None:
     made = fill(store, {"a": "1234", "b": "1234", "c": "5678"})
-    store.verify(made.path)
+    verify(made.path)
     (made.path / "b").write_text("1235")
     assert store.find(key()) == made
     with pytest.raises(StoreError, match="missing or changed") as error:
-        store.verify(made.path)
+        verify(made.path)
     assert error.value.at == str(made.path / "b")
 
 
@@ -140,19 +144,22 @@ def test_a_changed_byte_is_found_by_verify(store: Store) -> None:
 def test_a_damaged_manifest_is_told(store: Store, text: str) -> None:
     made = fill(store, {"a": "1"})
     (made.path / MANIFEST).write_text(text, encoding="latin-1")
-    for read in (lambda: store.find(key()), lambda: store.manifests("step"), lambda: store.verify(made.path)):
+    for read in (lambda: store.find(key()), lambda: store.manifests("step"), lambda: verify(made.path)):
         with pytest.raises(StoreError, match="missing or changed") as caught:
             read()
         assert caught.value.at == str(made.path / MANIFEST)
 
 
-@pytest.mark.parametrize(("number", "said"), [(None, "none"), (1, "1"), (3, "3")])
+@pytest.mark.parametrize(("number", "said"), [(None, "none"), (1, "1"), (4, "4")])
 def test_a_manifest_of_another_format_is_refused(store: Store, number: int | None, said: str) -> None:
     made = fill(store, {"a": "1"})
     manifest = {**read_json(made.path / MANIFEST), "format": number}
+    del manifest["checksum"]
     if number is None:
         del manifest["format"]
-    (made.path / MANIFEST).write_text(json.dumps(manifest))
+    if number == 4:
+        manifest["checksum"] = digest(manifest)
+    (made.path / MANIFEST).write_bytes(json_text(manifest))
     store.point("x/step", made)
     uses = (lambda: store.find(key()), lambda: store.manifests("step"), lambda: store.named("x/step"), store.gc)
     for use in uses:
@@ -160,7 +167,7 @@ def test_a_manifest_of_another_format_is_refused(store: Store, number: int | Non
             use()
         assert str(caught.value) == (
             f"error: this store was made by another version of Aurora\n  at: {made.path / MANIFEST}: "
-            f"format {said}, not 2\n\nhint: choose another `--store`, or delete this one"
+            f"format {said}, not 3\n\nhint: choose another `--store`"
         )
 
 
@@ -172,8 +179,9 @@ def test_the_hint_for_damage_works(toy: ModuleType, tmp_path: Path) -> None:
         toy.make(goal, tmp_path)
     folder = Path(caught.value.hint.split("`")[1])
     subprocess.run(["rm", "-r", folder], check=True)
-    with pytest.raises(StoreError, match="missing or changed"):
+    with pytest.raises(StoreError, match="the artifact that `toy/last` means is not there") as caught:
         Store(tmp_path).named("toy/last")
+    assert (caught.value.at, caught.value.hint) == (str(made.path), AGAIN)
     assert toy.make(goal, tmp_path) == made
 
 
@@ -229,7 +237,7 @@ def test_names(store: Store) -> None:
 
 def test_a_half_written_name_is_no_name(store: Store) -> None:
     store.point("tiny/cap", fill(store, {}))
-    (store.root / "refs" / "tiny" / "old.tmp").touch()  # as a killed run leaves it
+    (store.root / "refs" / "tiny" / ".old.tmp").touch()  # as a killed run leaves it
     assert store.names() == ["tiny/cap"]
     assert store.gc() == (0, 0)
 
@@ -410,12 +418,13 @@ def test_a_disk_that_fills_at_any_write_leaves_no_half_artifact(
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "aurora_m.toy", toy)
     for home in (store.root / "artifacts").glob("*"):
-        store.verify(home)
+        verify(home)
     assert toy.make(goal, store.root).digest == whole.digest
 
 
 TMPFS = """
     from aurora_m.core.errors import StoreError
+    from aurora_m.core.manifest import verify
     from aurora_m.core.store import Store
     small, large = (Step("big", "toy:big", params={"num_bytes": n * 2**16}) for n in (2, 100))
     try:
@@ -428,7 +437,7 @@ TMPFS = """
     with store.lock():
         freed = store.gc()
     made = make(small, STORE)
-    store.verify(made.path)
+    verify(made.path)
     print(json.dumps({"told": told, "left": left, "freed": freed, "facts": made.facts, "names": store.names()}))
 """
 
@@ -447,3 +456,119 @@ def test_a_disk_that_is_really_full(child: Child, tmp_path: Path) -> None:
     assert found["freed"][1] > 900_000
     assert found["facts"] == {"bytes": 2**17}
     assert found["names"] == ["toy/big"]
+
+
+# --- damaged names, links and strangers
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"/etc", b"..", b"../../etc", b"artifacts", b"step-", b"step-0123456789aB", b"\xff"]
+)
+def test_a_damaged_name_is_told_and_gc_deletes_nothing(store: Store, content: bytes) -> None:
+    made, other = fill(store, {"a": "1"}, x=1), fill(store, {"a": "2"}, x=2)
+    store.point("tiny/step", made)
+    ref = store.root / "refs" / "tiny" / "step"
+    ref.write_bytes(content)
+    uses: list[Callable[[], object]] = [lambda: store.named("tiny/step"), store.gc]
+    for use in uses:
+        with pytest.raises(StoreError) as caught:
+            use()
+        assert caught.value.what == "the name `tiny/step` is damaged: it means no artifact"
+        assert (caught.value.at, caught.value.hint) == (str(ref), AGAIN)
+    assert made.path.exists()
+    assert other.path.exists()
+    store.point("tiny/step", made)  # as the next run does
+    assert store.gc()[0] == 1
+
+
+def test_any_flip_in_a_name_is_told(store: Store) -> None:
+    store.point("tiny/step", fill(store, {"a": "1"}))
+    ref = store.root / "refs" / "tiny" / "step"
+    right = ref.read_bytes()
+    for place, bit in ((place, bit) for place in range(len(right)) for bit in range(8)):
+        ref.write_bytes(right[:place] + bytes([right[place] ^ 1 << bit]) + right[place + 1 :])
+        with pytest.raises(StoreError) as caught:
+            store.gc()
+        assert caught.value.hint == AGAIN
+
+
+def test_gc_stops_at_a_name_whose_artifact_is_not_there(store: Store) -> None:
+    made, other = fill(store, {"a": "1"}, x=1), fill(store, {"a": "2"}, x=2)
+    store.point("tiny/step", made)
+    shutil.rmtree(made.path)
+    with pytest.raises(StoreError, match="the artifact that `tiny/step` means is not there"):
+        store.gc()
+    assert other.path.exists()
+
+
+def test_gc_deletes_a_link_and_nothing_behind_it(store: Store, tmp_path: Path) -> None:
+    other = Store(tmp_path / "other")
+    far = fill(other, {"a": "1"}, x=1)
+    link = store.root / "artifacts" / far.path.name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(far.path)
+    half = other.root / "partial" / "step-0123456789ab"
+    (half / "out").mkdir(parents=True)
+    (half / "out" / "a").write_text("1")
+    (store.root / "partial").mkdir()
+    (store.root / "partial" / half.name).symlink_to(half)
+    assert store.find(key(x=1)) == Artifact(link, far.digest, far.facts)
+    store.point("tiny/step", Artifact(link, far.digest, far.facts))
+    assert store.gc() == (1, 0)
+    assert link.is_symlink()
+    (store.root / "refs" / "tiny" / "step").unlink()
+    assert store.gc() == (1, 0)
+    assert list((store.root / "artifacts").iterdir()) == []
+    verify(far.path)
+    assert (half / "out" / "a").exists()
+
+
+def test_gc_keeps_what_a_linked_artifact_was_made_from(toy: ModuleType, tmp_path: Path) -> None:
+    made = toy.make(toy.chain(), tmp_path / "one")
+    made.path.rename(tmp_path / "moved")
+    made.path.symlink_to(tmp_path / "moved")
+    for name in ("source", "work"):
+        (tmp_path / "one" / "refs" / "toy" / name).unlink()
+    assert Store(tmp_path / "one").gc() == (0, 0)
+
+
+def test_a_link_that_leads_nowhere_is_in_nobodys_way(store: Store, tmp_path: Path) -> None:
+    link = store.home(key())
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "nowhere")
+    assert store.find(key()) is None
+    made = fill(store, {"a": "1"})
+    assert not made.path.is_symlink()
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_strangers_block_nothing_and_are_left_alone(store: Store) -> None:
+    made = fill(store, {"a": "1"}, x=1)
+    store.point("tiny/step", made)
+    strange = [
+        store.root / name
+        for name in ("artifacts/notes.txt", "artifacts/step-000000000000", "artifacts/backup/manifest.json",
+                     "partial/core", "refs/README", "refs/tiny/.DS_Store")
+    ]  # fmt: skip
+    for path in strange:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    fill(store, {"a": "2"}, x=2)
+    assert store.names() == ["tiny/step"]
+    assert len(store.manifests("step")) == 2
+    store.check_formats()
+    assert store.gc()[0] == 1
+    assert [path.read_text() for path in strange] == ["mine"] * len(strange)
+    assert {path.relative_to(store.root).as_posix() for path in store.strangers()} == {
+        "artifacts/notes.txt", "artifacts/step-000000000000", "artifacts/backup", "partial/core", "refs/README",
+        "refs/tiny/.DS_Store",
+    }  # fmt: skip
+
+
+def test_names_that_end_like_temporary_files_are_names(toy: ModuleType, tmp_path: Path) -> None:
+    steps = [toy.Step(name, "toy:number", params={"value": n}) for n, name in enumerate(("cap", "cap.tmp", "x.part"))]
+    toy.run(steps, toy.Runtime(store=tmp_path), toy.Log(quiet=True), "a.tmp")
+    store = Store(tmp_path)
+    assert store.names() == ["a.tmp/cap", "a.tmp/cap.tmp", "a.tmp/x.part"]
+    assert [store.named(f"a.tmp/{step.name}").path.name[:-13] for step in steps] == ["cap", "cap.tmp", "x.part"]
+    assert store.gc() == (0, 0)

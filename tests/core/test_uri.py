@@ -1,12 +1,14 @@
 """Local places: the same names wherever the files lie, and pins that follow what they hold."""
 
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from aurora_m.core.errors import DataError, Missing
-from aurora_m.core.uri import SAMPLE, local_files, pin_files
+from aurora_m.core.uri import SAMPLE, local_files, pin_files, reading
 
 
 @pytest.fixture
@@ -103,3 +105,53 @@ def test_an_unknown_sample_lists_the_known_ones(root: Path) -> None:
     assert caught.value.at == "sample:texts/xx"
     assert caught.value.hint.startswith("the samples are `evals/choice_en`, `evals/choice_fi`, ")
     assert "`texts/vi`" in caught.value.hint
+
+
+def edited_and_back(path: Path) -> None:
+    """Another text of the same size for a moment, and the same times of change as far as they can be set."""
+    content, about = path.read_bytes(), path.stat()
+    path.write_bytes(content[::-1])
+    path.write_bytes(content)
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "none": lambda path: path.read_bytes(),
+    "the same size": lambda path: path.write_bytes(path.read_bytes()[::-1]),
+    "another size": lambda path: path.write_bytes(b"x"),
+    "gone": lambda path: path.unlink(),
+    "edited and back": edited_and_back,
+    "replaced by its copy": lambda path: (
+        shutil.copy(path, path.with_suffix(".new")) and path.with_suffix(".new").rename(path)
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_is_read_is_what_was_pinned(root: Path, change: Callable[[Path], object], fails: bool) -> None:
+    files = local_files("file:data/*.jsonl", root)
+    pin, caught = pin_files(files), None
+    try:
+        with reading(files, pin, "file:data/*.jsonl"):
+            change(root / "data/a.jsonl")
+            if fails:
+                raise DataError("the line is not JSON", at="a", hint="b")
+    except DataError as error:
+        caught = error
+    if change is CHANGES["none"]:
+        assert caught is None or (fails and caught.what == "the line is not JSON")
+    else:
+        assert caught is not None
+        assert caught.what == "files changed while the run was on its way"
+
+
+def test_a_file_that_changed_between_pin_and_reading_is_told(root: Path) -> None:
+    files = local_files("file:data/*.jsonl", root)
+    pin = pin_files(files)
+    path = root / "data/a.jsonl"
+    about = path.stat()
+    path.write_bytes(path.read_bytes()[::-1])
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    with pytest.raises(DataError, match="files changed"), reading(files, pin, "file:data/*.jsonl"):
+        path.read_bytes()

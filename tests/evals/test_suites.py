@@ -166,7 +166,7 @@ def test_two_items_of_one_id_are_an_error(work: Work) -> None:
 
 @pytest.mark.usefixtures("sample")
 def test_a_changed_file_is_an_error(work: Work) -> None:
-    with pytest.raises(DataError, match="an evaluation file has changed since the plan was made"):
+    with pytest.raises(DataError, match="files changed while the run was on its way"):
         collect(work, suites=["en"], safety=SHIPPED, pin="0" * 64)
 
 

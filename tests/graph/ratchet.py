@@ -21,9 +21,9 @@ import torch
 from aurora_m.core.canon import digest
 from aurora_m.core.errors import AuroraError
 from aurora_m.core.log import Log
+from aurora_m.core.manifest import MANIFEST
 from aurora_m.core.run import run
 from aurora_m.core.step import Artifact, Runtime, Step, ordered
-from aurora_m.core.store import MANIFEST
 from aurora_m.graph.build import build
 from aurora_m.recipe import load
 from aurora_m.tokens.megatron import export_pair

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
+from aurora_m.core.manifest import sealed, unsealed
 from aurora_m.model.expand import expand
 from aurora_m.tokens.rows import Row
 from aurora_m.tokens.stream import Stream
-from aurora_m.train.checkpoint import FOLDER, WHOLE
+from aurora_m.train.checkpoint import FOLDER, STATE
+from aurora_m.train.pieces import own_pieces, write_pieces
 from tests.oracles.lab import OLD, ROWS, VOCAB, Arm, Lab
 from tests.oracles.oracle import Bound, Figures, Oracle
 
@@ -113,7 +116,7 @@ def resumed(lab: Lab, spoil: Callable[[Path], None] = lambda checkpoint: None) -
     try:
         lab.fit(half, arm, Killed(rows, KILLED * ROWS), work)
     except KeyboardInterrupt:
-        spoil(next((work.scratch / FOLDER).glob("*/")) / WHOLE)
+        spoil(next((work.scratch / FOLDER).glob("*/")))
     again = lab.model(lab.base)
     second = lab.fit(again, arm, rows, work)
     return {"off": distance(again, whole), "same_curve": float(json.dumps(second) == json.dumps(curve))}
@@ -121,8 +124,12 @@ def resumed(lab: Lab, spoil: Callable[[Path], None] = lambda checkpoint: None) -
 
 def without_state(checkpoint: Path) -> None:
     """Set the optimizer's states in a checkpoint to zero, its weights left."""
-    tensors = torch.load(checkpoint, weights_only=True)
-    torch.save({name: value * (1 if name.startswith("model.") else 0) for name, value in tensors.items()}, checkpoint)
+    state, _ = unsealed((checkpoint / STATE).read_bytes())
+    del state["checksum"]
+    [path] = checkpoint.glob("*.safetensors")
+    tensors = {name: value * (1 if name.startswith("model.") else 0) for name, value in load_file(path).items()}
+    sha256 = write_pieces(path, own_pieces(tensors, 0, 0))
+    (checkpoint / STATE).write_bytes(sealed({**state, "files": {path.name: sha256}}))
 
 
 ORACLES = (

@@ -4,6 +4,7 @@ A measure, not a verdict: news and novels have such words too, and a page made o
 """
 
 import unicodedata
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -19,7 +20,7 @@ from aurora_m.core.errors import DataError
 from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
-from aurora_m.core.uri import check_pin, local_files
+from aurora_m.core.uri import local_files, reading
 from aurora_m.data.columns import TOXIC, schema
 from aurora_m.data.text import kernels
 from aurora_m.data.text.compiled import compiled
@@ -108,10 +109,10 @@ def _composed(text: str, apart: str = "") -> str:
 
 def _listed(work: Work, lang: str, words: str, pin: str) -> list[str]:
     own = local_files(words, work.runtime.root) if words else {}
-    check_pin(own, pin, words) if words else None
     files = [path for path in (WORDS / f"{lang}.txt", *own.values()) if path.exists()]
     try:
-        return [line for path in files for line in path.read_text("utf-8").splitlines()]
+        with reading(own, pin, words) if words else nullcontext():
+            return [line for path in files for line in path.read_text("utf-8").splitlines()]
     except UnicodeDecodeError as error:
         raise DataError("a list of words is not utf-8", at=words, hint="save it as utf-8 text") from error
 

@@ -3,6 +3,7 @@
 import os
 import sysconfig
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -13,7 +14,7 @@ from aurora_m.core.errors import DataError
 from aurora_m.core.step import Work
 from aurora_m.core.table import SHARD_BYTES, FetchFacts
 from aurora_m.core.tasks import map_shards
-from aurora_m.core.uri import check_pin, local_files, pin_files, unchanged
+from aurora_m.core.uri import changed, local_files, pin_files, reading, unchanged
 from aurora_m.data.read import readers, web
 from aurora_m.data.read.docs import Written, finish, write_batches
 from aurora_m.data.read.files import COMPRESSION, SourceFile, cut, far, first_line, numbered, tally
@@ -52,24 +53,33 @@ def fetch(work: Work, *, uri: str, source: str, lang: str, pin: str, revision: s
     if uri.startswith("hf:") and "://" not in uri:
         parts = [write_batches([_hub(uri, revision, form)], work.out / "docs", 0, source, lang, SHARD_BYTES)]
         return finish(work.out, parts, lambda row: f"{uri}, row {row + 1}")
-    source_files = _cut(work, _source_files(uri, work.runtime.root, pin), source)
-    tasks = list(enumerate(_grouped(source_files)))
-    read = partial(_read, folder=work.out / "docs", source=source, lang=lang, form=form, shard_bytes=SHARD_BYTES)
-    parts = list(map_shards(work, read, tasks, f"read {source}", "parts"))
-    return finish(work.out, parts, partial(_where, source_files, parts, form))
+    with _source_files(uri, work.runtime.root, pin) as found:
+        source_files = _cut(work, found, source)
+        tasks = list(enumerate(_grouped(source_files)))
+        read = partial(_read, folder=work.out / "docs", source=source, lang=lang, form=form, shard_bytes=SHARD_BYTES)
+        parts = list(map_shards(work, read, tasks, f"read {source}", "parts"))
+        return finish(work.out, parts, partial(_where, source_files, parts, form))
 
 
 # --- what there is
 
 
-def _source_files(uri: str, root: Path, pin: str) -> list[SourceFile]:
-    """The files of a source, in order. DataError if they are not those that `pin` names."""
+@contextmanager
+def _source_files(uri: str, root: Path, pin: str) -> Iterator[list[SourceFile]]:
+    """The files of a source, in order, to be read within. DataError if they are not those that `pin` names."""
     if "://" in uri:
         found = _far_files(uri)
-        unchanged(_far_pin(found), pin, uri)
-        return [source_file for source_file, _ in found]
+        if _far_pin(found) != pin:
+            raise changed(uri)
+        with unchanged(lambda: _far_pin(_far_files(uri)), pin, uri):
+            yield [source_file for source_file, _ in found]
+        return
     files = _files(uri, root)
-    check_pin(files, pin, uri)
+    with reading(files, pin, uri):
+        yield _local_files(uri, files, root)
+
+
+def _local_files(uri: str, files: dict[str, Path], root: Path) -> list[SourceFile]:
     library = uri.startswith("python:")
     source_files = []
     for name, path in files.items():
@@ -219,8 +229,9 @@ def _hub(uri: str, revision: str, form: str) -> Iterator[Batch]:
     rows: list[Any] = []
     number = 0
     try:
+        # With its scheme: the bare name would read a folder of that name in the working directory, if there is one.
         stream = datasets.load_dataset(
-            f"{owner}/{repo}", config or None, split=split, revision=revision, streaming=True
+            f"hf://datasets/{owner}/{repo}", config or None, split=split, revision=revision, streaming=True
         )
         for number, fields in enumerate(stream, 1):
             rows.append(fields)

@@ -183,6 +183,60 @@ def test_files_that_changed_after_the_pin_are_refused(root: Path, fetched: Fetch
     )
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.jsonl.gz", "a.txt", "a.parquet"])
+def test_files_that_change_while_they_are_read_are_refused(
+    root: Path, fetched: Fetch, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (root / "kept.jsonl").write_bytes(GOOD)
+    if name.endswith(".parquet"):
+        pq.write_table(pa.table({"text": ["one"]}), root / name)
+    else:
+        content = {"a.json": b'[{"text": "one"}]', "a.jsonl.gz": gzip.compress(GOOD), "a.txt": b"one"}
+        (root / name).write_bytes(content.get(name, GOOD))
+    before, read = pin(f"file:{name}", root), sources._read
+
+    def slow(*given: Any, **how: Any) -> Any:
+        """A person edits the file while it is read, at equal size, and thinks better of it."""
+        content = (root / name).read_bytes()
+        with (root / name).open("r+b") as file:
+            file.write(content[::-1])
+        with (root / name).open("r+b") as file:
+            file.write(content)
+        return read(*given, **how)
+
+    monkeypatch.setattr(sources, "_read", slow)
+    with pytest.raises(DataError, match="files changed while the run was on its way"):
+        fetched(f"file:{name}", pin=before)
+
+
+def test_a_far_file_that_changes_while_it_is_read_is_refused(
+    root: Path, fetched: Fetch, memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, read = pin("memory://far/b.jsonl", root), sources._read
+
+    def slow(*given: Any, **how: Any) -> Any:
+        memory.pipe("/far/b.jsonl", GOOD.replace(b"one", b"two"))
+        return read(*given, **how)
+
+    monkeypatch.setattr(sources, "_read", slow)
+    with pytest.raises(DataError, match="files changed while the run was on its way"):
+        fetched("memory://far/b.jsonl", pin=before)
+
+
+def test_a_hub_data_set_is_never_a_folder_of_the_working_directory(
+    root: Path, fetched: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `datasets` has it, which takes a bare name for a folder if there is one; the network is not there."""
+    (root / "owner/name").mkdir(parents=True)
+    (root / "owner/name/train.jsonl").write_bytes(GOOD)
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    for revision in ("c0ffee", "c" * 40):
+        with pytest.raises(DataError, match="`hf:owner/name` cannot be read"):
+            fetched("hf:owner/name", revision=revision)
+
+
 @pytest.mark.parametrize(
     ("uri", "what", "hint"),
     [
@@ -232,7 +286,7 @@ def test_the_hub(fetched: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setitem(sys.modules, "datasets", type("Fake", (), {"load_dataset": staticmethod(load)}))
     facts, rows = fetched("hf:owner/name/fin:test", revision="c0ffee", lang="fi")
-    assert asked == [("owner/name", "fin", "test", "c0ffee", True)]
+    assert asked == [("hf://datasets/owner/name", "fin", "test", "c0ffee", True)]
     assert [(row["id"], row["text"], row["meta"]) for row in rows] == [
         ("test:1", "a", '{"url":"u"}'),
         ("own", "b", "{}"),
