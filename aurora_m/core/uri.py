@@ -17,6 +17,8 @@ def local_files(uri: str, root: Path) -> dict[str, Path]:
     Missing if there is no `file:`, DataError if there is none otherwise.
     """
     scheme, _, pattern = uri.partition(":")
+    if "\0" in uri:
+        raise DataError("a name of files holds a zero character", at=ascii(uri), hint="write a path")
     if scheme == "sample" and pattern:
         files = _globbed(f"{pattern}.jsonl", SAMPLE)
         if not files:

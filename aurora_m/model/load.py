@@ -13,10 +13,12 @@ from transformers.utils import logging
 
 from aurora_m.core.canon import JSON
 from aurora_m.core.errors import DataError, RecipeError
+from aurora_m.core.faults import reading
 from aurora_m.core.step import Runtime, Work
 from aurora_m.core.uri import check_pin
-from aurora_m.model.base import GGUF, base_files, base_path
+from aurora_m.model.base import CONFIG, GGUF, base_files, base_path, json_of
 from aurora_m.model.facts import BaseFacts
+from aurora_m.model.folder import check_files
 from aurora_m.model.shape import declared, shape_of
 from aurora_m.model.weights import load_base
 
@@ -38,10 +40,15 @@ def device_of(runtime: Runtime) -> torch.device:
 
 
 def load_model(folder: Path, device: torch.device | str = "cpu") -> PreTrainedModel:
-    """Load a causal language model in float32 with the attention kernel that isolates packed documents (sdpa)."""
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True, trust_remote_code=False
-    )
+    """Load a causal language model in float32 with the attention kernel that isolates packed documents (sdpa).
+
+    DataError if transformers cannot: the folder may be somebody's.
+    """
+    hint = "take a folder with a causal language model in safetensors"
+    with reading("transformers cannot load the model", str(folder), hint):
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True, trust_remote_code=False
+        )
     model.to(torch.device(device))  # type: ignore[arg-type]  # its own annotation names the wrong argument
     return model
 
@@ -106,8 +113,9 @@ def fetch_base(
         raise DataError(
             "no tokenizer.json in the base model's folder", at=model, hint="save a fast tokenizer beside the weights"
         )
+    check_files(source, model)
     if shape:
-        _check_shape(shape, json.loads((source / "config.json").read_text()))
+        _check_shape(shape, json_of(source / CONFIG, model))
     loaded = load_base(source, work.scratch, model, work.log.say)
     save_model(loaded, work.out, source)
     config = AutoConfig.from_pretrained(work.out, trust_remote_code=False)

@@ -1,6 +1,5 @@
 """The gate: training rows pass when enough reviewers approved each; it waits for people where they have not."""
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Any
 
 from aurora_m.core.canon import JSON
 from aurora_m.core.errors import DataError, Waiting
-from aurora_m.core.files import write_jsonl
+from aurora_m.core.files import parse_json, write_jsonl
 from aurora_m.core.step import Work
 from aurora_m.core.uri import check_pin, local_files
 from aurora_m.review.decisions import CONTENT, VERDICTS, item_digest, read
@@ -76,9 +75,9 @@ def _read_rows(uri: str, root: Path) -> list[dict[str, str]]:
 def _row(line: bytes, at: str) -> dict[str, str]:
     hint = 'rows look like {"id": "fi-saf-001", "lang": "fi", "concern": ..., "split": "train", "prompt": ..., ...}'
     try:
-        row = json.loads(line.decode())
-    except ValueError as error:
-        raise DataError(f"a safety row is not JSON: {error}", at=at, hint=hint) from error
+        row = parse_json(line, at)
+    except DataError as error:
+        raise DataError(f"a safety row is not JSON: {error.what}", at=at, hint=error.hint) from None
     if not isinstance(row, dict):
         raise DataError("a safety row is not a JSON object", at=at, hint=hint)
     missing = [key for key in ("id", "lang", "concern", "split", *CONTENT) if not isinstance(row.get(key), str)]
