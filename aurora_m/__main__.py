@@ -9,7 +9,9 @@ def entry() -> None:
     """Run the command line; Ctrl-C is answered from before its first import to the end of the process."""
     interrupt.install()
     from aurora_m.cli.main import main
+    from aurora_m.core import streams
 
+    streams.set_up()
     try:
         code = main()
     finally:

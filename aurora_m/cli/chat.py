@@ -55,7 +55,8 @@ class Chat:
         return cls(model, open_tokenizer(folder), ends, max_new, temperature)
 
     def answer(self, instruction: str) -> str:
-        """The model's response, up to where it would begin an instruction of its own."""
+        """The model's response, up to an instruction of its own. RecipeError if the prompt is no text."""
+        _check_text(instruction)
         from aurora_m.model.generate import Sampling, generate
 
         prompt = [self.ends.start, *self.tokenizer.encode(render(instruction, ""), add_special_tokens=False).ids]
@@ -69,3 +70,11 @@ class Chat:
             sampling=Sampling(self.temperature),
         )
         return decode_after(self.tokenizer, prompt, new[0]).split(INSTRUCTION.strip())[0].strip()
+
+
+def _check_text(prompt: str) -> None:
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        what, hint = "the prompt is not valid utf-8", "write it in utf-8"
+        raise RecipeError(what, at=f"character {error.start + 1}", hint=hint) from None

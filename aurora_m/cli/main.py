@@ -7,15 +7,16 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 from aurora_m import __version__
 from aurora_m.cli import distributed, slurm, verbs
 from aurora_m.core import interrupt
 from aurora_m.core.errors import AuroraError
+from aurora_m.core.faults import readable
 from aurora_m.foresight import devices
 
 DONE, FAILED = 0, 1
-ERROR_CHARS = 400  # of what a library says
 
 Verb = Callable[[argparse.Namespace], None]
 
@@ -30,30 +31,34 @@ def main(argv: list[str] | None = None) -> int:
             verb(args)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has gone: nothing may be written at the end either
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        _close(sys.stdout, sys.stderr)
         return FAILED
-    except Exception as error:
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a panic of a library in Rust is no Exception
         if args.debug:
             traceback.print_exc()
-        shown = _readable(error, args)
-        if args.json:
-            print(json.dumps({"error": shown.what, "at": shown.at, "hint": shown.hint}, ensure_ascii=False))
-        print(shown, file=sys.stderr)
+        shown = readable(error, _place(error, args))
+        _print(shown, args.json)
         return shown.exit_code
     return DONE
 
 
-def _readable(error: Exception, args: argparse.Namespace) -> AuroraError:
-    """Any error as one that people can read: our own as it is, a file that cannot be used, or a fault of ours."""
-    if isinstance(error, AuroraError):
-        return error
-    if isinstance(error, OSError) and error.filename and error.strerror:
-        hint = "check that the path is right and that you may read and write it"
-        return AuroraError(error.strerror.lower(), at=str(error.filename), hint=hint)
-    what = " ".join(f"an unexpected error: {type(error).__name__}: {error}".split())
-    hint = "this is a fault of Aurora; run again with --debug for the traceback"
-    return AuroraError(what[:ERROR_CHARS], at=_place(error, args), hint=hint)
+def _print(shown: AuroraError, as_json: bool) -> None:
+    """Say an error on stderr, and for programs on stdout, which may be what failed."""
+    try:
+        if as_json:
+            print(json.dumps({"error": shown.what, "at": shown.at, "hint": shown.hint}, ensure_ascii=False))
+        sys.stdout.flush()
+    except OSError:
+        _close(sys.stdout)
+    print(shown, file=sys.stderr)
+
+
+def _close(*streams: TextIO) -> None:
+    """Write nothing more: what waits in a stream would fail at the end of the process."""
+    for stream in streams:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _place(error: BaseException, args: argparse.Namespace) -> str:

@@ -3,7 +3,6 @@
 import json
 import os
 import time
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aurora_m.core.errors import RecipeError, StoreError
 from aurora_m.core.log import METRICS
 from aurora_m.core.store import Store
+from aurora_m.core.typed import parse_toml
 from aurora_m.core.units import format_count, format_duration
 from aurora_m.train.curve import Curve, from_json
 
@@ -76,8 +76,8 @@ def _name(what: str) -> str:
     if not what.endswith(".toml"):
         return what
     try:
-        return str(tomllib.loads(Path(what).read_text())["name"])
-    except (FileNotFoundError, KeyError, tomllib.TOMLDecodeError) as error:
+        return str(parse_toml(Path(what).read_text("utf-8"), what)["name"])
+    except (OSError, KeyError, UnicodeDecodeError, RecipeError) as error:
         hint = "give a recipe, or a name such as tiny or tiny/cap"
         raise RecipeError("this is no recipe", at=what, hint=hint) from error
 

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from aurora_m.core.canon import JSON
+from aurora_m.core.errors import DataError
+
+DIGITS = 4000  # of an integer that somebody wrote: Python reads no more than 4,300
 
 
 @contextmanager
@@ -40,16 +43,8 @@ def json_text(value: JSON) -> bytes:
 
 
 def read_json(path: Path) -> Any:
-    """Read one JSON file. ValueError if it is none."""
-    return parse_json(path.read_bytes())
-
-
-def parse_json(text: bytes) -> Any:
-    """One JSON value. ValueError if it is none, or is nested deeper than Python can follow."""
-    try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise ValueError("the JSON is nested too deep") from error
+    """Read one JSON file of our own. DataError if it is none."""
+    return parse_json(path.read_bytes(), str(path))
 
 
 def write_jsonl(path: Path, rows: Iterable[JSON]) -> int:
@@ -65,6 +60,69 @@ def write_jsonl(path: Path, rows: Iterable[JSON]) -> int:
 def read_jsonl(path: Path) -> list[Any]:
     """Read one JSON value a line."""
     return [json.loads(line) for line in path.read_bytes().splitlines() if line.strip()]
+
+
+def parse_json(content: bytes, at: str) -> Any:
+    """The value of a JSON text that somebody wrote.
+
+    errors  DataError, with `at` and the line below it, if it is not JSON in utf-8: nested too deep, with a key twice,
+            an endless number, or half a character (a lone surrogate), too
+    """
+    try:
+        value = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_table, parse_int=_integer)
+        if b"\\ud" in content.lower():
+            json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        where = f"{at}, line {error.lineno}" if content.count(b"\n", 0, -1) else at
+        hint = f"{error.msg}, at character {error.colno} of the line"
+        raise DataError("this is not valid JSON", at=where, hint=hint) from None
+    except RecursionError:
+        raise DataError("this is not valid JSON: it is nested too deep", at=at, hint="write it flat") from None
+    except UnicodeDecodeError as error:
+        what, hint = f"byte {error.start} is not valid utf-8", "convert the file to utf-8"
+        raise DataError(what, at=at, hint=hint) from None
+    except UnicodeEncodeError:
+        what = "a text holds half a character (a lone surrogate)"
+        raise DataError(what, at=at, hint="write the file again from whole texts") from None
+    except ValueError as error:
+        raise DataError(f"this is not valid JSON: {error}", at=at, hint="look at what wrote it") from None
+    return value
+
+
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        twice = next(name for name in made if sum(name == other for other, _ in pairs) > 1)
+        raise ValueError(f"the key `{twice}` stands twice")
+    return made
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > DIGITS:
+        raise ValueError(f"a number has {len(digits)} digits")
+    return int(digits)
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """The JSON object that somebody's file holds. DataError, with its path, if it holds none."""
+    value = parse_json(path.read_bytes(), str(path))
+    if not isinstance(value, dict):
+        raise DataError("this is no JSON object", at=str(path), hint='it begins with `{"`')
+    return value
+
+
+def json_rows(path: Path, first: int = 1) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The JSON objects of somebody's lines, from the line `first` on, each with its place; blank lines hold none.
+
+    DataError names the line that is no JSON object.
+    """
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+        if number >= first and line.strip():
+            at = f"{path}:{number}"
+            row = parse_json(line, at)
+            if not isinstance(row, dict):
+                raise DataError("a row is no JSON object", at=at, hint='a row looks like `{"id": ...}`')
+            yield at, row
 
 
 def sync_folder(folder: Path) -> None:

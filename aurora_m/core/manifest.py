@@ -4,12 +4,13 @@ What is checked when: a manifest, by its own checksum, whenever it is read; that
 whenever an artifact is found; their bytes by `verify`, which a run calls before a step reads what it did not make.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from aurora_m.core.canon import JSON, digest, file_digests, folder_files
-from aurora_m.core.errors import StoreError
+from aurora_m.core.errors import DataError, StoreError
 from aurora_m.core.files import json_text, parse_json, replacing
 
 MANIFEST = "manifest.json"
@@ -24,15 +25,15 @@ def write_manifest(folder: Path, about: Mapping[str, JSON]) -> None:
 
 def sealed(body: Mapping[str, JSON]) -> bytes:
     """A JSON object as text, with its checksum."""
-    plain = parse_json(json_text(dict(body)))  # as it will be read: a key that is a number becomes a text
+    plain = json.loads(json_text(dict(body)))  # as it will be read: a key that is a number becomes a text
     return json_text({**plain, "checksum": digest(plain)})
 
 
 def unsealed(text: bytes) -> tuple[dict[str, Any], bool]:
-    """What `sealed` wrote, and whether every byte of it is as it was. ValueError if it is no JSON object."""
-    found = parse_json(text)
+    """What `sealed` wrote, and whether every byte of it is as it was. DataError if it is no JSON object."""
+    found = parse_json(text, MANIFEST)
     if not isinstance(found, dict):
-        raise ValueError("the JSON is no object")
+        raise DataError("this is no JSON object", at=MANIFEST, hint="look at what wrote it")
     body = {key: value for key, value in found.items() if key != "checksum"}
     # Canonical JSON does not see white space or a key that stands twice: the text has to be ours, too.
     return found, found.get("checksum") == digest(body) and text == json_text(found)
@@ -42,7 +43,7 @@ def read_manifest(home: Path) -> dict[str, Any]:
     """The manifest of an artifact. StoreError if it is of another format, or a byte of it is not as it was written."""
     try:
         manifest, whole = unsealed((home / MANIFEST).read_bytes())
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError):
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, DataError):
         raise damaged(home, MANIFEST) from None
     number = manifest.get("format")
     if number != FORMAT and (whole or "checksum" not in manifest):

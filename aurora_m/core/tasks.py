@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from multiprocessing import get_context, resource_tracker
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aurora_m.core import interrupt
 from aurora_m.core.errors import RecipeError, StoreError
+from aurora_m.core.faults import guarded
 from aurora_m.core.step import Work
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def map_shards(
     runtime = work.runtime
     engine = _ray if runtime.engine == "ray" else (_pool if runtime.workers > 1 and len(tasks) > 1 else _here)
     with work.log.bar(what, len(tasks), unit) as bar:
-        for done, result in enumerate(engine(work, fn, tasks), 1):
+        for done, result in enumerate(engine(work, partial(guarded, fn=fn), tasks), 1):
             bar.update(done)
             yield result
 

@@ -1,6 +1,7 @@
 """Typed values from TOML tables: every key known, every needed key there, every type exact."""
 
 import math
+import tomllib
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -14,6 +15,19 @@ T = TypeVar("T")
 Renamed = Mapping[str, Mapping[str, str]]
 NOTHING: Renamed = types.MappingProxyType({})
 SIMPLE = (Count, int, float, bool, str)
+SHOWN = 100  # characters of a wrong value
+
+
+def parse_toml(text: str, at: str) -> dict[str, Any]:
+    """The tables of a TOML text. RecipeError, with `at`, if it is none: nested too deep, or with endless numbers."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        hint = "strings need quotes; a table starts with [name]"
+        raise RecipeError(f"not TOML: {error}", at=at, hint=hint) from error
+    except (ValueError, RecursionError) as error:  # of an integer of thousands of digits; of lists in lists
+        what = "it is nested too deep" if isinstance(error, RecursionError) else "a number has too many digits"
+        raise RecipeError(f"not TOML: {what}", at=at, hint="see recipes/tiny.toml") from None
 
 
 def build(kind: type[T], data: Any, at: str = "", renamed: Renamed = NOTHING) -> T:
@@ -80,7 +94,10 @@ def _simple(hint: Any, value: Any, at: str) -> Any:
     if hint in (Count, int):
         return _plain_number(value, int, "an integer", at)
     if hint is float:
-        return float(_plain_number(value, (int, float), "a number", at))
+        try:
+            return float(_plain_number(value, (int, float), "a number", at))
+        except OverflowError:
+            raise RecipeError("the number is too large", at=at, hint="write less than 1e308") from None
     if hint in (bool, str):
         if not isinstance(value, hint):
             raise _wrong(value, "true or false" if hint is bool else "a string", at)
@@ -89,9 +106,9 @@ def _simple(hint: Any, value: Any, at: str) -> Any:
     if value not in choices:
         listed = ", ".join(f'"{choice}"' for choice in choices)
         raise RecipeError(
-            f"`{value}` is not a choice here",
+            f"`{_shown(value)}` is not a choice here",
             at=at,
-            hint=did_you_mean(str(value), choices, f"choose one of {listed}"),
+            hint=did_you_mean(_shown(value), choices, f"choose one of {listed}"),
         )
     return value
 
@@ -99,15 +116,24 @@ def _simple(hint: Any, value: Any, at: str) -> Any:
 def _plain_number(value: Any, kinds: Any, what: str, at: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, kinds):
         raise _wrong(value, what, at)
-    if not math.isfinite(value):
+    if not isinstance(value, int) and not math.isfinite(value):
         raise RecipeError(f"`{value}` is not finite", at=at, hint=f"write {what}")
     return value
 
 
 def _wrong(value: Any, wanted: str, at: str) -> RecipeError:
     names = {bool: "a boolean", int: "an integer", float: "a number", str: "a string", list: "a list", dict: "a table"}
-    shown = str(value).lower() if isinstance(value, bool) else str(value)
+    shown = str(value).lower() if isinstance(value, bool) else _shown(value)
     return RecipeError(f"`{shown}` is {names.get(type(value), 'a date')}, not {wanted}", at=at, hint=f"write {wanted}")
+
+
+def _shown(value: Any) -> str:
+    """A value as text, cut where it is long; what has no text, as lists in lists or endless numbers, is dots."""
+    try:
+        text = str(value)
+    except (ValueError, RecursionError):
+        return "..."
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _words(hint: Any) -> str:

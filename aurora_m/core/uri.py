@@ -18,6 +18,8 @@ def local_files(uri: str, root: Path) -> dict[str, Path]:
     Missing if there is no `file:`, DataError if there is none otherwise.
     """
     scheme, _, pattern = uri.partition(":")
+    if "\0" in uri:
+        raise DataError("a name of files holds a zero character", at=ascii(uri), hint="write a path")
     if scheme == "sample" and pattern:
         files = _globbed(f"{pattern}.jsonl", SAMPLE)
         if not files:
@@ -40,7 +42,7 @@ def pin_files(files: Mapping[str, Path]) -> str:
 
 
 @contextmanager
-def reading(files: Mapping[str, Path], pin: str, at: str) -> Iterator[None]:
+def pinned(files: Mapping[str, Path], pin: str, at: str) -> Iterator[None]:
     """Read files within: DataError at its end unless they held all the while what was pinned when the plan was made."""
     with unchanged(lambda: pin_files(files), pin, at, files.values()):
         yield

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from aurora_m.core.errors import DataError, did_you_mean
-from aurora_m.core.files import read_jsonl, write_jsonl
+from aurora_m.core.files import json_rows, parse_json, write_jsonl
 from aurora_m.evals.kinds import KINDS
 from aurora_m.evals.task import Item
 
@@ -23,22 +23,19 @@ def write_items(path: Path, items: Iterable[Item]) -> None:
 
 def read_items(path: Path) -> list[Item]:
     """Read what `write_items` wrote. DataError on another format, and on a row that is no item."""
-    first, *rows = read_jsonl(path) or [None]
+    with path.open("rb") as file:
+        first = parse_json(file.readline() or b"null", str(path))
     if first != {"format": FORMAT}:
         number = first.get("format") if isinstance(first, dict) else None
         what = "a file of items does not say its format" if number is None else f"items of the format `{number}`"
         hint = f'the first line is {{"format": {FORMAT}}}; what another version of Aurora wrote is to be made again'
         raise DataError(what, at=str(path), hint=hint)
-    return _numbered(path, rows, 2)
+    return [read_item(row, at) for at, row in json_rows(path, 2)]
 
 
 def read_own_items(path: Path) -> list[Item]:
     """Read a file of items that a person wrote: rows alone. DataError on a row that is no item."""
-    return _numbered(path, read_jsonl(path), 1)
-
-
-def _numbered(path: Path, rows: Iterable[Any], first: int) -> list[Item]:
-    return [read_item(row, f"{path}:{number}") for number, row in enumerate(rows, first)]
+    return [read_item(row, at) for at, row in json_rows(path)]
 
 
 def read_item(row: Mapping[str, Any], at: str) -> Item:

@@ -1,6 +1,5 @@
 """The suites: what `definitions/` says of them, and their items; step `collect`."""
 
-import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,9 +7,9 @@ from pathlib import Path
 
 from aurora_m.core.canon import JSON, digest, file_digest
 from aurora_m.core.errors import DataError, Missing, RecipeError, did_you_mean
-from aurora_m.core.files import read_jsonl, write_jsonl
+from aurora_m.core.files import json_rows, write_jsonl
 from aurora_m.core.step import Work
-from aurora_m.core.typed import build
+from aurora_m.core.typed import build, parse_toml
 from aurora_m.core.uri import local_files, pin_files, unchanged
 from aurora_m.evals.items import ITEMS, read_item, read_own_items, write_items
 from aurora_m.evals.kinds import KINDS
@@ -49,9 +48,13 @@ def suite_names() -> list[str]:
 def read_suite(path: Path) -> Suite:
     """Read a definition. DataError names an unknown, missing or wrong key, or another format."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise DataError(f"a suite is not TOML: {error}", at=str(path), hint="see the suites that ship") from None
+        data = parse_toml(path.read_text(encoding="utf-8"), str(path))
+    except (RecipeError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"a suite is {error.what if isinstance(error, RecipeError) else error}",
+            at=str(path),
+            hint="see the suites that ship",
+        ) from None
     if data.get("format") != FORMAT:
         what = f"a suite of the format `{data['format']}`" if "format" in data else "a suite does not say its format"
         raise DataError(what, at=str(path), hint=f"this version of Aurora reads `format = {FORMAT}`")
@@ -105,8 +108,8 @@ def _items(suite: str, safety: str, root: Path) -> Iterator[tuple[Item, str]]:
         return
     for task in _shipped(suite).tasks:
         for path in _files(task, safety, root).values():
-            for number, row in enumerate(read_jsonl(path), 1):
-                for item in _item(task, row, f"{path}:{number}"):
+            for at, row in json_rows(path):
+                for item in _item(task, row, at):
                     yield item, _overlap(item, [task])
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from aurora_m.core.canon import JSON
-from aurora_m.core.files import read_json
 from aurora_m.core.run import PlanEntry
 from aurora_m.core.step import Step
 from aurora_m.foresight.devices import KINDS, Machines
+from aurora_m.model.base import json_of
 from aurora_m.model.shape import Shape, declared, shape_of
 from aurora_m.recipe import Training
 
@@ -179,5 +179,5 @@ def _mixed(mixture: object, key: str) -> int:
 
 
 def _of_file(path: Path) -> Shape | str:
-    config = read_json(path)
-    return shape_of(config) or f"unknown: `{config.get('model_type')}` models are not estimated"
+    config = json_of(path, str(path))
+    return shape_of(config, str(path)) or f"unknown: `{config.get('model_type')}` models are not estimated"

@@ -1,12 +1,13 @@
 """What a run knows of its base model before it loads it: the files, and how long a row may be."""
 
-import json
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from aurora_m.core.ends import CONFIG, TOKENIZER, Ends, ends_of
-from aurora_m.core.errors import Missing, RecipeError
+from aurora_m.core.errors import DataError, Missing, RecipeError
+from aurora_m.core.files import json_object
 from aurora_m.core.uri import local_files
 
 GGUF = ".gguf"
@@ -55,13 +56,23 @@ def base_ends(model: str, root: Path, end_token: str) -> Ends | None:
     return ends_of(folder, end_token) if there else None
 
 
+def json_of(path: Path, at: str) -> dict[str, Any]:
+    """The JSON object that a file of a base holds. DataError, with `at`, names the file and what is wrong with it."""
+    try:
+        return json_object(path)
+    except (DataError, OSError) as error:
+        reason = error.what if isinstance(error, DataError) else error.strerror
+        what = f"the base's file `{path.name}` is not read: {reason}"
+        raise DataError(what, at=at, hint="copy it again, or save the model again") from error
+
+
 def check_rows(model: str, root: Path, rows: Mapping[str, int]) -> None:
     """RecipeError if a row of some length, by where the recipe says it, is longer than a `file:` base can read.
 
     Only a folder that is there already can say it; other bases are looked at when they are loaded.
     """
-    path = root / model.removeprefix("file:") / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    path = root / model.removeprefix("file:") / CONFIG
+    config = json_of(path, model) if path.is_file() else {}
     found = next((config[name] for name in POSITIONS if isinstance(config.get(name), int)), None)
     for at, row_tokens in rows.items():
         if found is not None and row_tokens > found:

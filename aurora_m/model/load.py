@@ -13,13 +13,15 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, Pre
 from transformers.utils import logging
 
 from aurora_m.core.canon import JSON
-from aurora_m.core.ends import TOKENIZER, Ends, ends_of, template_lead, with_lead
+from aurora_m.core.ends import CONFIG, TOKENIZER, Ends, ends_of, template_lead, with_lead
 from aurora_m.core.errors import DataError, RecipeError
+from aurora_m.core.faults import reading
 from aurora_m.core.files import read_json, write_json
 from aurora_m.core.step import Runtime, Work
-from aurora_m.core.uri import reading
-from aurora_m.model.base import GGUF, base_files, base_path
+from aurora_m.core.uri import pinned
+from aurora_m.model.base import GGUF, base_files, base_path, json_of
 from aurora_m.model.facts import BaseFacts
+from aurora_m.model.folder import check_files
 from aurora_m.model.shape import declared, shape_of
 from aurora_m.model.tokenizer import check_rows, copy_tokenizer, fit_class
 from aurora_m.model.weights import load_base, stored_dtype
@@ -42,10 +44,15 @@ def device_of(runtime: Runtime) -> torch.device:
 
 
 def load_model(folder: Path, device: torch.device | str = "cpu") -> PreTrainedModel:
-    """Load a causal language model in float32 with the attention kernel that isolates packed documents (sdpa)."""
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True, trust_remote_code=False
-    )
+    """Load a causal language model in float32 with the attention kernel that isolates packed documents (sdpa).
+
+    DataError if transformers cannot: the folder may be somebody's.
+    """
+    hint = "take a folder with a causal language model in safetensors"
+    with reading("transformers cannot load the model", str(folder), hint):
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True, trust_remote_code=False
+        )
     model.to(torch.device(device))  # type: ignore[arg-type]  # its own annotation names the wrong argument
     return model
 
@@ -112,10 +119,11 @@ def fetch_base(
     end_token  that ends a document, where its files do not say it
     """
     here = {} if model.startswith("hf:") else base_files(model, work.runtime.root)
-    with reading(here, pin, model) if here else nullcontext():
+    with pinned(here, pin, model) if here else nullcontext():
         source = _folder(work, model, revision)
+        check_files(source, model)
         if shape:
-            _check_shape(shape, json.loads((source / "config.json").read_text()))
+            _check_shape(shape, json_of(source / CONFIG, model))
         ends = ends_of(source, end_token)
         loaded = load_base(source, work.scratch, model, work.log.say)
         check_rows(source, rows_of(loaded), model)

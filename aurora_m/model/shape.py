@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from aurora_m.core.errors import DataError
+
 BIASED = ("attention_bias", "mlp_bias")  # of Llama's configs; no released Llama has them
 
 
@@ -83,8 +85,24 @@ def declared(table: Mapping[str, Any]) -> Shape:
     return Shape(table["arch"], **sizes, inner=inner, tied=bool(table.get("tied", True)))
 
 
-def shape_of(config: Mapping[str, Any]) -> Shape | None:
-    """The shape that a config.json of `transformers` says; None if it is of another family."""
+def shape_of(config: Mapping[str, Any], at: str = "config.json") -> Shape | None:
+    """The shape that a config.json of `transformers` says; None if it is of another family.
+
+    DataError, with `at`, if a size is missing, or none.
+    """
+    hint = "save the model again, or correct its config.json"
+    try:
+        shape = _of_family(config)
+    except KeyError as error:
+        raise DataError(f"the base's config.json lacks `{error.args[0]}`", at=at, hint=hint) from None
+    except (TypeError, ValueError, ArithmeticError):
+        raise DataError("a size in the base's config.json is no whole number above 0", at=at, hint=hint) from None
+    if shape and min(shape.layers, shape.width, shape.heads, shape.kv_heads, shape.positions, shape.vocab) < 1:
+        raise DataError("a size in the base's config.json is no whole number above 0", at=at, hint=hint)
+    return shape
+
+
+def _of_family(config: Mapping[str, Any]) -> Shape | None:
     if config.get("model_type") == "gpt_bigcode":
         width, heads = int(config["n_embd"]), int(config["n_head"])
         inner = int(config.get("n_inner") or inner_width("gpt_bigcode", width))

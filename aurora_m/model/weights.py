@@ -12,7 +12,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
 
+from aurora_m.core.ends import CONFIG
 from aurora_m.core.errors import DataError
+from aurora_m.core.faults import reading
+from aurora_m.model.base import json_of
 
 WEIGHTS = "*.safetensors"
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -28,8 +31,9 @@ def load_base(folder: Path, scratch: Path, at: str, say: Callable[[str], None]) 
 
     Names that training left wrapped are unwrapped, and weights that have no place are named, by `say`.
 
-    errors  DataError, with `at`, if the folder needs code of its own, holds an adapter, quantised weights or no
-            safetensors; if a weight is missing, of another shape, not what the model would use, or not finite
+    errors  DataError, with `at`, if a file is damaged; if the folder needs code of its own, holds an adapter, quantised
+            weights or no safetensors; if a weight is missing, of another shape, not what the model would use, or not
+            finite
     """
     _check_config(folder, at)
     folder = _unwrapped(folder, scratch, at, say)
@@ -60,20 +64,19 @@ def stored_dtype(folder: Path) -> str | None:
 
 def _check_config(folder: Path, at: str) -> None:
     """DataError for what would make transformers read something else than this folder's weights."""
-    config = _json(folder / "config.json", at)
-    if "auto_map" in config and config.get("model_type") not in CONFIG_MAPPING:
+    config = json_of(folder / CONFIG, at)
+    if "auto_map" in config and str(config.get("model_type")) not in CONFIG_MAPPING:
         what = "the base comes with Python code of its own (`auto_map`), which Aurora never runs"
         raise DataError(what, at=at, hint="take a base whose architecture transformers has itself")
-    if config.get("quantization_config"):
-        kind = config["quantization_config"].get("quant_method", "unknown")
+    if about := config.get("quantization_config"):
+        kind = about.get("quant_method", "unknown") if isinstance(about, dict) else "unknown"
         what = f"the base's weights are quantised ({kind}), and cannot be trained"
         raise DataError(what, at=at, hint="take the original model, whose weights are bf16, fp16 or fp32")
     if (folder / "adapter_config.json").exists():
         what = "the base's folder holds an adapter (adapter_config.json), which may point to weights elsewhere"
         hint = "merge the adapter and save the model, or take the adapter's files out of the folder"
         raise DataError(what, at=at, hint=hint)
-    index = _json(folder / INDEX, at)["weight_map"] if (folder / INDEX).exists() else {}
-    if gone := sorted({name for name in index.values() if not (folder / name).is_file()}):
+    if gone := sorted(name for name in {*_weight_map(folder, at).values()} if not (folder / name).is_file()):
         what = f"the base's file `{gone[0]}`, which its index names, is not there"
         raise DataError(what, at=at, hint="copy the whole folder again")
     if not [*folder.glob(WEIGHTS)]:
@@ -102,7 +105,7 @@ def _unwrapped(folder: Path, scratch: Path, at: str, say: Callable[[str], None])
     for path in folder.glob("*.json"):
         text = path.read_bytes()
         if path.name == INDEX:
-            index = _json(path, at)
+            index = json_of(path, at)
             text = json.dumps({**index, "weight_map": {inner[k]: v for k, v in index["weight_map"].items()}}).encode()
         (copy / path.name).write_bytes(text)
     say(f"  {at}: {_listed(wrapped)} are unwrapped: `{wrapped[0]}` is `{inner[wrapped[0]]}`")
@@ -117,7 +120,8 @@ def _bare(name: str) -> str:
 
 def _loaded(folder: Path, at: str) -> tuple[PreTrainedModel, dict[str, Any]]:
     """The model, and what transformers says of how it was loaded. DataError for what it raises."""
-    try:
+    hint = "check that its files are whole, and that this transformers has its architecture with sdpa attention"
+    with reading("transformers cannot load the base", at, hint):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=torch.float32,
@@ -127,10 +131,6 @@ def _loaded(folder: Path, at: str) -> tuple[PreTrainedModel, dict[str, Any]]:
             use_safetensors=True,
             output_loading_info=True,
         )
-    except Exception as error:  # safetensors and transformers have no errors of their own for it
-        reason = " ".join(str(error).split())[:200]
-        hint = "check that its files are whole, and that this transformers has its architecture with sdpa attention"
-        raise DataError(f"transformers cannot load the base: {reason}", at=at, hint=hint) from error
     model, info = loaded
     return model, info
 
@@ -153,8 +153,20 @@ def _files(folder: Path, at: str) -> list[Path]:
     """The files that transformers reads weights from; others may hold the same in another precision or form."""
     if (folder / WHOLE).exists():
         return [folder / WHOLE]
-    index = _json(folder / INDEX, at)["weight_map"] if (folder / INDEX).exists() else {}
-    return [folder / name for name in sorted({*index.values()})]
+    return [folder / name for name in sorted({*_weight_map(folder, at).values()})]
+
+
+def _weight_map(folder: Path, at: str) -> dict[str, str]:
+    """Which file holds which weight, as the index says; empty where there is none."""
+    if not (folder / INDEX).exists():
+        return {}
+    names = json_of(folder / INDEX, at).get("weight_map")
+    if not isinstance(names, dict) or not all(
+        isinstance(name, str) and Path(name).name == name for name in names.values()
+    ):
+        what = f"the base's file `{INDEX}` does not say which file of the folder holds which weight"
+        raise DataError(what, at=at, hint="copy it again, or save the model again")
+    return names
 
 
 def _tensors(files: Iterable[Path]) -> Iterator[tuple[str, torch.Tensor]]:
@@ -165,22 +177,8 @@ def _tensors(files: Iterable[Path]) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _names(path: Path, at: str) -> list[str]:
-    try:
-        with safe_open(path, "pt") as file:
-            return [*file.keys()]
-    except Exception as error:
-        what = f"the base's file `{path.name}` is damaged: {' '.join(str(error).split())[:100]}"
-        raise DataError(what, at=at, hint="copy it again") from error
-
-
-def _json(path: Path, at: str) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"the base's file `{path.name}` is not JSON", at=at, hint="copy it again") from error
-    if not isinstance(data, dict):
-        raise DataError(f"the base's file `{path.name}` is not a JSON object", at=at, hint="copy it again")
-    return data
+    with reading(f"the base's file `{path.name}` is damaged", at, "copy it again"), safe_open(path, "pt") as file:
+        return [*file.keys()]
 
 
 def _listed(names: Iterable[str]) -> str:

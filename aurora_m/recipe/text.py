@@ -1,13 +1,15 @@
 """Recipes as text: strict TOML in, canonical TOML out."""
 
-import tomllib
 from pathlib import Path
+from typing import Any
 
 from aurora_m.core.errors import RecipeError
-from aurora_m.core.typed import build, plain
+from aurora_m.core.typed import build, parse_toml, plain
 from aurora_m.recipe.checks import check
 from aurora_m.recipe.renamed import RENAMED
 from aurora_m.recipe.shape import Recipe
+
+LARGEST = 2**63 - 1  # integer of TOML
 
 
 def load(path: Path) -> Recipe:
@@ -22,14 +24,22 @@ def load(path: Path) -> Recipe:
 
 def loads(text: str, at: str = "recipe") -> Recipe:
     """Parse and check the text of a recipe."""
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        hint = "strings need quotes; a table starts with [name]"
-        raise RecipeError(f"not TOML: {error}", at=at, hint=hint) from error
-    recipe = build(Recipe, data, renamed=RENAMED)
+    recipe = build(Recipe, parse_toml(text, at), renamed=RENAMED)
+    _check_integers(plain(recipe), "")
     check(recipe)
     return recipe
+
+
+def _check_integers(value: Any, at: str) -> None:
+    """RecipeError names an integer that TOML and the arithmetic of 64 bits do not have."""
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise RecipeError("the number is too large", at=at, hint="write less than 2 to the power of 63")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_integers(item, f"{at}.{key}" if at else key)
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            _check_integers(item, f"{at}[{index}]")
 
 
 def dumps(recipe: Recipe) -> str:

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from aurora_m.core.canon import digest
 from aurora_m.core.errors import DataError
-from aurora_m.core.files import sync_folder
+from aurora_m.core.files import parse_json, sync_folder
 
 VERDICTS = ("ok", "reject")
 CONTENT = ("prompt", "answer", "twin", "twin_answer")  # what a decision is about
@@ -142,8 +142,8 @@ def _parsed(line: bytes) -> Decision | None:
 
 def _json(line: bytes) -> Any:
     try:
-        return json.loads(line)
-    except ValueError:
+        return parse_json(line, "")
+    except DataError:
         return None
 
 

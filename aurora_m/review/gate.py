@@ -1,6 +1,5 @@
 """The gate: training rows pass when enough reviewers approved each; it waits for people where they have not."""
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +8,9 @@ from typing import Any
 
 from aurora_m.core.canon import JSON
 from aurora_m.core.errors import DataError, Waiting
-from aurora_m.core.files import write_jsonl
+from aurora_m.core.files import parse_json, write_jsonl
 from aurora_m.core.step import Work
-from aurora_m.core.uri import local_files, reading
+from aurora_m.core.uri import local_files, pinned
 from aurora_m.review.decisions import CONTENT, VERDICTS, item_digest, read
 
 SPLITS = ("train", "held_out")
@@ -36,10 +35,10 @@ def gate(work: Work, *, rows: str, rows_pin: str, decisions: str, decisions_pin:
     errors   Waiting (exit 3) while a row of the split `train` has fewer than `reviewers` decisions
     """
     root = work.runtime.root
-    with reading(local_files(rows, root), rows_pin, rows):
+    with pinned(local_files(rows, root), rows_pin, rows):
         train = [row for row in _read_rows(rows, root) if row["split"] == "train"]
     ledgers = local_files(decisions, root)
-    with reading(ledgers, decisions_pin, decisions):
+    with pinned(ledgers, decisions_pin, decisions):
         ledger = [d for path in ledgers.values() for d in read(path)]
     verdicts: dict[str, dict[str, str]] = defaultdict(dict)
     for decision in ledger:
@@ -78,9 +77,9 @@ def _read_rows(uri: str, root: Path) -> list[dict[str, str]]:
 def _row(line: bytes, at: str) -> dict[str, str]:
     hint = 'rows look like {"id": "fi-saf-001", "lang": "fi", "concern": ..., "split": "train", "prompt": ..., ...}'
     try:
-        row = json.loads(line.decode())
-    except ValueError as error:
-        raise DataError(f"a safety row is not JSON: {error}", at=at, hint=hint) from error
+        row = parse_json(line, at)
+    except DataError as error:
+        raise DataError(f"a safety row is not JSON: {error.what}", at=at, hint=error.hint) from None
     if not isinstance(row, dict):
         raise DataError("a safety row is not a JSON object", at=at, hint=hint)
     missing = [key for key in ("id", "lang", "concern", "split", *CONTENT) if not isinstance(row.get(key), str)]

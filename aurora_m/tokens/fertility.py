@@ -9,7 +9,7 @@ from aurora_m.core.canon import JSON
 from aurora_m.core.facts import to_json
 from aurora_m.core.files import read_jsonl, write_json
 from aurora_m.core.step import Artifact, Work
-from aurora_m.core.uri import local_files, reading
+from aurora_m.core.uri import local_files, pinned
 from aurora_m.tokens.sample import sample
 from aurora_m.tokens.spelling import Spelling, Unspelled
 from aurora_m.tokens.tokenizer import open_tokenizer
@@ -48,7 +48,7 @@ def fertility(
     pin         of the sentences
     """
     files = local_files(PARALLEL, work.runtime.root)
-    with reading(files, pin, PARALLEL):
+    with pinned(files, pin, PARALLEL):
         sentences = [row for path in files.values() for row in read_jsonl(path)]
     samples = {name: [*sample(docs[name].path)] for name in docs}
     tables: dict[str, JSON] = {}

@@ -22,7 +22,7 @@ from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.files import replacing, shard_name, write_jsonl
 from aurora_m.core.step import Artifact, Work
 from aurora_m.core.tasks import map_shards
-from aurora_m.core.uri import local_files, reading
+from aurora_m.core.uri import local_files, pinned
 from aurora_m.tokens.shards import ShardFacts, Shards, bytes_a_token, dtype_of
 from aurora_m.tokens.spelling import MOST_UNSPELLED, Spelling
 from aurora_m.tokens.tokenizer import num_ids, open_tokenizer
@@ -78,7 +78,7 @@ def import_shards(work: Work, *, tokenizer: Artifact, uri: str, pin: str) -> Sha
     files = pair_files(uri, work.runtime.root)
     dtype = dtype_of(num_ids(open_tokenizer(tokenizer.path)))
     imported = partial(_import, out=work.out, tokenizer=tokenizer.path, dtype=dtype)
-    with reading(files, pin, uri):
+    with pinned(files, pin, uri):
         parts = _parts(files)
         counts = [*map_shards(work, imported, parts, "tokens", "parts")]
     num_tokens, num_docs, num_bytes, added, unknown = (sum(column) for column in zip(*counts, strict=True))

@@ -10,6 +10,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from aurora_m.core.ends import EOS, ends_of
 from aurora_m.core.errors import RecipeError
+from aurora_m.core.faults import quiet_panics, reading
 from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import read_shards
 from aurora_m.tokens.spelling import check_sources
@@ -98,8 +99,13 @@ def take_tokenizer(work: Work, *, model: Artifact, docs: dict[str, Artifact]) ->
 
 
 def open_tokenizer(folder: Path) -> Tokenizer:
-    """Read a folder's tokenizer; it neither cuts nor pads, and a mark's name in a text is text, not the mark."""
-    tokenizer = Tokenizer.from_file(str(folder / FILE))
+    """Read a folder's tokenizer; it neither cuts nor pads, and a mark's name in a text is text, not the mark.
+
+    DataError if the file holds none.
+    """
+    hint = "save the tokenizer again, with `tokenizer.save_pretrained(folder)`"
+    with reading("the tokenizer cannot be used", str(folder / FILE), hint), quiet_panics():
+        tokenizer = Tokenizer.from_file(str(folder / FILE))
     tokenizer.no_truncation()
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = True

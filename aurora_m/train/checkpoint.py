@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from aurora_m.core.canon import JSON, file_digests
-from aurora_m.core.errors import StoreError
+from aurora_m.core.errors import DataError, StoreError
 from aurora_m.core.files import replacing, shard_name, sync_folder
 from aurora_m.core.manifest import sealed, unsealed
 from aurora_m.train.curve import Curve, Rewind
@@ -110,7 +110,7 @@ class Checkpoints:
     def _state(self, last: Path) -> dict[str, Any]:
         try:
             state, whole = unsealed((last / STATE).read_bytes())
-        except (OSError, ValueError):
+        except (OSError, DataError):
             raise self._damaged(last / STATE) from None
         number = state.get("format", 1)
         if number != FORMAT and (whole or "checksum" not in state):

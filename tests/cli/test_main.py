@@ -644,3 +644,50 @@ def test_control_c_stops_at_any_moment_and_says_how_to_go_on(aurora: Call, slow:
     assert aurora("plan", slow, "--to", "fetch.fi")[1].splitlines()[0].endswith("  was stopped half way")
     assert aurora("run", slow, "--to", "fetch.fi")[0] == DONE
     assert Store(Path("store")).named("tiny/fetch.fi").facts["docs"] == 1
+
+
+class PanicException(BaseException):
+    """As a library in Rust raises it."""
+
+
+def test_a_panic_is_one_error_for_people_and_for_machines(aurora: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(work: object, **params: object) -> None:
+        raise PanicException("index out of bounds")
+
+    monkeypatch.setattr("aurora_m.data.read.sources.fetch", broken)
+    code, out, err = aurora("run", TINY, "--to", "fetch.fi", "--json")
+    assert (code, told(err)[:2]) == (
+        FAILED,
+        ("a library gave up on what it was given: index out of bounds", "step fetch.fi"),
+    )
+    assert json.loads(out)["error"] == told(err)[0]
+
+
+@pytest.mark.parametrize("error", [SystemExit(7), KeyboardInterrupt()])
+def test_what_ends_the_process_is_no_error(aurora: Call, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def ends(*given: object) -> None:
+        raise error
+
+    monkeypatch.setattr("aurora_m.graph.build.build", ends)
+    with pytest.raises(type(error)):
+        aurora("plan", TINY)
+
+
+def test_a_prompt_that_is_no_text(aurora: Call, chatty: Path) -> None:
+    code, out, err = aurora("chat", chatty, "--prompt", "moi \udcff", "--max-new-tokens", "2")
+    assert (code, out) == (WRONG, "")
+    assert told(err) == ("the prompt is not valid utf-8", "character 5", "write it in utf-8")
+
+
+def test_standard_input_that_is_not_utf8(chatty: Path) -> None:
+    started = subprocess.run(
+        [sys.executable, "-m", "aurora_m", "chat", str(chatty), "--max-new-tokens", "2", "--json"],
+        input=b"hello\n\xff\n",
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        timeout=100,
+    )
+    first, second = started.stdout.splitlines()
+    assert json.loads(first)["prompt"] == "hello"
+    assert json.loads(second)["error"] == "the prompt is not valid utf-8"
+    assert (started.returncode, told(started.stderr.decode())[1]) == (WRONG, "character 1")

@@ -9,7 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aurora_m.core.files import read_json, read_jsonl, replacing, shard_name, sync_folder, write_json, write_jsonl
+from aurora_m.core.errors import DataError
+from aurora_m.core.files import (
+    json_object,
+    json_rows,
+    parse_json,
+    read_json,
+    read_jsonl,
+    replacing,
+    shard_name,
+    sync_folder,
+    write_json,
+    write_jsonl,
+)
 
 
 def listing(folder: Path) -> list[str]:
@@ -122,3 +134,52 @@ def test_shard_names_sort_in_order() -> None:
     assert shard_name(17, 64, "parquet") == "00017-of-00064.parquet"
     names = [shard_name(index, 200, "bin") for index in range(200)]
     assert names == sorted(names)
+
+
+DEEP = b"[" * 100_000 + b"]" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("content", "what", "at", "hint"),
+    [
+        (b"", "this is not valid JSON", "x", "Expecting value, at character 1 of the line"),
+        (b'{"a": 1,\n "b": }\n', "this is not valid JSON", "x, line 2", "Expecting value, at character 7 of the line"),
+        (b'{"a": 1, "a": 2}', "this is not valid JSON: the key `a` stands twice", "x", "look at what wrote it"),
+        (b"1" * 5000, "this is not valid JSON: a number has 5000 digits", "x", "look at what wrote it"),
+        (DEEP, "this is not valid JSON: it is nested too deep", "x", "write it flat"),
+        (b'"\xff"', "byte 1 is not valid utf-8", "x", "convert the file to utf-8"),
+        (b'["\\uD800"]', "a text holds half a character (a lone surrogate)", "x", "write the file again from "),
+    ],
+)
+def test_json_that_somebody_wrote_is_refused_with_its_place(content: bytes, what: str, at: str, hint: str) -> None:
+    with pytest.raises(DataError) as caught:
+        parse_json(content, "x")
+    assert (caught.value.what, caught.value.at) == (what, at)
+    assert caught.value.hint.startswith(hint)
+
+
+def test_json_that_is_right_is_read() -> None:
+    assert parse_json(b'\xef\xbb\xbf{"a": "\\ud83d\\ude00", "b": [1e3, Infinity]}\n', "x") == {
+        "a": "\U0001f600",
+        "b": [1000.0, float("inf")],
+    }
+
+
+def test_rows_are_named_by_their_line_whatever_is_blank(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'\n{"a": 1}\r\n  \n{"a": "x\xc2\x85y"}\n[2]\n')
+    rows = json_rows(path)
+    assert [next(rows), next(rows)] == [(f"{path}:2", {"a": 1}), (f"{path}:4", {"a": "x\x85y"})]
+    with pytest.raises(DataError) as caught:
+        next(rows)
+    assert (caught.value.what, caught.value.at) == ("a row is no JSON object", f"{path}:5")
+    path.write_bytes(b'{"a": 1}\n')
+    assert list(json_rows(path, 2)) == []
+
+
+@pytest.mark.parametrize("content", [b"[]", b"", b"{", b"\xff"])
+def test_a_file_without_an_object(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        json_object(tmp_path / "x.json")
+    assert caught.value.at == str(tmp_path / "x.json")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aurora_m.core.errors import DataError, Missing
-from aurora_m.core.uri import SAMPLE, local_files, pin_files, reading
+from aurora_m.core.uri import SAMPLE, local_files, pin_files, pinned
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_what_is_read_is_what_was_pinned(root: Path, change: Callable[[Path], ob
     files = local_files("file:data/*.jsonl", root)
     pin, caught = pin_files(files), None
     try:
-        with reading(files, pin, "file:data/*.jsonl"):
+        with pinned(files, pin, "file:data/*.jsonl"):
             change(root / "data/a.jsonl")
             if fails:
                 raise DataError("the line is not JSON", at="a", hint="b")
@@ -153,5 +153,5 @@ def test_a_file_that_changed_between_pin_and_reading_is_told(root: Path) -> None
     about = path.stat()
     path.write_bytes(path.read_bytes()[::-1])
     os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
-    with pytest.raises(DataError, match="files changed"), reading(files, pin, "file:data/*.jsonl"):
+    with pytest.raises(DataError, match="files changed"), pinned(files, pin, "file:data/*.jsonl"):
         path.read_bytes()

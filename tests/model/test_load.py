@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,117 @@ def test_a_folder_that_lacks_a_file(bases: dict[str, Path], tmp_path: Path, lack
     with pytest.raises(DataError) as caught:
         fetch_base(work, model="file:base", revision="", pin=pin_of("base", tmp_path))
     assert (caught.value.what, caught.value.at, caught.value.hint) == (what, "file:base", hint)
+
+
+def charsmap(folder: Path) -> None:
+    """A normalizer at whose sight the tokenizers library panics."""
+    path = folder / "tokenizer.json"
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps({**data, "normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}))
+
+
+def no_merge(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    data = json.loads(path.read_text())
+    data["model"]["merges"] = [["q", "no such token"]]
+    path.write_text(json.dumps(data))
+
+
+def written(name: str, content: bytes) -> Callable[[Path], Any]:
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def a_folder(name: str) -> Callable[[Path], Any]:
+    def change(folder: Path) -> None:
+        (folder / name).unlink()
+        (folder / name).mkdir()
+
+    return change
+
+
+def configured(**changes: Any) -> Callable[[Path], Any]:
+    def change(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | changes))
+
+    return change
+
+
+def no_model_type(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    del config["model_type"]
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+NOT_READ = "the base's file `config.json` is not read: "
+NO_TOKENIZER = "the base's tokenizer.json cannot be used: "
+DAMAGED = {
+    "config empty": (written("config.json", b""), f"{NOT_READ}this is not valid JSON"),
+    "config a list": (written("config.json", b"[]"), f"{NOT_READ}this is no JSON object"),
+    "config deep": (
+        written("config.json", b'{"a":' * 9999),
+        f"{NOT_READ}this is not valid JSON: it is nested too deep",
+    ),
+    "config binary": (written("config.json", b"\xff\xfe{"), f"{NOT_READ}byte 0 is not valid utf-8"),
+    "config a folder": (a_folder("config.json"), f"{NOT_READ}Is a directory"),
+    "generation": (written("generation_config.json", b"{"), "the base's file `generation_config.json` is not read: "),
+    "tokenizer config": (
+        written("tokenizer_config.json", b"1"),
+        "the base's file `tokenizer_config.json` is not read: ",
+    ),
+    "unknown type": (configured(model_type="llamma"), "transformers cannot load the base: "),
+    "type a list": (configured(model_type=["llama"]), "transformers cannot load the base: "),
+    "no type": (no_model_type, "transformers cannot load the base: "),
+    "width a word": (configured(hidden_size="wide"), "transformers cannot load the base: "),
+    "heads 0": (configured(num_attention_heads=0), "transformers cannot load the base: "),
+    "layers a list": (configured(num_hidden_layers=[2]), "transformers cannot load the base: "),
+    "quantised oddly": (configured(quantization_config="yes"), "the base's weights are quantised (unknown)"),
+    "tokenizer empty": (written("tokenizer.json", b""), NO_TOKENIZER),
+    "tokenizer a list": (written("tokenizer.json", b"[]"), NO_TOKENIZER),
+    "tokenizer binary": (written("tokenizer.json", b"\xff"), NO_TOKENIZER),
+    "tokenizer a folder": (a_folder("tokenizer.json"), NO_TOKENIZER),
+    "tokenizer panics": (charsmap, f'{NO_TOKENIZER}Precompiled: Error("Cannot parse precompiled_charsmap"'),
+    "tokenizer's merges": (no_merge, NO_TOKENIZER),
+    "weights empty": (written("model.safetensors", b""), "the base's file `model.safetensors` is damaged: "),
+    "weights' header": (written("model.safetensors", b"\xff" * 99), "the base's file `model.safetensors` is damaged: "),
+    "weights a folder": (a_folder("model.safetensors"), "the base's file `model.safetensors` is damaged: "),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_folder_is_an_error_of_ours(
+    bases: dict[str, Path], tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    spoil, what = DAMAGED[name]
+    shutil.copytree(bases["llama"], tmp_path / "base")
+    spoil(tmp_path / "base")
+    work = new_work(tmp_path / "work", root=tmp_path)
+    with pytest.raises(DataError) as caught:
+        fetch_base(work, model="file:base", revision="", pin=pin_of("base", tmp_path))
+    assert caught.value.what.startswith(what)
+    assert caught.value.at == "file:base"
+    assert caught.value.hint
+    assert "panicked" not in capfd.readouterr().err
+
+
+def test_a_folder_to_talk_to_that_is_damaged(bases: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(bases["llama"], tmp_path / "base")
+    (tmp_path / "base/model.safetensors").write_bytes(b"")
+    with pytest.raises(DataError, match="transformers cannot load the model: ") as caught:
+        load_model(tmp_path / "base")
+    assert caught.value.at == str(tmp_path / "base")
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_a_config_without_a_size_has_no_shape(bases: dict[str, Path], arch: str) -> None:
+    config = json.loads((bases[arch] / "config.json").read_text())
+    sizes = ("n_embd", "n_layer", "vocab_size") if arch == "gpt_bigcode" else ("vocab_size", "num_hidden_layers")
+    for name in sizes:
+        with pytest.raises(DataError, match=f"the base's config.json lacks `{name}`"):
+            shape_of({key: value for key, value in config.items() if key != name})
+        for wrong in ("wide", [2], None, 0, -3, float("inf"), float("nan")):
+            with pytest.raises(DataError, match="no whole number above 0"):
+                shape_of({**config, name: wrong})
 
 
 @pytest.mark.parametrize("arch", ARCHS)

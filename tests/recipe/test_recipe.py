@@ -1,5 +1,6 @@
 """Recipes: what is written comes back, and what is wrong is named with the place and the way out."""
 
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -647,7 +648,13 @@ def test_no_stage_for_a_base_from_scratch() -> None:
 
 @pytest.mark.parametrize(
     ("content", "what"),
-    [(None, "cannot read the recipe: "), (b"\xff", "cannot read the recipe: "), (b"a = ", "not TOML: ")],
+    [
+        (None, "cannot read the recipe: "),
+        (b"\xff", "cannot read the recipe: "),
+        (b"a = ", "not TOML: "),
+        (b"a = " + b"[" * 9999 + b"]" * 9999, "not TOML: it is nested too deep"),
+        (b"seed = " + b"9" * 5000, "not TOML: a number has too many digits"),
+    ],
 )
 def test_files_that_are_no_recipe(tmp_path: Path, content: bytes | None, what: str) -> None:
     path = tmp_path / "r.toml"
@@ -657,6 +664,32 @@ def test_files_that_are_no_recipe(tmp_path: Path, content: bytes | None, what: s
         load(path)
     assert caught.value.what.startswith(what)
     assert caught.value.at == str(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "what"),
+    [
+        ("seed", 2**63, "the number is too large"),
+        ("seed", 2**63 - 1, f"`{2**63 - 1}` is out of range"),
+        ("duplicates.near", 10**400, "the number is too large"),
+        ("evals.suites", [list(range(99))], f"`{str(list(range(99)))[:100]}...` is a list, not a string"),
+        ("name", list(range(99)), f"`{str(list(range(99)))[:100]}...` is a list, not a string"),
+    ],
+)
+def test_values_that_are_too_large(key: str, value: Any, what: str) -> None:
+    table, *rest = key.split(".")
+    data = tomllib.loads(dumps(BUILT))
+    data[table] = {**data.get(table, {}), rest[0]: value} if rest else value
+    with pytest.raises(RecipeError) as caught:
+        loads(tomli_w.dumps(data))
+    assert caught.value.what == what
+    assert caught.value.at.startswith(key)
+
+
+@pytest.mark.parametrize("line", [f"name.{'a.' * 5000}a = 1", f"name = 0x{'f' * 5000}"])
+def test_values_that_nobody_can_print(line: str) -> None:
+    with pytest.raises(RecipeError, match=r"`\.\.\.` is an? (table|integer), not a string"):
+        loads(f"{line}\n")
 
 
 @given(st.recursive(st.integers() | st.booleans() | st.text(max_size=5), lambda v: st.lists(v, max_size=3)))

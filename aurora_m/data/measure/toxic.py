@@ -20,7 +20,7 @@ from aurora_m.core.errors import DataError
 from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import shards, write_table
 from aurora_m.core.tasks import map_shards
-from aurora_m.core.uri import local_files, reading
+from aurora_m.core.uri import local_files, pinned
 from aurora_m.data.columns import TOXIC, schema
 from aurora_m.data.text import kernels
 from aurora_m.data.text.compiled import compiled
@@ -111,7 +111,7 @@ def _listed(work: Work, lang: str, words: str, pin: str) -> list[str]:
     own = local_files(words, work.runtime.root) if words else {}
     files = [path for path in (WORDS / f"{lang}.txt", *own.values()) if path.exists()]
     try:
-        with reading(own, pin, words) if words else nullcontext():
+        with pinned(own, pin, words) if words else nullcontext():
             return [line for path in files for line in path.read_text("utf-8").splitlines()]
     except UnicodeDecodeError as error:
         raise DataError("a list of words is not utf-8", at=words, hint="save it as utf-8 text") from error

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from aurora_m.core.chat import render
 from aurora_m.core.errors import DataError
+from aurora_m.core.faults import of_system
 from aurora_m.data.read.files import CHUNK_BYTES, Remote, SourceFile, file_lines, first_line, whole_file
 from aurora_m.data.read.metadata import SHAPES, append_metadata
 
@@ -74,6 +75,10 @@ def parquet(source_file: SourceFile, form: str) -> Iterator[Batch]:
     try:
         with pq.ParquetFile(source, buffer_size=CHUNK_BYTES) as file:
             schema = file.schema_arrow
+            twice = next((name for name in schema.names if schema.names.count(name) > 1), None)
+            if twice is not None:
+                hint = "write the file again with a name of its own for each column"
+                raise DataError(f"two columns are named `{twice}`", at=source_file.at, hint=hint)
             missing = next((name for name in FIELDS[form] if name not in schema.names), None)
             if missing and file.metadata.num_rows:
                 raise _no_field(missing, schema.names, f"{source_file.at}, row 1")
@@ -83,7 +88,9 @@ def parquet(source_file: SourceFile, form: str) -> Iterator[Batch]:
             for rows in file.iter_batches(_batch_rows(file.metadata), columns=columns):
                 yield _parquet_batch(source_file, form, rows, row)
                 row += len(rows)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # a value that Python cannot hold, too
+        if of_system(error):
+            raise
         raise DataError("the file is no whole parquet file", at=source_file.at, hint=first_line(error)) from error
 
 

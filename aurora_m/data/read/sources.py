@@ -14,7 +14,7 @@ from aurora_m.core.errors import DataError
 from aurora_m.core.step import Work
 from aurora_m.core.table import SHARD_BYTES, FetchFacts
 from aurora_m.core.tasks import map_shards
-from aurora_m.core.uri import changed, local_files, pin_files, reading, unchanged
+from aurora_m.core.uri import changed, local_files, pin_files, pinned, unchanged
 from aurora_m.data.read import readers, web
 from aurora_m.data.read.docs import Written, finish, write_batches
 from aurora_m.data.read.files import COMPRESSION, SourceFile, cut, far, first_line, numbered, tally
@@ -75,7 +75,7 @@ def _source_files(uri: str, root: Path, pin: str) -> Iterator[list[SourceFile]]:
             yield [source_file for source_file, _ in found]
         return
     files = _files(uri, root)
-    with reading(files, pin, uri):
+    with pinned(files, pin, uri):
         yield _local_files(uri, files, root)
 
 

@@ -155,3 +155,23 @@ def test_large_rows_come_a_few_at_a_time(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": texts}), tmp_path / "x.parquet", use_dictionary=False)
     source_file = SourceFile("x", ".parquet", "x", str(tmp_path / "x.parquet"), 0)
     assert [len(batch.docs) for batch in READERS[".parquet"](source_file, "text")] == [2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("name", ["text", "url"])
+def test_parquet_with_two_columns_of_a_name(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "x.parquet"
+    columns = [pa.array(["a"]), pa.array(["b"]), pa.array(["c"])]
+    pq.write_table(
+        pa.Table.from_arrays(columns, ["text", name, "id"] if name == "text" else ["text", name, name]), path
+    )
+    with pytest.raises(DataError) as caught:
+        rows_of(path, ".parquet")
+    assert (caught.value.what, caught.value.at) == (f"two columns are named `{name}`", "x.parquet")
+
+
+def test_parquet_with_a_date_that_python_has_not(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"text": ["a"], "date": pa.array([2**30], pa.date32())}), path)
+    with pytest.raises(DataError, match="the file is no whole parquet file"):
+        rows_of(path, ".parquet", "arxiv")
+    assert len(rows_of(path, ".parquet")) == 1
