@@ -63,4 +63,4 @@ class Chat:
             stop=[stop],
             sampling=Sampling(self.temperature),
         )
-        return decode_after(self.tokenizer, prompt, new[0]).split(INSTRUCTION.strip())[0].strip()
+        return decode_after(self.tokenizer, prompt, [*prompt, *new[0]]).split(INSTRUCTION.strip())[0].strip()

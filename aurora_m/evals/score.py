@@ -96,8 +96,8 @@ def _row(item: Item, score: Score) -> ScoreRow:
 def _passed(
     work: Work, sandbox: Sandbox, runnable: list[tuple[Item, Program]], answered: Mapping[str, Answer]
 ) -> list[bool]:
-    """Whether each completion passes its tests; the reference solutions must, and go first."""
-    programs = [program(item, item.right) for item, program in runnable]
+    """Whether each completion passes its tests; the reference solutions must, as the tokenizer spells them: first."""
+    programs = [program(item, answered[item.id].get("reference", item.right)) for item, program in runnable]
     programs += [program(item, answered[item.id]["text"]) for item, program in runnable]
     results: list[Result] = []
     with work.log.bar("tests", len(programs), "programs") as bar, ThreadPoolExecutor(processors()) as pool:
@@ -106,6 +106,7 @@ def _passed(
             bar.update(len(results))
     for (item, _), result in zip(runnable, results, strict=False):
         if not result.ok:
-            what = f"the reference solution of `{item.id}` fails its own tests: {result.why}"
+            spelled = ", as the model's tokenizer spells it" if "reference" in answered[item.id] else ""
+            what = f"the reference solution of `{item.id}` fails its own tests{spelled}: {result.why}"
             raise DataError(what, at=item.id, hint="mend the item, or leave the suite out")
     return [result.ok for result in results[len(runnable) :]]

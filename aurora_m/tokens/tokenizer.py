@@ -99,14 +99,14 @@ def open_tokenizer(folder: Path) -> Tokenizer:
     return tokenizer
 
 
-def decode_after(tokenizer: Tokenizer, prompt: Sequence[int], new: Sequence[int]) -> str:
-    """The text of new ids where they stand: behind a prompt.
+def decode_after(tokenizer: Tokenizer, prompt: Sequence[int], whole: Sequence[int]) -> str:
+    """What the text of ids has behind the text of their beginning, a prompt.
 
-    Alone they may mean another text: SentencePiece takes the space off the first token of a text. Where a prompt ends
-    within a character of several bytes, that character is new.
+    New ids alone may mean another text: SentencePiece takes the space off the first token of a text. Where a prompt
+    ends within a character of several bytes, that character is new.
     """
-    before, whole = tokenizer.decode([*prompt]), tokenizer.decode([*prompt, *new])
-    return str(whole[num_shared(before, whole) :])
+    before, text = tokenizer.decode([*prompt]), tokenizer.decode([*whole])
+    return str(text[num_shared(before, text) :])
 
 
 def num_shared(one: Sequence[object], two: Sequence[object]) -> int:
