@@ -12,7 +12,7 @@ from aurora_m.core.ends import Ends, ends_of
 from aurora_m.core.errors import RecipeError
 from aurora_m.core.step import Runtime
 from aurora_m.core.store import Store
-from aurora_m.tokens.tokenizer import decode_after, open_tokenizer
+from aurora_m.tokens.tokenizer import decode_after, encode_within, open_tokenizer
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Chat:
         from aurora_m.model.generate import Sampling, generate
 
         prompt = [self.ends.start, *self.tokenizer.encode(render(instruction, ""), add_special_tokens=False).ids]
-        stop = self.tokenizer.encode(INSTRUCTION.strip(), add_special_tokens=False).ids
+        stop = encode_within(self.tokenizer, INSTRUCTION.strip())
         new = generate(
             self.model,
             [prompt],

@@ -21,7 +21,7 @@ from aurora_m.evals.task import Item
 from aurora_m.model.generate import Sampling, generate
 from aurora_m.model.likelihood import document_bits, score_spans
 from aurora_m.model.load import device_of, load_model, positions
-from aurora_m.tokens.tokenizer import decode_after, fim_ids, num_shared, open_tokenizer
+from aurora_m.tokens.tokenizer import decode_after, encode_within, fim_ids, num_shared, open_tokenizer
 
 WINDOW_TOKENS = 2048  # at most, for held-out documents
 ROUND_ITEMS = 128  # answered between two updates of the bar
@@ -68,8 +68,9 @@ class Encoder:
         if marks is None:
             return []
         prefix, middle, suffix = marks
-        head = [self.ends.start, prefix, *self.encode(request.prefix), suffix, *self.encode(request.suffix), middle]
-        return [self._fit([*head, *self.encode(request.middle)], len(head), at)]
+        before, after = self.encode(request.prefix), encode_within(self.tokenizer, request.suffix)
+        head = [self.ends.start, prefix, *before, suffix, *after, middle]
+        return [self._fit([*head, *encode_within(self.tokenizer, request.middle)], len(head), at)]
 
     def spelled(self, request: Generate) -> str:
         """The request's reference behind its prompt, into tokens and back."""
@@ -160,7 +161,7 @@ def _texts(
     texts: list[list[str]] = [[] for _ in requests]
     for stop, batch in batches.items():
         prompts = [[encoder.ends.start, *encoder.encode(request.prompt)] for _, request in batch]
-        marks = [encoder.encode(stop)] if stop else []
+        marks = [encode_within(encoder.tokenizer, stop)] if stop else []
         ends, sampling = encoder.ends.stops, Sampling(seed=seed)
         new = generate(net, prompts, max_new=max_new, ends=ends, stop=marks, sampling=sampling)
         for (index, _), prompt, ids in zip(batch, prompts, new, strict=True):

@@ -99,6 +99,15 @@ def open_tokenizer(folder: Path) -> Tokenizer:
     return tokenizer
 
 
+def encode_within(tokenizer: Tokenizer, text: str) -> list[int]:
+    """The ids of a text that stands within another: without the space that SentencePiece puts before a text alone."""
+    alone, first, lines = (tokenizer.encode(t, add_special_tokens=False).ids for t in (text, "a", "\na"))
+    if lines[-len(first) :] == first:  # nothing is put before a text
+        return list(alone)
+    before, whole = (tokenizer.encode(t, add_special_tokens=False).ids for t in ("\n", "\n" + text))
+    return list(whole[len(before) :] if whole[: len(before)] == before else alone)
+
+
 def decode_after(tokenizer: Tokenizer, prompt: Sequence[int], whole: Sequence[int]) -> str:
     """What the text of ids has behind the text of their beginning, a prompt.
 

@@ -32,7 +32,7 @@ from aurora_m.tokens.extend import extend_tokenizer
 from aurora_m.tokens.mixture import mix
 from aurora_m.tokens.shards import shard
 from aurora_m.tokens.stream import stage_stream
-from aurora_m.tokens.tokenizer import decode_after, open_tokenizer, take_tokenizer
+from aurora_m.tokens.tokenizer import decode_after, encode_within, open_tokenizer, take_tokenizer
 from aurora_m.train.monitor import bits_per_byte, divergence
 from aurora_m.tune.examples import encode
 
@@ -241,3 +241,13 @@ def test_what_a_stage_measures_is_led(tmp_path: Path) -> None:
         ours_TV, theirs_TV = (net(torch.tensor([ids])).logits[0].log_softmax(-1) for net in (model, other))
     kl = (theirs_TV.exp() * (theirs_TV - ours_TV)).sum(-1)
     assert away["kl/en"] == pytest.approx(float(kl.mean()), rel=1e-3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_text_within_another_has_the_tokens_that_it_has_there(family: str) -> None:
+    tokenizer = OPENED[family]
+    for text in ("the cat", "  return x", "### Instruction:", "本", ""):
+        ids = encode_within(tokenizer, text)
+        assert ids == tokenizer.encode(f"Yö\n{text}").ids[len(tokenizer.encode("Yö\n").ids) :]
+    byte_level = family in ("byte_level", "gemma")
+    assert (encode_within(tokenizer, "the cat") == tokenizer.encode("the cat").ids) == byte_level
