@@ -14,7 +14,7 @@ from aurora_m.core.log import Log
 from aurora_m.core.run import check_bytes
 from aurora_m.core.step import Runtime
 from aurora_m.core.store import Store
-from aurora_m.tokens.tokenizer import decode_after, open_tokenizer
+from aurora_m.tokens.tokenizer import decode_after, encode_within, open_tokenizer
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Chat:
         from aurora_m.model.generate import Sampling, generate
 
         prompt = [self.ends.start, *self.tokenizer.encode(render(instruction, ""), add_special_tokens=False).ids]
-        stop = self.tokenizer.encode(INSTRUCTION.strip(), add_special_tokens=False).ids
+        stop = encode_within(self.tokenizer, INSTRUCTION.strip())
         new = generate(
             self.model,
             [prompt],
@@ -69,7 +69,7 @@ class Chat:
             stop=[stop],
             sampling=Sampling(self.temperature),
         )
-        return decode_after(self.tokenizer, prompt, new[0]).split(INSTRUCTION.strip())[0].strip()
+        return decode_after(self.tokenizer, prompt, [*prompt, *new[0]]).split(INSTRUCTION.strip())[0].strip()
 
 
 def _check_text(prompt: str) -> None:

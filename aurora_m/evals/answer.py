@@ -23,7 +23,7 @@ from aurora_m.model.generate import Sampling, generate
 from aurora_m.model.likelihood import document_bits, score_spans
 from aurora_m.model.load import device_of, load_model, positions
 from aurora_m.tokens.spelling import Spelling
-from aurora_m.tokens.tokenizer import decode_after, fim_ids, num_shared, open_tokenizer
+from aurora_m.tokens.tokenizer import decode_after, encode_within, fim_ids, num_shared, open_tokenizer
 
 WINDOW_TOKENS = 2048  # at most, for held-out documents
 ROUND_ITEMS = 128  # answered between two updates of the bar
@@ -75,8 +75,14 @@ class Encoder:
         if marks is None:
             return []
         prefix, middle, suffix = marks
-        head = [self.ends.start, prefix, *self.encode(request.prefix), suffix, *self.encode(request.suffix), middle]
-        return [self._fit([*head, *self.encode(request.middle)], len(head), at)]
+        before, after = self.encode(request.prefix), encode_within(self.tokenizer, request.suffix)
+        head = [self.ends.start, prefix, *before, suffix, *after, middle]
+        return [self._fit([*head, *encode_within(self.tokenizer, request.middle)], len(head), at)]
+
+    def spelled(self, request: Generate) -> str:
+        """The request's reference behind its prompt, into tokens and back."""
+        whole = self.encode(request.prompt + request.reference)
+        return decode_after(self.tokenizer, self.encode(request.prompt), whole)
 
     def _fit(self, ids: list[int], start: int, at: str) -> Span:
         """Cut on the left what the model has no positions for. DataError if the scored part does not fit."""
@@ -99,9 +105,10 @@ def answer(
 ) -> AnswerFacts:
     """Write answers.jsonl, one row for each item in the items' order, and bits.jsonl, one for each held-out document.
 
-    answers: {id, and what the item's kind keeps}; `nats` are natural logs of probability. bits: {source, id, lang,
-    bits, num_bytes} of the first documents by a hash of their ids, up to `max_held_bytes` of each source, without what
-    the tokenizer cannot spell. Values have 6 digits after the point.
+    answers: {id, what the item's kind keeps, and `reference`, where the tokenizer spells one otherwise}; `nats` are
+    natural logs of probability. bits: {source, id, lang, bits, num_bytes} of the first documents by a hash of their
+    ids, up to `max_held_bytes` of each source, without what the tokenizer cannot spell. Values have 6 digits after the
+    point.
     """
     net, tokenizer = load_model(model.path, device_of(work.runtime)), open_tokenizer(model.path)
     net.train(False)
@@ -133,7 +140,11 @@ def _answers(net: Any, encoder: Encoder, items: list[Item], max_new: int, seed: 
     nats = _nats(net, encoder, items, requests)
     texts = _texts(net, encoder, requests, max_new, seed)
     for index, item in enumerate(items):
-        yield {"id": item.id, **KINDS[item.kind].answer(item, Outputs(nats[index], texts[index]))}
+        row = {"id": item.id, **KINDS[item.kind].answer(item, Outputs(nats[index], texts[index]))}
+        for request in requests[index]:
+            if isinstance(request, Generate) and (spelled := encoder.spelled(request)) != request.reference:
+                row["reference"] = spelled
+        yield row
 
 
 def _nats(
@@ -160,11 +171,11 @@ def _texts(
     texts: list[list[str]] = [[] for _ in requests]
     for stop, batch in batches.items():
         prompts = [[encoder.ends.start, *encoder.encode(request.prompt)] for _, request in batch]
-        marks = [encoder.encode(stop)] if stop else []
+        marks = [encode_within(encoder.tokenizer, stop)] if stop else []
         ends, sampling = encoder.ends.stops, Sampling(seed=seed)
         new = generate(net, prompts, max_new=max_new, ends=ends, stop=marks, sampling=sampling)
         for (index, _), prompt, ids in zip(batch, prompts, new, strict=True):
-            texts[index].append(decode_after(encoder.tokenizer, prompt, ids))
+            texts[index].append(decode_after(encoder.tokenizer, prompt, [*prompt, *ids]))
     return texts
 
 

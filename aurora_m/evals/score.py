@@ -97,11 +97,11 @@ def _row(item: Item, score: Score) -> ScoreRow:
 def _passed(
     work: Work, wall: Wall, items: Sequence[Item], answered: Mapping[str, Answer]
 ) -> Iterator[tuple[Item, bool]]:
-    """Whether each completion passes its tests; the reference solutions must, and go first."""
+    """Whether each completion passes its tests; the reference solutions must, as the tokenizer spells them: first."""
     if sandbox.wall() != wall:
         what = f"the sandbox that this run was planned with, {wall.name} with Python {wall.python}, does not hold here"
         raise DataError(what, at="scores of programs", hint=sandbox.HINT)
-    programs = [_program(item, item.right) for item in items]
+    programs = [_program(item, answered[item.id].get("reference", item.right)) for item in items]
     programs += [_program(item, answered[item.id]["text"]) for item in items]
     with work.log.bar("tests", len(programs), "programs") as bar, ThreadPoolExecutor(processors()) as pool:
         results = []
@@ -112,7 +112,8 @@ def _passed(
     results = [sandbox.run(program) if r.late else r for program, r in zip(programs, results, strict=True)]
     for item, result in zip(items, results, strict=False):
         if not result.ok:
-            what = f"the reference solution of `{item.id}` fails its own tests: {result.why}"
+            spelled = ", as the model's tokenizer spells it" if "reference" in answered[item.id] else ""
+            what = f"the reference solution of `{item.id}` fails its own tests{spelled}: {result.why}"
             raise DataError(what, at=item.id, hint="mend the item, or leave the suite out; see docs/sandbox.md")
     yield from ((item, result.ok) for item, result in zip(items, results[len(items) :], strict=True))
 

@@ -112,14 +112,23 @@ def open_tokenizer(folder: Path) -> Tokenizer:
     return tokenizer
 
 
-def decode_after(tokenizer: Tokenizer, prompt: Sequence[int], new: Sequence[int]) -> str:
-    """The text of new ids where they stand: behind a prompt.
+def encode_within(tokenizer: Tokenizer, text: str) -> list[int]:
+    """The ids of a text that stands within another: without the space that SentencePiece puts before a text alone."""
+    alone, first, lines = (tokenizer.encode(t, add_special_tokens=False).ids for t in (text, "a", "\na"))
+    if lines[-len(first) :] == first:  # nothing is put before a text
+        return list(alone)
+    before, whole = (tokenizer.encode(t, add_special_tokens=False).ids for t in ("\n", "\n" + text))
+    return list(whole[len(before) :] if whole[: len(before)] == before else alone)
 
-    Alone they may mean another text: SentencePiece takes the space off the first token of a text. Where a prompt ends
-    within a character of several bytes, that character is new.
+
+def decode_after(tokenizer: Tokenizer, prompt: Sequence[int], whole: Sequence[int]) -> str:
+    """What the text of ids has behind the text of their beginning, a prompt.
+
+    New ids alone may mean another text: SentencePiece takes the space off the first token of a text. Where a prompt
+    ends within a character of several bytes, that character is new.
     """
-    before, whole = tokenizer.decode([*prompt]), tokenizer.decode([*prompt, *new])
-    return str(whole[num_shared(before, whole) :])
+    before, text = tokenizer.decode([*prompt]), tokenizer.decode([*whole])
+    return str(text[num_shared(before, text) :])
 
 
 def num_shared(one: Sequence[object], two: Sequence[object]) -> int:

@@ -22,11 +22,12 @@ import pytest
 from tiny import tiny_base, tiny_tokenizer
 
 from aurora_m.cli.main import DONE, FAILED, main
+from aurora_m.core.ends import Ends, Mark
 from aurora_m.core.files import read_json
 from aurora_m.core.interrupt import STOPPED
 from aurora_m.core.manifest import MANIFEST
 from aurora_m.core.store import Store
-from aurora_m.recipe import Source, dumps, load
+from aurora_m.recipe import Base, Source, dumps, load
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "recipes" / "tiny.toml"
@@ -221,6 +222,21 @@ def test_the_plan_of_a_fresh_store(aurora: Call, tmp_path: Path) -> None:
     assert sums == f" {states.count('run')} to run now, {states.count('wait')} wait, 0 done"
     assert following == f" next: aurora run {TINY}"
     assert not (tmp_path / "store").exists()
+
+
+def test_the_plan_says_how_documents_begin_and_end_under_a_base(aurora: Call, chatty: Path, tmp_path: Path) -> None:
+    tiny = load(TINY)
+    (tmp_path / "mine.toml").write_text(dumps(replace(tiny, base=Base(model="file:model"), stage=tiny.stage[1:])))
+    shutil.copytree(chatty, tmp_path / "model")
+    config = read_json(chatty / "config.json")
+    (tmp_path / "model" / "config.json").write_text(json.dumps({**config, "n_positions": 512}))
+    Ends(Mark(0, "<|endoftext|>", "config.json"), Mark(9, "<s>", "tokenizer.json")).write(tmp_path / "model")
+    said = " documents begin with `<s>` (id 9, tokenizer.json) and end with `<|endoftext|>` (id 0, config.json)"
+    code, out, err = aurora("plan", "mine.toml", "--to", "base")
+    assert (code, err) == (DONE, "")
+    assert out.splitlines()[1] == said
+    (row,) = json.loads(aurora("plan", "mine.toml", "--to", "base", "--json")[1])
+    assert row["ends"]["lead"] == {"id": 9, "token": "<s>", "by": "tokenizer.json"}
 
 
 def test_the_plan_for_machines(aurora: Call, filled: Path) -> None:
@@ -571,6 +587,24 @@ def test_chat_checks_the_model_that_it_loads(aurora: Call, chatty: Path) -> None
     weights.write_bytes(content)
     code, _, err = aurora("chat", "tiny/base", "--prompt", "a", "--max-new-tokens", "1")
     assert (code, told(err)[1]) == (FAILED, str(weights))
+
+
+def test_chat_leads_an_instruction_as_the_model_begins_a_text(
+    aurora: Call, chatty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "led"
+    shutil.copytree(chatty, folder)
+    Ends(Mark(0, "<|endoftext|>", "it"), Mark(9, "<s>", "it"), (Mark(8, "<t>", "it"),)).write(folder)
+    seen: list[Any] = []
+
+    def speak(model: Any, prompts: list[list[int]], *, ends: list[int], **given: Any) -> list[list[int]]:
+        seen.extend([prompts[0][0], ends])
+        return [prompts[0][-4:]]
+
+    monkeypatch.setattr("aurora_m.model.generate.generate", speak)
+    code, out, _ = aurora("chat", folder, "--prompt", "hello", "--max-new-tokens", "8")
+    assert (code, seen) == (DONE, [9, [0, 8]])
+    assert out.strip()
 
 
 def test_gc_deletes_what_no_name_reaches(aurora: Call) -> None:

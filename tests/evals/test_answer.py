@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer
+from tokenizers import Regex, Tokenizer, normalizers
 from tokenizers.decoders import ByteLevel as ByteDecoder
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
@@ -25,6 +25,7 @@ from aurora_m.evals.facts import AnswerFacts
 from aurora_m.evals.held_out import choose_documents
 from aurora_m.evals.items import write_items
 from aurora_m.evals.task import Item
+from tests.model.families import LEAD, base, sentence_piece
 
 SPECIAL = ["<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>"]
 ITEMS = [
@@ -194,3 +195,45 @@ def test_held_documents_are_chosen_by_a_hash_up_to_a_size(tmp_path: Path) -> Non
     sizes = [len(doc["text"].encode()) for doc in docs]
     for limit, count in ((0, 1), (sizes[0], 1), (sum(sizes[:3]), 3), (sum(sizes) - 1, 3), (sum(sizes), 4)):
         assert [doc["id"] for doc in choose_documents(tmp_path, limit)] == sorted(order[:count])
+
+
+def test_a_led_model_under_sentencepiece(work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its prompts begin as its texts do, and a completion keeps its indentation, as its reference does."""
+    tokenizer = sentence_piece()
+    tokenizer.post_processor = LEAD
+    folder = base(tmp_path / "base", tokenizer, {"chat_template": "{{ m }}<|turn|>", "eos_token": "<|turn|>"})
+    seen: list[tuple[str, list[int]]] = []
+
+    def speak(net: Any, prompts: list[list[int]], *, ends: list[int], **_: Any) -> list[list[int]]:
+        seen.extend((tokenizer.decode(prompt, skip_special_tokens=False), ends) for prompt in prompts)
+        return [
+            tokenizer.encode("def f():\n    return 1\n", add_special_tokens=False).ids[n - 1 :]
+            for n in map(len, prompts)
+        ]
+
+    monkeypatch.setattr(module, "generate", speak)
+    held_out = {"s": held(tmp_path / "held")}
+    given: dict[str, Any] = {"model": Artifact(folder, "", {}), "items": asked(tmp_path / "items", ITEMS[:4])}
+    answer(work, **given, held=held_out, max_new=8, max_held_bytes=10**6, seed=0)
+    rows = {row["id"]: row for row in read_jsonl(work.out / "answers.jsonl")}
+    assert rows["p1"]["text"] == "    return 1\n"
+    assert seen == [("<s> def f():\n", [2, 3])]
+    assert "reference" not in rows["p1"]
+    ids = tokenizer.encode("def f():\n    return 1\n").ids
+    start = len(tokenizer.encode("def f():\n").ids)
+    assert rows["p1"]["solution_nats"] == pytest.approx(nats(given["model"], ids, start), abs=1e-4)
+    first = [tokenizer.encode(ITEMS[0].prompt + choice).ids for choice in ITEMS[0].choices]
+    by_hand = [nats(given["model"], row, len(tokenizer.encode(ITEMS[0].prompt).ids)) for row in first]
+    assert rows["c1"]["nats"] == pytest.approx(by_hand, abs=1e-4)
+    bits = {row["id"]: row["bits"] for row in read_jsonl(work.out / "bits.jsonl")}
+    assert bits["d1"] == pytest.approx(-nats(given["model"], tokenizer.encode("yö on pitkä").ids, 1) / log(2), abs=1e-3)
+
+
+def test_a_reference_that_the_tokenizer_spells_otherwise(work: Any, tmp_path: Path) -> None:
+    tokenizer = sentence_piece()
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Replace(Regex(r"\s+"), " "), tokenizer.normalizer])
+    folder = base(tmp_path / "base", tokenizer, {})
+    items = asked(tmp_path / "items", ITEMS[3:4])
+    answer(work, model=Artifact(folder, "", {}), items=items, held={}, max_new=4, max_held_bytes=0, seed=0)
+    (row,) = read_jsonl(work.out / "answers.jsonl")
+    assert row["reference"] == "return 1 "

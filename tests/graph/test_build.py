@@ -90,8 +90,9 @@ def with_scratch(recipe: Recipe, **changes: Any) -> Recipe:
 def from_folder(recipe: Recipe, root: Path) -> Recipe:
     """The same recipe with a base model that lies beside it."""
     (root / "model").mkdir()
-    for name in ("config.json", "tokenizer.json", "model.safetensors"):
-        (root / "model" / name).write_text("{}")
+    files = {"config.json": '{"eos_token_id": 0}', "tokenizer.json": '{"model": {"vocab": {"<e>": 0}}}'}
+    for name, text in {**files, "model.safetensors": "{}"}.items():
+        (root / "model" / name).write_text(text)
     return replace(recipe, base=Base(model="file:model"), stage=recipe.stage[1:])
 
 
@@ -194,6 +195,20 @@ def test_a_base_from_a_folder_instead_of_one_from_scratch(tiny: Recipe, tmp_path
     before = graph_of(recipe, tmp_path)
     (tmp_path / "model" / "model.safetensors").write_text("{ }")
     assert {name for name, about in graph_of(recipe, tmp_path).items() if about != before[name]} == {"base"}
+
+
+def test_a_base_that_does_not_declare_its_end_is_refused_when_planning(tiny: Recipe, tmp_path: Path) -> None:
+    recipe = from_folder(tiny, tmp_path)
+    before = graph_of(recipe, tmp_path)
+    (tmp_path / "model" / "config.json").write_text("{}")
+    with pytest.raises(RecipeError, match="the base does not declare which token ends a document") as caught:
+        build(recipe, tmp_path)
+    assert (caught.value.at, caught.value.exit_code) == ("base.end_token", 2)
+    named = replace(recipe, base=Base(model="file:model", end_token="<e>"))
+    assert build(named, tmp_path)["base"].params["end_token"] == "<e>"
+    (tmp_path / "model" / "config.json").write_text('{"eos_token_id": 0}')
+    assert graph_of(recipe, tmp_path) == before
+    assert "end_token" not in build(recipe, tmp_path)["base"].params
 
 
 def test_a_base_folder_that_is_not_there(tiny: Recipe, tmp_path: Path) -> None:
@@ -540,14 +555,14 @@ def test_a_base_of_one_file(tiny: Recipe, tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["max_position_embeddings", "n_positions"])
 def test_rows_longer_than_the_base_can_read_stop_the_build(tiny: Recipe, tmp_path: Path, key: str) -> None:
     recipe = from_folder(tiny, tmp_path)
-    (tmp_path / "model/config.json").write_text(json.dumps({key: 512}))
+    (tmp_path / "model/config.json").write_text(json.dumps({"eos_token_id": 0, key: 512}))
     build(recipe, tmp_path)  # rows of 256 to train on, of 512 to tune on
-    (tmp_path / "model/config.json").write_text(json.dumps({key: 511}))
+    (tmp_path / "model/config.json").write_text(json.dumps({"eos_token_id": 0, key: 511}))
     with pytest.raises(RecipeError) as caught:
         build(recipe, tmp_path)
     assert caught.value.what == "rows of 512 tokens do not fit the base's 511 positions"
     assert caught.value.at == "tune.safe.row_tokens"
-    (tmp_path / "model/config.json").write_text(json.dumps({key: 255}))
+    (tmp_path / "model/config.json").write_text(json.dumps({"eos_token_id": 0, key: 255}))
     with pytest.raises(RecipeError, match="rows of 256 tokens do not fit the base's 255 positions") as caught:
         build(recipe, tmp_path)
     assert caught.value.at == "stage[0] `cap`.row_tokens"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from tiny import new_work, tiny_base, tiny_tokenizer
+from transformers import AutoTokenizer
 
 from aurora_m.core.ends import ends_of
 from aurora_m.core.errors import DataError, RecipeError
@@ -127,6 +128,18 @@ def test_the_tokenizer_is_that_of_the_file(base: Artifact, tmp_path: Path) -> No
         assert ours.decode(ours.encode(text).ids, skip_special_tokens=False) == text
     assert json.loads((out / "tokenizer_config.json").read_text())["eos_token"] == "<|endoftext|>"
     assert check_copy(out, out) == 0.0
+
+
+@pytest.mark.parametrize("led", [True, False])
+def test_texts_begin_as_the_file_says(base: Artifact, tmp_path: Path, led: bool) -> None:
+    def mark(writer: gguf.GGUFWriter) -> None:
+        writer.add_bos_token_id(1)
+        writer.add_add_bos_token(led)
+
+    out, _ = fetched(tmp_path / "work", write(tmp_path / "model.gguf", base, more=mark))
+    assert (ends_of(out).start, ends_of(out).end.id) == (1 if led else 0, 0)
+    ids = AutoTokenizer.from_pretrained(out)("the cat").input_ids
+    assert ids == [*([1] if led else []), *open_tokenizer(out).encode("the cat", add_special_tokens=False).ids]
 
 
 def test_digits_are_cut_one_by_one_where_the_file_says_so(base: Artifact, tmp_path: Path) -> None:

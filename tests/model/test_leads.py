@@ -12,10 +12,11 @@ import torch
 from families import BOS, EOS, FAMILIES, LEAD, base
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import doc, new_work
+from tiny import doc, new_work, tiny_model
 from tokenizers import Tokenizer, processors
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from aurora_m.core.chat import render
 from aurora_m.core.ends import ends_of
 from aurora_m.core.errors import RecipeError
 from aurora_m.core.facts import to_json
@@ -23,13 +24,17 @@ from aurora_m.core.step import Artifact
 from aurora_m.core.table import write_docs
 from aurora_m.core.uri import pin_files
 from aurora_m.model.base import base_files
+from aurora_m.model.embed import extend
 from aurora_m.model.forward import forward_hidden
 from aurora_m.model.likelihood import document_bits
 from aurora_m.model.load import fetch_base, load_model
+from aurora_m.tokens.extend import extend_tokenizer
 from aurora_m.tokens.mixture import mix
 from aurora_m.tokens.shards import shard
 from aurora_m.tokens.stream import stage_stream
-from aurora_m.tokens.tokenizer import decode_after, open_tokenizer, take_tokenizer
+from aurora_m.tokens.tokenizer import decode_after, encode_within, open_tokenizer, take_tokenizer
+from aurora_m.train.monitor import bits_per_byte, divergence
+from aurora_m.tune.examples import encode
 
 TEXTS = ["the cat sat on the mat", "def f(x):\n    return x", "Yö on pitkä.", "日本語 hi", "a", " b  c\n", "2024: 17"]
 HOW = ("template", "after bytes", "flag", "none")
@@ -166,22 +171,83 @@ def test_new_tokens_mean_what_they_mean_behind_their_prompt(
     ids, whole = ([*([1] if led else []), *tokenizer.encode(t).ids] for t in (prompt, prompt + text))
     if ids == whole[: len(ids)]:
         lost = (prompt + text).startswith(" ") and family in ("sentence_piece", "metaspace")
-        assert decode_after(tokenizer, ids, whole[len(ids) :]) == text or lost
+        assert decode_after(tokenizer, ids, whole) == text or lost
     at = min(cut, len(whole))
     decoded = tokenizer.decode(whole)
-    assert decoded.endswith(decode_after(tokenizer, whole[:at], whole[at:])), "also within a character"
+    assert decoded.endswith(decode_after(tokenizer, whole[:at], whole)), "also within a character"
 
 
 def test_a_space_that_would_be_lost_alone() -> None:
     tokenizer = OPENED["sentence_piece"]
     prompt = tokenizer.encode("def f():\n").ids
-    new = tokenizer.encode("def f():\n    return 1").ids[len(prompt) :]
-    assert tokenizer.decode(new) == "   return 1"
-    assert decode_after(tokenizer, prompt, new) == "    return 1"
+    whole = tokenizer.encode("def f():\n    return 1").ids
+    assert tokenizer.decode(whole[len(prompt) :]) == "   return 1"
+    assert decode_after(tokenizer, prompt, whole) == "    return 1"
 
 
 def test_a_character_that_the_prompt_began_is_new() -> None:
     tokenizer: Tokenizer = OPENED["byte_level"]
     ids = tokenizer.encode("a本").ids
     assert len(ids) == 4
-    assert decode_after(tokenizer, ids[:2], ids[2:]) == "本"
+    assert decode_after(tokenizer, ids[:2], ids) == "本"
+
+
+def test_a_base_with_more_tokens_begins_its_texts_as_before(tmp_path: Path) -> None:
+    tokenizer = FAMILIES["byte_level"]()
+    tokenizer.post_processor = LEAD
+    base(tmp_path / "base", tokenizer, {})
+    folder = fetched(tmp_path)
+    write_docs(tmp_path / "docs", [doc("d", "pitkä päivä " * 20)])
+    take_tokenizer(new_work(tmp_path / "tokenizer"), model=Artifact(folder, "", {}))
+    given: dict[str, Any] = {"docs": {"s": Artifact(tmp_path / "docs", "", {})}, "tokens": 3}
+    work = new_work(tmp_path / "more")
+    extend_tokenizer(work, tokenizer=Artifact(tmp_path / "tokenizer" / "out", "", {}), **given)
+    assert ends_of(work.out) == ends_of(folder)
+    grown = new_work(tmp_path / "grown")
+    extend(grown, model=Artifact(folder, "", {}), tokenizer=Artifact(work.out, "", {}), init="mean", seed=1)
+    assert ends_of(grown.out) == ends_of(folder)
+    assert AutoTokenizer.from_pretrained(grown.out)("pitkä").input_ids[0] == 1
+
+
+def test_an_example_is_led_and_its_response_is_cut_where_it_stands(tmp_path: Path) -> None:
+    """SentencePiece would put a space before a response that is encoded alone."""
+    tokenizer = FAMILIES["sentence_piece"]()
+    tokenizer.post_processor = LEAD
+    folder = base(tmp_path / "base", tokenizer, {})
+    example = encode({"prompt": "Say the cat", "answer": "the cat"}, open_tokenizer(folder), ends_of(folder))
+    text = render("Say the cat", "the cat")
+    plain = AutoTokenizer.from_pretrained(folder)
+    assert example.tokens == [*plain(text).input_ids, 2]
+    assert example.tokens[: example.prompt] == plain(render("Say the cat", "")).input_ids
+
+
+def test_what_a_stage_measures_is_led(tmp_path: Path) -> None:
+    tokenizer = FAMILIES["gemma"]()
+    tokenizer.post_processor = LEAD
+    folder = base(tmp_path / "base", tokenizer, {})
+    write_docs(tmp_path / "held", [doc("d", "the cat sat")], "held")
+    held, model = {"s": Artifact(tmp_path / "held", "", {})}, load_model(folder)
+    found = bits_per_byte(held, Artifact(folder, "", {}))(model)
+    ids = AutoTokenizer.from_pretrained(folder)("the cat sat").input_ids
+    assert ids[0] == 1
+    with torch.inference_mode():
+        logp_TV = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+    by_hand = -sum(float(logp_TV[at, token]) for at, token in enumerate(ids[1:])) / log(2)
+    assert found == {"en": pytest.approx(by_hand / 11, abs=1e-4)}
+    model.train(False)
+    other = tiny_model("llama", tokenizer.get_vocab_size())
+    away = divergence(other, held, Artifact(folder, "", {}), ["en"])(model)
+    with torch.inference_mode():
+        ours_TV, theirs_TV = (net(torch.tensor([ids])).logits[0].log_softmax(-1) for net in (model, other))
+    kl = (theirs_TV.exp() * (theirs_TV - ours_TV)).sum(-1)
+    assert away["kl/en"] == pytest.approx(float(kl.mean()), rel=1e-3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_text_within_another_has_the_tokens_that_it_has_there(family: str) -> None:
+    tokenizer = OPENED[family]
+    for text in ("the cat", "  return x", "### Instruction:", "本", ""):
+        ids = encode_within(tokenizer, text)
+        assert ids == tokenizer.encode(f"Yö\n{text}").ids[len(tokenizer.encode("Yö\n").ids) :]
+    byte_level = family in ("byte_level", "gemma")
+    assert (encode_within(tokenizer, "the cat") == tokenizer.encode("the cat").ids) == byte_level

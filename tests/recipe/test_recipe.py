@@ -811,6 +811,11 @@ def test_new_tokens_and_tokens_that_come_ready() -> None:
     ("text", "what", "at"),
     [
         (SMALL + EXTEND, "a base from scratch learns its tokens itself", "base.extend"),
+        (
+            SMALL.replace("[base.scratch]", '[base]\nend_token = "</s>"\n[base.scratch]'),
+            "a base from scratch has an end token of its own",
+            "base.end_token",
+        ),
         (FROM_HUB + EXTEND.replace('"5K"', "0"), "there are no new tokens", "base.extend.tokens"),
         (FROM_HUB + EXTEND.replace('["fi"]', "[]"), "no source is named", "base.extend.sources"),
         (FROM_HUB + EXTEND.replace('"fi"', '"f"'), "there is no source `f`", "base.extend.sources"),

@@ -1,5 +1,6 @@
 """Megatron's files: read from a layout written by hand, written back byte for byte, and refused when damaged."""
 
+import shutil
 import struct
 import tempfile
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from tiny import new_work, tiny_shards, tiny_tokenizer
 from tokenizers import Tokenizer, models
 
+from aurora_m.core.ends import Ends, Mark
 from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.facts import to_json
 from aurora_m.core.step import Artifact
@@ -66,6 +68,22 @@ def test_a_layout_written_by_hand(tmp_path: Path, tokenizer: Artifact) -> None:
         **{"tokens": 6, "docs": 2, "bytes": len(text.encode()), "bytes_a_token": round(len(text.encode()) / 6, 4)},
         **{"dtype": "uint16", "slow_shards": 0, "ends_added": 1},
     }
+
+
+@pytest.mark.parametrize("lead", [7, 0])
+def test_what_leads_documents_is_left_out(tmp_path: Path, tokenizer: Artifact, lead: int) -> None:
+    folder = tmp_path / "tokenizer"
+    shutil.copytree(tokenizer.path, folder)
+    Ends(Mark(0, "<|endoftext|>", "it"), Mark(lead, "x", "it")).write(folder)
+    docs = [[lead, 8, 9, 0], [8, lead, 0], [lead], [lead, 10]]
+    idx = struct.pack("<9sQBQQ4i4q5q", b"MMIDIDX\0\0", 1, 8, 4, 5, 4, 3, 1, 2, 0, 8, 14, 16, 0, 1, 2, 3, 4)
+    put(tmp_path, idx, np.array([token for doc in docs for token in doc], "<u2").tobytes())
+    found, facts = imported(tmp_path / "work", tmp_path, Artifact(folder, "", {}))
+    shards = Shards.of(found)
+    assert shards.read(0, len(shards)).tolist() == [8, 9, 0, 8, lead, 0, 10, 0]
+    assert shards.bounds(0, 3).tolist() == [0, 3, 6, 8]
+    assert shards.doc_ids(0, 3) == ["fi:1", "fi:2", "fi:4"]
+    assert (facts.tokens, facts.docs, facts.ends_added) == (8, 3, 1)
 
 
 @pytest.mark.parametrize(("code", "kind"), [(1, "<u1"), (2, "<i1"), (3, "<i2"), (4, "<i4"), (5, "<i8"), (8, "<u2")])

@@ -25,7 +25,7 @@ def check(item: Item, at: str) -> None:
 
 def requests(item: Item) -> tuple[Loglikelihood, Generate]:
     """The solution, and a function of the model's own."""
-    return Loglikelihood(item.prompt, (item.right,)), Generate(item.prompt)
+    return Loglikelihood(item.prompt, (item.right,)), Generate(item.prompt, reference=item.right)
 
 
 def answer(item: Item, outputs: Outputs) -> dict[str, JSON]:

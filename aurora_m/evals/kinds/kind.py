@@ -33,6 +33,7 @@ class Generate:
 
     prompt: str
     stop: str = ""
+    reference: str = ""  # a right text, which must pass as the model's tokenizer spells it
 
 
 Request: TypeAlias = Loglikelihood | FillIn | Generate

@@ -17,7 +17,7 @@ ITEM = Item("p1", "code", "code", "code", "def f():\n", answer="    return 1\n",
 def test_what_the_model_is_asked() -> None:
     solution, completion = KIND.requests(ITEM)
     assert solution == Loglikelihood("def f():\n", ("    return 1\n",))
-    assert completion == Generate("def f():\n", stop="")
+    assert completion == Generate("def f():\n", stop="", reference="    return 1\n")
 
 
 def test_what_is_kept_and_scored() -> None:
