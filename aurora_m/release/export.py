@@ -48,7 +48,7 @@ def export(
     left = parameters - write_model(model.path, work.out, kind)
     texts = [*_texts(docs)]
     facts = ReleaseFacts(check_copy(model.path, work.out, texts, kind), left, license)
-    return facts if kind == FLOAT32 else replace(facts, dtype=kind, rounding=rounding(model.path, kind))
+    return facts if kind == FLOAT32 else replace(facts, dtype=kind, rounding=round(rounding(model.path, kind), 6))
 
 
 def _texts(docs: dict[str, Artifact]) -> Iterator[str]:
