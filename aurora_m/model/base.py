@@ -2,15 +2,21 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from aurora_m.core.errors import Missing, RecipeError
 from aurora_m.core.uri import local_files
 
 GGUF = ".gguf"
 PYTHON = "python:"
-POSITIONS = ("max_position_embeddings", "n_positions")  # how configs of transformers name them
+# How configs of transformers name the tokens that a row may have, their own or their text model's.
+POSITIONS = (
+    "max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length", "seq_length", "seq_len"
+)  # fmt: skip
+TEXT_MODELS = ("text_config", "llm_config", "language_config", "decoder")
 
 
 def base_files(model: str, root: Path) -> dict[str, Path]:
@@ -42,15 +48,32 @@ def base_path(model: str, root: Path) -> Path:
     return path
 
 
-def check_rows(model: str, root: Path, rows: Mapping[str, int]) -> None:
-    """RecipeError if a row of some length, by where the recipe says it, is longer than a `file:` base can read.
+@dataclass(frozen=True)
+class Lengths:
+    """What a recipe wants a base to read, in tokens, by where the recipe says it."""
 
-    Only a folder that is there already can say it; other bases are looked at when they are loaded.
-    """
-    path = root / model.removeprefix("file:") / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    found = next((config[name] for name in POSITIONS if isinstance(config.get(name), int)), None)
-    for at, row_tokens in rows.items():
-        if found is not None and row_tokens > found:
-            what = f"rows of {row_tokens} tokens do not fit the base's {found} positions"
-            raise RecipeError(what, at=at, hint="make rows shorter, or choose another base")
+    rows: Mapping[str, int]
+    answers: Mapping[str, int]  # that a model writes after a prompt
+
+    def check(self, base: Path) -> None:
+        """RecipeError if one is longer than a base can read. What has no config.json that is JSON says nothing yet."""
+        try:
+            config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # said when the base is taken
+            return
+        found = positions_of(config) if isinstance(config, dict) else None
+        for at, row_tokens in self.rows.items():
+            if found is not None and row_tokens > found:
+                what = f"rows of {row_tokens} tokens do not fit the base's {found} positions"
+                raise RecipeError(what, at=at, hint="make rows shorter, or choose another base")
+        for at, tokens in self.answers.items():
+            if found is not None and tokens >= found:
+                what = f"{tokens} new tokens leave no room for a prompt in the base's {found} positions"
+                raise RecipeError(what, at=at, hint="write fewer, or choose another base")
+
+
+def positions_of(config: Mapping[str, Any]) -> int | None:
+    """The longest row that a model of a config.json can read; None where it says none."""
+    parts = [config, *(config[name] for name in TEXT_MODELS if isinstance(config.get(name), Mapping))]
+    found = (part.get(name) for part in parts for name in POSITIONS)
+    return next((size for size in found if isinstance(size, int) and size > 0), None)

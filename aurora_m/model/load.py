@@ -15,7 +15,7 @@ from aurora_m.core.canon import JSON
 from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.step import Runtime, Work
 from aurora_m.core.uri import check_pin
-from aurora_m.model.base import GGUF, base_files, base_path
+from aurora_m.model.base import GGUF, base_files, base_path, positions_of
 from aurora_m.model.facts import BaseFacts
 from aurora_m.model.shape import declared, shape_of
 from aurora_m.model.weights import load_base
@@ -24,6 +24,7 @@ logging.set_verbosity_error()
 logging.disable_progress_bar()
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+UNBOUND = 2**20  # positions of an architecture that has no longest row
 HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "*.model", "merges.txt"]
 
 
@@ -47,8 +48,8 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> PreTrainedMo
 
 
 def positions(model: PreTrainedModel) -> int:
-    """The longest row the model can read."""
-    return int(getattr(model.config, "max_position_embeddings", 0) or model.config.n_positions)
+    """The longest row the model can read; `UNBOUND` where its config says none."""
+    return positions_of(model.config.to_dict()) or UNBOUND
 
 
 def save_model(model: PreTrainedModel, folder: Path, tokenizer: Path) -> None:
