@@ -47,7 +47,7 @@ def plan(goals: list[Step], store: Store) -> list[PlanEntry]:
 def _row(step: Step, rows: Mapping[str, PlanEntry], store: Store) -> PlanEntry:
     missing = [parent.name for _, parent in step.parents() if rows[parent.name].state != "have"]
     manifests = store.manifests(step.name)
-    last_s = manifests[0]["seconds"] if manifests else None
+    last_s = next((m["seconds"] for m in manifests if _alike(m["key"], step)), None)
     if step.missing_input:
         return PlanEntry(step, "wait", step.missing_input.what, last_s=last_s)
     if missing:
@@ -56,10 +56,23 @@ def _row(step: Step, rows: Mapping[str, PlanEntry], store: Store) -> PlanEntry:
     key = step.key({name: _digest(rows[parent.name]) for name, parent in step.parents()})
     artifact = store.find(key)
     if artifact:
+        step.check_made(artifact)
         return PlanEntry(step, "have", "", artifact, last_s)
     if store.partial(key).exists():
         return PlanEntry(step, "run", "was stopped half way", last_s=last_s)
     return PlanEntry(step, "run", _why(key, [m["key"] for m in manifests], step), last_s=last_s)
+
+
+def _alike(key: Mapping[str, Any], step: Step) -> bool:
+    """Whether a step that ran is of this kind and these sizes, and so takes as long; others may share its name."""
+    return bool(key["fn"] == step.fn and _sizes(key["params"]) == _sizes(to_json(step.params)))
+
+
+def _sizes(params: Any) -> Any:
+    """The whole numbers of some parameters, where they stand; a seed is no size."""
+    if isinstance(params, dict):
+        return {key: found for key, value in params.items() if key != "seed" and (found := _sizes(value)) is not None}
+    return params if isinstance(params, int) and not isinstance(params, bool) else None
 
 
 def _digest(row: PlanEntry) -> str:
@@ -107,6 +120,7 @@ def run(goals: list[Step], runtime: Runtime, log: Log, names: str) -> list[Artif
                 checked.add(step.name)
                 made += 1
             store.point(f"{names}/{step.name}", artifact)
+            step.check_made(artifact)
             done[step.name] = artifact
         _check(goals, done, checked, log)
     shutdown_workers()

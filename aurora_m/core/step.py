@@ -86,6 +86,7 @@ class Step:
     params: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))  # JSON, and frozen dataclasses
     version: int = 1  # the author raises it when the bytes change on purpose
     missing_input: Missing | None = None  # what it would read that is not there: it can be planned, not run
+    suits: Callable[[Path], None] | None = None  # an error of the recipe's if what was made does not suit later steps
 
     def parents(self) -> Iterator[tuple[str, "Step"]]:
         """Each input step with its dotted name."""
@@ -104,6 +105,11 @@ class Step:
             "params": to_json(self.params),
             "inputs": dict(digests),
         }
+
+    def check_made(self, artifact: Artifact) -> None:
+        """What else must hold of what was made, before anything is made of it."""
+        if self.suits:
+            self.suits(artifact.path)
 
     def load(self) -> Callable[..., Any]:
         """Import the step's function; it returns facts: a frozen dataclass."""

@@ -1,13 +1,13 @@
 """The steps that make models: base, tokenizer, shards, mixtures, stages, merges, tunings."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TypeAlias
 
 from aurora_m.core.step import Step
 from aurora_m.core.uri import pin_files
 from aurora_m.graph.graph import Graph, NamedSteps, pinned
 from aurora_m.model import steps as model
-from aurora_m.model.base import base_ends, base_files, check_rows
+from aurora_m.model.base import Lengths, base_ends, base_files
 from aurora_m.recipe import Mixture, Stage, Training, Tune
 from aurora_m.tokens import steps as tokens
 from aurora_m.tokens.megatron import pair_files
@@ -38,13 +38,15 @@ def add_base(graph: Graph) -> NamedSteps:
         return {}
     rows = {f"stage[{n}] `{stage.name}`.row_tokens": stage.row_tokens for n, stage in enumerate(recipe.stage)}
     rows |= {f"tune.{name}.row_tokens": tuning.row_tokens for name, tuning in recipe.tune.items()}
-    check_rows(base.model, graph.root, rows)
+    writes = bool(recipe.evals.suites or recipe.redteam)
+    lengths = Lengths(rows, {"evals.max_new_tokens": recipe.evals.max_new_tokens} if writes else {})
+    lengths.check(graph.root / base.model.removeprefix("file:"))
     pin = "" if base.model.startswith("hf:") else pinned(lambda: pin_files(base_files(base.model, graph.root)))
     shape = asdict(base.shape) if base.shape else None
     base_ends(base.model, graph.root, base.end_token)  # or an error, before anything is made
     end = base.end_token or None
     step = model.fetch_base("base", model=base.model, revision=base.revision, pin=pin, shape=shape, end_token=end)
-    return {"base": graph.add(step)}
+    return {"base": graph.add(replace(step, suits=lengths.check))}
 
 
 def add_tokenizers(graph: Graph, base_steps: NamedSteps, clean: NamedSteps) -> NamedSteps:

@@ -1,6 +1,7 @@
 """What a run knows of its base model before it loads it: the files, and how long a row may be."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,11 @@ from aurora_m.core.uri import local_files
 GGUF = ".gguf"
 PYTHON = "python:"
 TEMPLATES = "additional_chat_templates"  # the one folder inside a model's folder that belongs to it
-POSITIONS = ("max_position_embeddings", "n_positions")  # how configs of transformers name them
+# How configs of transformers name the tokens that a row may have, their own or their text model's.
+POSITIONS = (
+    "max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length", "seq_length", "seq_len"
+)  # fmt: skip
+TEXT_MODELS = ("text_config", "llm_config", "language_config", "decoder")
 
 
 def base_files(model: str, root: Path) -> dict[str, Path]:
@@ -66,15 +71,29 @@ def json_of(path: Path, at: str) -> dict[str, Any]:
         raise DataError(what, at=at, hint="copy it again, or save the model again") from error
 
 
-def check_rows(model: str, root: Path, rows: Mapping[str, int]) -> None:
-    """RecipeError if a row of some length, by where the recipe says it, is longer than a `file:` base can read.
+@dataclass(frozen=True)
+class Lengths:
+    """What a recipe wants a base to read, in tokens, by where the recipe says it."""
 
-    Only a folder that is there already can say it; other bases are looked at when they are loaded.
-    """
-    path = root / model.removeprefix("file:") / CONFIG
-    config = json_of(path, model) if path.is_file() else {}
-    found = next((config[name] for name in POSITIONS if isinstance(config.get(name), int)), None)
-    for at, row_tokens in rows.items():
-        if found is not None and row_tokens > found:
-            what = f"rows of {row_tokens} tokens do not fit the base's {found} positions"
-            raise RecipeError(what, at=at, hint="make rows shorter, or choose another base")
+    rows: Mapping[str, int]
+    answers: Mapping[str, int]  # that a model writes after a prompt
+
+    def check(self, base: Path) -> None:
+        """RecipeError if one is longer than a base can read. A base that is not there yet says nothing."""
+        path = base / CONFIG
+        found = positions_of(json_of(path, str(path))) if path.is_file() else None
+        for at, row_tokens in self.rows.items():
+            if found is not None and row_tokens > found:
+                what = f"rows of {row_tokens} tokens do not fit the base's {found} positions"
+                raise RecipeError(what, at=at, hint="make rows shorter, or choose another base")
+        for at, tokens in self.answers.items():
+            if found is not None and tokens >= found:
+                what = f"{tokens} new tokens leave no room for a prompt in the base's {found} positions"
+                raise RecipeError(what, at=at, hint="write fewer, or choose another base")
+
+
+def positions_of(config: Mapping[str, Any]) -> int | None:
+    """The longest row that a model of a config.json can read; None where it says none."""
+    parts = [config, *(config[name] for name in TEXT_MODELS if isinstance(config.get(name), Mapping))]
+    found = (part.get(name) for part in parts for name in POSITIONS)
+    return next((size for size in found if isinstance(size, int) and size > 0), None)

@@ -19,7 +19,7 @@ from aurora_m.core.faults import reading
 from aurora_m.core.files import read_json, write_json
 from aurora_m.core.step import Runtime, Work
 from aurora_m.core.uri import pinned
-from aurora_m.model.base import GGUF, base_files, base_path, json_of
+from aurora_m.model.base import GGUF, base_files, base_path, json_of, positions_of
 from aurora_m.model.facts import BaseFacts
 from aurora_m.model.folder import check_files
 from aurora_m.model.shape import declared, shape_of
@@ -30,6 +30,7 @@ logging.set_verbosity_error()
 logging.disable_progress_bar()
 
 GENERATION = "generation_config.json"
+UNBOUND = 2**20  # positions of an architecture that has no longest row
 HUB_FILES = ["*.json", "*.jinja", "*.safetensors", "tokenizer*", "*.model", "merges.txt"]
 
 
@@ -58,8 +59,8 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> PreTrainedMo
 
 
 def positions(model: PreTrainedModel) -> int:
-    """The longest row the model can read."""
-    return int(getattr(model.config, "max_position_embeddings", 0) or model.config.n_positions)
+    """The longest row the model can read; `UNBOUND` where its config says none."""
+    return positions_of(model.config.to_dict()) or UNBOUND
 
 
 def save_model(model: PreTrainedModel, folder: Path, tokenizer: Path) -> None:

@@ -81,6 +81,15 @@ def call_unsharded(model: PreTrainedModel, call: Callable[[], Found]) -> Found:
     return found
 
 
+def reduce_over_replicas(model: PreTrainedModel, now: bool) -> None:
+    """Whether the next backward pass adds up gradients over replicas; until one does, each holds the sum of its own.
+
+    Of the passes of a step the last is enough: else torch keeps each block's sum over the replicas beside the step's.
+    """
+    if isinstance(model, FSDPModule):
+        model.set_requires_all_reduce(now)
+
+
 def _tensor_plan(model: PreTrainedModel, parts: int) -> dict[str, ParallelStyle]:
     """What transformers plans for the model's blocks; embeddings and head stay whole."""
     config = model.config

@@ -182,11 +182,11 @@ def _check_anchor(stage: Training, anchor: Anchor, at: str, recipe: Recipe) -> N
 
 
 def _check_evals(recipe: Recipe) -> None:
-    evals, scratch = recipe.evals, recipe.base.scratch
+    evals, shape = recipe.evals, recipe.base.scratch or recipe.base.shape
     check_ranges(evals, "evals.")
-    if scratch:
-        what = f"{evals.max_new_tokens} new tokens leave no room for a prompt in {scratch.positions} positions"
-        need(evals.max_new_tokens < scratch.positions, what, "evals.max_new_tokens", "write fewer")
+    if shape:
+        what = f"{evals.max_new_tokens} new tokens leave no room for a prompt in {shape.positions} positions"
+        need(evals.max_new_tokens < shape.positions, what, "evals.max_new_tokens", "write fewer")
     for name, margin in evals.margins.items():
         known(name, evals.old, f"evals.margins.{name}", "old language")
         need(margin >= 0, f"`{margin:g}` is out of range", f"evals.margins.{name}", "write 0 or more")

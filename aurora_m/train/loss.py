@@ -56,6 +56,7 @@ class _HeadLoss(torch.autograd.Function):
             grads = grads_CV.mul_(weights_C1).to(head_VD.dtype)
             torch.mm(grads, head_VD, out=grad_hidden_ND[chunk])
             add_product(grad_head_VD, grads.T, hidden_CD)
+            del logits_CV, grads_CV, grads  # else they are there while the next ones are made
         ctx.save_for_backward(grad_hidden_ND, grad_head_VD.to(head_VD.dtype))
         ctx.mark_non_differentiable(losses_N)
         return losses_N.sum(), losses_N

@@ -14,7 +14,7 @@ import pytest
 
 from aurora_m.core import run as run_file
 from aurora_m.core.canon import file_digest, folder_files
-from aurora_m.core.errors import Missing, StoreError
+from aurora_m.core.errors import Missing, RecipeError, StoreError
 from aurora_m.core.files import read_json, write_json
 from aurora_m.core.log import Log
 from aurora_m.core.manifest import MANIFEST
@@ -413,3 +413,28 @@ def test_nothing_is_added_to_a_store_of_another_format(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="this store was made by another version of Aurora"):
         make(Step("other", "toy:number", params={"value": 1}), tmp_path)
     assert state(tmp_path / "artifacts") == before
+
+
+def test_what_does_not_suit_ends_the_run_and_the_plan_before_what_is_made_of_it(tmp_path: Path) -> None:
+    def suits(path: Path) -> None:
+        raise RecipeError("too short", at="rows", hint="make them shorter")
+
+    end = graph()
+    left = next(step for step in ordered([end]) if step.name == "left")
+    odd = next(step for step in ordered([end]) if step.name == "odd")
+    vars(odd)["inputs"] = {"given": replace(left, suits=suits)}
+    with pytest.raises(RecipeError, match="too short"):
+        make(end, tmp_path)
+    assert [row["step"] for row in events(tmp_path, "start")] == ["left"]
+    with pytest.raises(RecipeError, match="too short"):
+        plan([end], Store(tmp_path))
+
+
+def test_times_are_those_of_like_steps_only(tmp_path: Path) -> None:
+    make(graph(), tmp_path)
+    rows = {row.step.name: row for row in plan([graph(left=5, scale=4)], Store(tmp_path))}
+    assert [name for name, row in rows.items() if row.last_s is None] == ["left", "sum"]  # of other sizes
+    other = Step("odd", "toy:flat", inputs={"given": Step("right", "toy:number", params={"value": 2, "seed": 3})})
+    last = {row.step.name: row.last_s for row in plan([other], Store(tmp_path))}
+    assert last["odd"] is None  # another function of this name
+    assert last["right"] is not None  # another seed

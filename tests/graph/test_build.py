@@ -13,7 +13,7 @@ from aurora_m.core.canon import JSON
 from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.facts import to_json
 from aurora_m.core.run import PlanEntry
-from aurora_m.core.step import Step, ordered
+from aurora_m.core.step import Artifact, Step, ordered
 from aurora_m.core.typed import Count
 from aurora_m.core.uri import SAMPLE
 from aurora_m.evals.sandbox import run as sandbox
@@ -552,7 +552,7 @@ def test_a_base_of_one_file(tiny: Recipe, tmp_path: Path) -> None:
     assert {name for name, about in graph_of(recipe, tmp_path).items() if about != before[name]} == {"base"}
 
 
-@pytest.mark.parametrize("key", ["max_position_embeddings", "n_positions"])
+@pytest.mark.parametrize("key", ["max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"])
 def test_rows_longer_than_the_base_can_read_stop_the_build(tiny: Recipe, tmp_path: Path, key: str) -> None:
     recipe = from_folder(tiny, tmp_path)
     (tmp_path / "model/config.json").write_text(json.dumps({"eos_token_id": 0, key: 512}))
@@ -562,6 +562,9 @@ def test_rows_longer_than_the_base_can_read_stop_the_build(tiny: Recipe, tmp_pat
         build(recipe, tmp_path)
     assert caught.value.what == "rows of 512 tokens do not fit the base's 511 positions"
     assert caught.value.at == "tune.safe.row_tokens"
+    (tmp_path / "model/config.json").write_text(json.dumps({"eos_token_id": 0, "text_config": {key: 511}}))
+    with pytest.raises(RecipeError, match="do not fit the base's 511 positions"):
+        build(recipe, tmp_path)
     (tmp_path / "model/config.json").write_text(json.dumps({"eos_token_id": 0, key: 255}))
     with pytest.raises(RecipeError, match="rows of 256 tokens do not fit the base's 255 positions") as caught:
         build(recipe, tmp_path)
@@ -586,3 +589,38 @@ def test_scores_of_programs_are_keyed_by_the_wall(tiny: Recipe, monkeypatch: pyt
         monkeypatch.setattr(sandbox, "wall", lambda wall=wall: wall)
         assert params(("en", "code")) == ({"wall": wall.name, "python": wall.python} if wall else {})
         assert params(("en",)) == {}
+
+
+def test_answers_as_long_as_the_base_can_read_stop_the_build(tiny: Recipe, tmp_path: Path) -> None:
+    recipe = from_folder(tiny, tmp_path)
+    (tmp_path / "model/config.json").write_text(json.dumps({"eos_token_id": 0, "max_position_embeddings": 512}))
+    recipe = replace(recipe, evals=replace(recipe.evals, max_new_tokens=512))
+    with pytest.raises(RecipeError) as caught:
+        build(recipe, tmp_path)
+    assert str(caught.value) == (
+        "error: 512 new tokens leave no room for a prompt in the base's 512 positions\n"
+        "  at: evals.max_new_tokens\n\n"
+        "hint: write fewer, or choose another base"
+    )
+    build(replace(recipe, evals=replace(recipe.evals, max_new_tokens=511)), tmp_path)
+
+
+@pytest.mark.parametrize("config", [None, '{"eos_token_id": 0, "max_position_embeddings": null, "n_positions": -1}'])
+def test_a_base_that_says_no_length_is_planned(tiny: Recipe, tmp_path: Path, config: str | None) -> None:
+    recipe = from_folder(tiny, tmp_path)
+    (tmp_path / "model/config.json").unlink(missing_ok=True)
+    if config is not None:
+        (tmp_path / "model/config.json").write_text(config)
+    build(recipe, tmp_path)
+
+
+def test_a_base_that_was_fetched_is_looked_at_before_anything_is_made_of_it(tiny: Recipe, tmp_path: Path) -> None:
+    recipe = replace(from_folder(tiny, tmp_path), base=Base(model="hf:a/b", revision="0" * 40))
+    base = build(recipe, tmp_path)["base"]
+    for positions, right in ((512, True), (511, False)):
+        (tmp_path / "config.json").write_text(json.dumps({"max_position_embeddings": positions}))
+        if right:
+            base.check_made(Artifact(tmp_path, "", {}))
+            continue
+        with pytest.raises(RecipeError, match="rows of 512 tokens do not fit the base's 511 positions"):
+            base.check_made(Artifact(tmp_path, "", {}))

@@ -99,6 +99,14 @@ def test_a_checkpoint_of_four_goes_on_in_two_and_one(made: Path, alone: dict[str
     assert_close(curve(made, f"{kind}_from_1"), alone[kind])
 
 
+def test_replicas_add_up_gradients_once_a_step_however_many_passes(made: Path, alone: dict[str, list[Any]]) -> None:
+    for name in ("replicas_0", "replicas_1"):
+        assert_close(curve(made, name), alone["held"])
+    for rank in (0, 1):
+        once, parts = json.loads((made / f"calls_{rank}.json").read_text())
+        assert once == parts > 0
+
+
 def test_divided_matrices_train_the_same(made: Path, alone: dict[str, list[Any]]) -> None:
     assert_close(curve(made, "tensor_2"), alone["llama"])
     on_2 = made / "tensor_half"  # half by two groups of two

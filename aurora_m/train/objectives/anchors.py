@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from aurora_m.core.step import Runtime
 from aurora_m.model.forward import forward_hidden
 from aurora_m.model.load import device_of, load_model, parameters
-from aurora_m.model.shard import call_unsharded, part_of
+from aurora_m.model.shard import call_unsharded, part_of, reduce_over_replicas
 from aurora_m.recipe import Anchor as Settings
 from aurora_m.tokens.rows import Row
 from aurora_m.tokens.stream import Stream
@@ -100,6 +100,7 @@ class Divergence:
         count = float(sum(row.weights.sum() for row in rows))
         found = []
         for start in range(0, len(batch), self.micro):
+            reduce_over_replicas(model, start + self.micro >= len(batch))
             total = call_unsharded(model, partial(self._total, model, batch[start : start + self.micro]))
             (total * (self.weight / count)).backward()
             found.append(total.detach())
@@ -172,6 +173,7 @@ class _HeadKl(torch.autograd.Function):
             grads = ours_CV.exp_().sub_(probs_CV).mul_(weights_K[chunk, None]).to(head_VD.dtype)
             torch.mm(grads, head_VD, out=grad_hidden_KD[chunk])
             add_product(grad_head_VD, grads.T, hidden_CD)
+            del ours_CV, theirs_CV, probs_CV, grads
         ctx.save_for_backward(grad_hidden_KD, grad_head_VD.to(head_VD.dtype))
         return total
 

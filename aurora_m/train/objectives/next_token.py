@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from aurora_m.model.forward import forward_hidden
-from aurora_m.model.shard import call_unsharded
+from aurora_m.model.shard import call_unsharded, reduce_over_replicas
 from aurora_m.tokens.rows import Row
 from aurora_m.train.loss import head_loss
 from aurora_m.train.objectives.objective import Sums
@@ -33,6 +33,7 @@ class NextToken:
         size, found = self.micro_batch or len(batch), []
         for start in range(0, len(batch), size):
             part = batch[start : start + size]
+            reduce_over_replicas(model, start + size >= len(batch))
             total, losses_N = call_unsharded(model, partial(self._losses, model, part))
             (total / count).backward()
             found.append(losses_N.view(len(part), -1).sum(1))
