@@ -13,10 +13,10 @@ from transformers.utils import logging
 
 from aurora_m.core.canon import JSON
 from aurora_m.core.errors import DataError, RecipeError
-from aurora_m.core.faults import reading
+from aurora_m.core.faults import translated
 from aurora_m.core.step import Runtime, Work
 from aurora_m.core.uri import check_pin
-from aurora_m.model.base import CONFIG, GGUF, base_files, base_path, json_of
+from aurora_m.model.base import CONFIG, GGUF, POSITIONS, base_files, base_path, json_of
 from aurora_m.model.facts import BaseFacts
 from aurora_m.model.folder import check_files
 from aurora_m.model.shape import declared, shape_of
@@ -45,7 +45,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> PreTrainedMo
     DataError if transformers cannot: the folder may be somebody's.
     """
     hint = "take a folder with a causal language model in safetensors"
-    with reading("transformers cannot load the model", str(folder), hint):
+    with translated("transformers cannot load the model", str(folder), hint):
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True, trust_remote_code=False
         )
@@ -54,8 +54,12 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> PreTrainedMo
 
 
 def positions(model: PreTrainedModel) -> int:
-    """The longest row the model can read."""
-    return int(getattr(model.config, "max_position_embeddings", 0) or model.config.n_positions)
+    """The longest row the model can read. DataError if its config does not say."""
+    found = (getattr(model.config, name, None) for name in POSITIONS)
+    if longest := next((value for value in found if isinstance(value, int) and value > 0), 0):
+        return longest
+    what, hint = "the model's config.json does not say how long a row it can read", f"add `{POSITIONS[0]}`"
+    raise DataError(what, at=str(model.config.name_or_path), hint=hint)
 
 
 def save_model(model: PreTrainedModel, folder: Path, tokenizer: Path) -> None:

@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, Any
 
@@ -134,10 +134,10 @@ def _decision(line: bytes, prev: str | None, at: str) -> Decision:
 
 def _parsed(line: bytes) -> Decision | None:
     body = _json(line)
-    try:
-        return Decision(**body) if "format" in body else None
-    except TypeError:
+    kinds = {field.name: int if field.name == "format" else str for field in fields(Decision)}
+    if not isinstance(body, dict) or body.keys() != kinds.keys():
         return None
+    return Decision(**body) if all(type(body[name]) is kind for name, kind in kinds.items()) else None
 
 
 def _json(line: bytes) -> Any:
