@@ -12,6 +12,8 @@ AuroraError
 import difflib
 from collections.abc import Iterable
 
+MOST_CHARS = 500  # of what happened, which may hold the user's own text
+
 
 class AuroraError(Exception):
     """An error that is the user's to mend; printed without a traceback."""
@@ -19,6 +21,7 @@ class AuroraError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, *, at: str, hint: str) -> None:
+        what = what if len(what) <= MOST_CHARS else f"{what[:MOST_CHARS]}..."
         super().__init__(what)
         self.what, self.at, self.hint = what, at, hint
 

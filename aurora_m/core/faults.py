@@ -44,7 +44,7 @@ def words_of(error: BaseException, most: int = WORDS_CHARS) -> str:
 
 
 @contextmanager
-def reading(what: str, at: str, hint: str) -> Iterator[None]:
+def translated(what: str, at: str, hint: str) -> Iterator[None]:
     """Let a library read what somebody brought: whatever it raises becomes one DataError, a panic too.
 
     What the machine lacks, room or memory, is not the file's fault and goes through.

@@ -30,7 +30,7 @@ def sealed(body: Mapping[str, JSON]) -> bytes:
 
 
 def unsealed(text: bytes) -> tuple[dict[str, Any], bool]:
-    """What `sealed` wrote, and whether every byte of it is as it was. DataError if it is no JSON object."""
+    """What `sealed` wrote, and whether every byte of it is as it was. DataError or ValueError if it is no JSON object."""
     found = parse_json(text, MANIFEST)
     if not isinstance(found, dict):
         raise DataError("this is no JSON object", at=MANIFEST, hint="look at what wrote it")
@@ -43,7 +43,7 @@ def read_manifest(home: Path) -> dict[str, Any]:
     """The manifest of an artifact. StoreError if it is of another format, or a byte of it is not as it was written."""
     try:
         manifest, whole = unsealed((home / MANIFEST).read_bytes())
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, DataError):
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, DataError, ValueError):
         raise damaged(home, MANIFEST) from None
     number = manifest.get("format")
     if number != FORMAT and (whole or "checksum" not in manifest):

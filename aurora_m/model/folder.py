@@ -6,7 +6,7 @@ from tokenizers import Tokenizer
 
 from aurora_m.core.ends import CONFIG, TOKENIZER
 from aurora_m.core.errors import DataError
-from aurora_m.core.faults import quiet_panics, reading
+from aurora_m.core.faults import quiet_panics, translated
 from aurora_m.model.base import json_of
 
 TABLES = (CONFIG, "generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -19,7 +19,7 @@ def check_files(folder: Path, at: str) -> None:
         if (folder / name).exists():
             json_of(folder / name, at)
     hint = "save the tokenizer again, with `tokenizer.save_pretrained(folder)`"
-    with reading(f"the base's {TOKENIZER} cannot be used", at, hint), quiet_panics():
+    with translated(f"the base's {TOKENIZER} cannot be used", at, hint), quiet_panics():
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         tokenizer.decode(tokenizer.encode(PROBE).ids)
     if not tokenizer.get_vocab_size():

@@ -15,7 +15,7 @@ from transformers.utils import logging
 from aurora_m.core.canon import JSON
 from aurora_m.core.ends import CONFIG, TOKENIZER, Ends, ends_of, template_lead, with_lead
 from aurora_m.core.errors import DataError, RecipeError
-from aurora_m.core.faults import reading
+from aurora_m.core.faults import translated
 from aurora_m.core.files import read_json, write_json
 from aurora_m.core.step import Runtime, Work
 from aurora_m.core.uri import pinned
@@ -50,7 +50,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> PreTrainedMo
     DataError if transformers cannot: the folder may be somebody's.
     """
     hint = "take a folder with a causal language model in safetensors"
-    with reading("transformers cannot load the model", str(folder), hint):
+    with translated("transformers cannot load the model", str(folder), hint):
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True, trust_remote_code=False
         )

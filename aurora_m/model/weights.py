@@ -14,7 +14,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
 
 from aurora_m.core.ends import CONFIG
 from aurora_m.core.errors import DataError
-from aurora_m.core.faults import reading
+from aurora_m.core.faults import translated
 from aurora_m.model.base import json_of
 
 WEIGHTS = "*.safetensors"
@@ -48,6 +48,7 @@ def load_base(folder: Path, scratch: Path, at: str, say: Callable[[str], None]) 
     if info["unexpected_keys"]:
         say(f"  {at}: {_listed(info['unexpected_keys'])} of its files have no place in the model and are left out")
     _check_values(model, folder, at)
+    _check_forward(model, at)
     return model
 
 
@@ -121,7 +122,7 @@ def _bare(name: str) -> str:
 def _loaded(folder: Path, at: str) -> tuple[PreTrainedModel, dict[str, Any]]:
     """The model, and what transformers says of how it was loaded. DataError for what it raises."""
     hint = "check that its files are whole, and that this transformers has its architecture with sdpa attention"
-    with reading("transformers cannot load the base", at, hint):
+    with translated("transformers cannot load the base", at, hint):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=torch.float32,
@@ -143,10 +144,22 @@ def _check_values(model: PreTrainedModel, folder: Path, at: str) -> None:
             raise DataError(f"the base's weight `{name}` is not finite", at=at, hint=hint)
     weights = dict(model.named_parameters(remove_duplicate=False))
     for name, value in _tensors(_files(folder, at)):
+        if name in weights and not value.is_floating_point():
+            what = f"the base's files hold `{name}` as {str(value.dtype).removeprefix('torch.')}, which is no weight"
+            raise DataError(what, at=at, hint="take the original model, whose weights are bf16, fp16 or fp32")
         if name in weights and not torch.equal(weights[name], value.to(torch.float32)):
             what = f"the base's files hold another `{name}` than the model that its config.json describes would use"
             hint = "if it is the head, set `tie_word_embeddings` in config.json to what the model was trained with"
             raise DataError(what, at=at, hint=hint)
+
+
+def _check_forward(model: PreTrainedModel, at: str) -> None:
+    """DataError if the model cannot read two tokens, or makes of them what is not finite."""
+    hint = "correct the values in its config.json: transformers takes them, and fails when the model reads"
+    with translated("the base cannot read a text", at, hint), torch.inference_mode():
+        logits = model.eval()(input_ids=torch.tensor([[0, 1]])).logits
+    if not bool(torch.isfinite(logits).all()):
+        raise DataError("the base makes numbers of a text that are not finite", at=at, hint=hint)
 
 
 def _files(folder: Path, at: str) -> list[Path]:
@@ -177,7 +190,7 @@ def _tensors(files: Iterable[Path]) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _names(path: Path, at: str) -> list[str]:
-    with reading(f"the base's file `{path.name}` is damaged", at, "copy it again"), safe_open(path, "pt") as file:
+    with translated(f"the base's file `{path.name}` is damaged", at, "copy it again"), safe_open(path, "pt") as file:
         return [*file.keys()]
 
 

@@ -1,10 +1,15 @@
-"""The ledger: append-only decisions of reviewers, each chained to the one before; many may write at once."""
+"""The ledger: append-only decisions of reviewers, each chained to the one before; many may write at once.
+
+What it protects: a line that was changed, put in, moved or taken out of the middle is found, and a decision that was
+acknowledged is not lost. What it does not: lines cut off at the end leave a whole chain; whoever can write the file can
+write it anew from the first line; and who stands behind a name is nobody's knowledge here (see people.py).
+"""
 
 import fcntl
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, Any
 
@@ -48,12 +53,14 @@ def append(path: Path, decisions: Iterable[Decision]) -> None:
     """Add decisions at the end of a ledger file. They are on the disk when this returns; others may append meanwhile.
 
     Only the last line is read: `read` verifies the chain. ValueError, and nothing is written, on a verdict that is
-    none; DataError if the last line is not a decision.
+    none, and without a reviewer; DataError if the last line is not a decision.
     """
     new = list(decisions)
     for decision in new:
         if decision.verdict not in VERDICTS:
             raise ValueError(f"`{decision.verdict}` is none of {VERDICTS}")
+        if not decision.reviewer.strip():
+            raise ValueError("a decision has no reviewer")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         _lock(file, fcntl.LOCK_EX, path)
@@ -134,10 +141,10 @@ def _decision(line: bytes, prev: str | None, at: str) -> Decision:
 
 def _parsed(line: bytes) -> Decision | None:
     body = _json(line)
-    try:
-        return Decision(**body) if "format" in body else None
-    except TypeError:
+    kinds = {field.name: int if field.name == "format" else str for field in fields(Decision)}
+    if not isinstance(body, dict) or body.keys() != kinds.keys():
         return None
+    return Decision(**body) if all(type(body[name]) is kind for name, kind in kinds.items()) else None
 
 
 def _json(line: bytes) -> Any:

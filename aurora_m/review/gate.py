@@ -1,6 +1,6 @@
 """The gate: training rows pass when enough reviewers approved each; it waits for people where they have not."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from aurora_m.core.files import parse_json, write_jsonl
 from aurora_m.core.step import Work
 from aurora_m.core.uri import local_files, pinned
 from aurora_m.review.decisions import CONTENT, VERDICTS, item_digest, read
+from aurora_m.review.people import check_people, last_words
 
 SPLITS = ("train", "held_out")
 
@@ -32,18 +33,16 @@ def gate(work: Work, *, rows: str, rows_pin: str, decisions: str, decisions_pin:
     """Let through the training rows that enough reviewers approved; wait while some have too few decisions.
 
     writes   rows.jsonl: {id, lang, concern, prompt, answer, kind}, harmful prompts and benign twins alike
-    errors   Waiting (exit 3) while a row of the split `train` has fewer than `reviewers` decisions
+    errors   DataError on reviewers without a name, or with names that look alike
+             Waiting (exit 3) while a row of the split `train` has fewer than `reviewers` decisions
     """
     root = work.runtime.root
     with pinned(local_files(rows, root), rows_pin, rows):
         train = [row for row in _read_rows(rows, root) if row["split"] == "train"]
-    ledgers = local_files(decisions, root)
-    with pinned(ledgers, decisions_pin, decisions):
-        ledger = [d for path in ledgers.values() for d in read(path)]
-    verdicts: dict[str, dict[str, str]] = defaultdict(dict)
-    for decision in ledger:
-        verdicts[decision.item][decision.reviewer] = decision.verdict  # a later one of the same person counts
-    decided = [list(verdicts[item_digest(row)].values()) for row in train]
+    with pinned(local_files(decisions, root), decisions_pin, decisions):
+        ledgers = [read(path) for path in local_files(decisions, root).values()]
+    people, verdicts = check_people(ledgers), last_words(ledgers)
+    decided = [list(verdicts.get(item_digest(row), {}).values()) for row in train]
     open_rows = sum(len(votes) < reviewers for votes in decided)
     if open_rows:
         raise Waiting(
@@ -58,7 +57,7 @@ def gate(work: Work, *, rows: str, rows_pin: str, decisions: str, decisions_pin:
         rows=len(train),
         passed=len(passed),
         languages=dict(sorted(Counter(row["lang"] for row in passed).items())),
-        reviewers=tuple(sorted({d.reviewer for d in ledger})),
+        reviewers=tuple(sorted(people.values())),
         agreement=agreed,
         alpha=alpha,
     )

@@ -10,7 +10,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from aurora_m.core.ends import EOS, ends_of
 from aurora_m.core.errors import RecipeError
-from aurora_m.core.faults import quiet_panics, reading
+from aurora_m.core.faults import quiet_panics, translated
 from aurora_m.core.step import Artifact, Work
 from aurora_m.core.table import read_shards
 from aurora_m.tokens.spelling import check_sources
@@ -104,7 +104,7 @@ def open_tokenizer(folder: Path) -> Tokenizer:
     DataError if the file holds none.
     """
     hint = "save the tokenizer again, with `tokenizer.save_pretrained(folder)`"
-    with reading("the tokenizer cannot be used", str(folder / FILE), hint), quiet_panics():
+    with translated("the tokenizer cannot be used", str(folder / FILE), hint), quiet_panics():
         tokenizer = Tokenizer.from_file(str(folder / FILE))
     tokenizer.no_truncation()
     tokenizer.no_padding()

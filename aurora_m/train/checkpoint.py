@@ -110,7 +110,7 @@ class Checkpoints:
     def _state(self, last: Path) -> dict[str, Any]:
         try:
             state, whole = unsealed((last / STATE).read_bytes())
-        except (OSError, DataError):
+        except (OSError, DataError, ValueError):
             raise self._damaged(last / STATE) from None
         number = state.get("format", 1)
         if number != FORMAT and (whole or "checksum" not in state):

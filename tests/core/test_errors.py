@@ -28,3 +28,10 @@ def test_pickle_keeps_kind_and_parts(kind: type[AuroraError]) -> None:
 
 def test_all_kinds_are_listed_above() -> None:
     assert {kind for kind, _ in KINDS} == set(AuroraError.__subclasses__())
+
+
+def test_a_long_text_of_the_user_is_cut() -> None:
+    error = DataError("x" * 501, at="where", hint="do")
+    assert error.what == "x" * 500 + "..."
+    assert pickle.loads(pickle.dumps(error)).what == error.what
+    assert DataError("x" * 500, at="where", hint="do").what == "x" * 500

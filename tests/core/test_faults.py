@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aurora_m.core.errors import AuroraError, DataError
-from aurora_m.core.faults import SYSTEM, Panic, guarded, quiet_panics, readable, reading
+from aurora_m.core.faults import SYSTEM, Panic, guarded, quiet_panics, readable, translated
 
 
 class PanicException(BaseException):
@@ -74,7 +74,7 @@ def test_a_panic_is_an_error_of_ours_and_a_fault_a_fault() -> None:
 
 @pytest.mark.parametrize("error", [ValueError("two\nlines"), PanicException("two\nlines"), KeyError()])
 def test_what_a_library_raises_while_it_reads(error: BaseException) -> None:
-    with pytest.raises(DataError) as caught, reading("the base is damaged", "file:base", "copy it"):
+    with pytest.raises(DataError) as caught, translated("the base is damaged", "file:base", "copy it"):
         raise error
     words = "two lines" if error.args else "KeyError"
     assert (caught.value.what, caught.value.at) == (f"the base is damaged: {words}", "file:base")
@@ -82,10 +82,10 @@ def test_what_a_library_raises_while_it_reads(error: BaseException) -> None:
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "x"), MemoryError(), KeyboardInterrupt(), SystemExit(3)])
 def test_what_is_not_the_files_fault_goes_through(error: BaseException) -> None:
-    with pytest.raises(type(error)), reading("the base is damaged", "file:base", "copy it"):
+    with pytest.raises(type(error)), translated("the base is damaged", "file:base", "copy it"):
         raise error
     own = DataError("what", at="where", hint="do")
-    with pytest.raises(DataError, match="what"), reading("x", "y", "z"):
+    with pytest.raises(DataError, match="what"), translated("x", "y", "z"):
         raise own
 
 

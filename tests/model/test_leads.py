@@ -84,7 +84,7 @@ def test_rows_have_the_loss_of_plain_documents(taken: tuple[Path, bool], tmp_pat
     texts = [f"{text} {number}" for number in range(12) for text in TEXTS]
     write_docs(tmp_path / "docs", [doc(f"d{number}", text) for number, text in enumerate(texts)])
     tokenizer = Artifact(new_work(tmp_path / "tokenizer").out, "", {})
-    take_tokenizer(new_work(tmp_path / "again"), model=Artifact(folder, "", {}))
+    take_tokenizer(new_work(tmp_path / "again"), model=Artifact(folder, "", {}), docs={})
     tokenizer = Artifact(tmp_path / "again" / "out", "", {})
     work = new_work(tmp_path / "shards")
     facts = shard(work, docs=Artifact(tmp_path / "docs", "", {}), tokenizer=tokenizer)
@@ -198,7 +198,7 @@ def test_a_base_with_more_tokens_begins_its_texts_as_before(tmp_path: Path) -> N
     base(tmp_path / "base", tokenizer, {})
     folder = fetched(tmp_path)
     write_docs(tmp_path / "docs", [doc("d", "pitkä päivä " * 20)])
-    take_tokenizer(new_work(tmp_path / "tokenizer"), model=Artifact(folder, "", {}))
+    take_tokenizer(new_work(tmp_path / "tokenizer"), model=Artifact(folder, "", {}), docs={})
     given: dict[str, Any] = {"docs": {"s": Artifact(tmp_path / "docs", "", {})}, "tokens": 3}
     work = new_work(tmp_path / "more")
     extend_tokenizer(work, tokenizer=Artifact(tmp_path / "tokenizer" / "out", "", {}), **given)

@@ -180,3 +180,26 @@ def test_the_samples_decisions_are_whole_and_let_rows_through(tmp_path: Path) ->
     facts = gated(work, "sample:safety/*", "sample:reviews/decisions")
     assert set(facts["languages"]) == {"en", "fi", "hi", "ja", "vi"}
     assert 0 < facts["passed"] <= facts["rows"]
+
+
+def test_one_person_under_two_names_is_no_second_reviewer(tmp_path: Path) -> None:
+    rows = [row("en-saf-001")]
+    with pytest.raises(Waiting):
+        passed(tmp_path, rows, [(0, "ann", "ok"), (0, "Ann ", "ok")])
+    with pytest.raises(DataError, match="two reviewers have names that look alike"):
+        passed(tmp_path, rows, [(0, "ann", "ok"), (0, "аnn", "ok")])
+    facts, _ = passed(tmp_path, rows, [(0, "Ann", "ok"), (0, "ann", "reject"), (0, "bo", "ok")])
+    assert (facts["reviewers"], facts["passed"]) == (["Ann", "bo"], 0)
+
+
+@pytest.mark.parametrize("names", [("a.jsonl", "b.jsonl"), ("b.jsonl", "a.jsonl")])
+def test_of_two_ledgers_the_later_time_counts(tmp_path: Path, names: tuple[str, str]) -> None:
+    rows = [row("en-saf-001")]
+    write_jsonl(tmp_path / "rows.jsonl", list(rows))
+    for name, verdict, at in zip(
+        names, ("reject", "ok"), ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"), strict=True
+    ):
+        made = [Decision(item_digest(rows[0]), verdict, who, "", at) for who in ("ann", "bo")]
+        append(tmp_path / "ledgers" / name, made)
+    work = Work(tmp_path / "out", tmp_path, Runtime(tmp_path, root=tmp_path), Log(quiet=True))
+    assert gated(work, decisions="file:ledgers/*.jsonl")["passed"] == 1
