@@ -30,7 +30,7 @@ def sealed(body: Mapping[str, JSON]) -> bytes:
 
 
 def unsealed(text: bytes) -> tuple[dict[str, Any], bool]:
-    """What `sealed` wrote, and whether every byte of it is as it was. DataError or ValueError if it is no JSON object."""
+    """What `sealed` wrote, and whether every byte of it is as it was. DataError or ValueError if it is no object."""
     found = parse_json(text, MANIFEST)
     if not isinstance(found, dict):
         raise DataError("this is no JSON object", at=MANIFEST, hint="look at what wrote it")

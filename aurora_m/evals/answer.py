@@ -131,7 +131,15 @@ def answer(
     write_jsonl(work.out / "bits.jsonl", bits)
     held_bytes = sum(num_bytes(doc["text"]) for doc in docs)
     lost = held_bytes - sum(row["num_bytes"] for row in bits)
-    return AnswerFacts(len(rows), len(docs), held_bytes, lost or None)
+    unspelled = sum(bool(encoder.spelling.unspelled(_text_of(item))) for item in all_items)
+    if unspelled:
+        work.log.say(f"  {unspelled} of {len(all_items)} items hold text that the tokenizer cannot spell")
+    return AnswerFacts(len(rows), len(docs), held_bytes, lost or None, unspelled or None)
+
+
+def _text_of(item: Item) -> str:
+    """All that a model reads or may say of an item."""
+    return "\n".join([item.prompt, *item.choices, str(item.answer), item.after])
 
 
 def _answers(net: Any, encoder: Encoder, items: list[Item], max_new: int, seed: int) -> Iterator[JSON]:

@@ -11,3 +11,4 @@ class AnswerFacts:
     held_docs: int
     held_bytes: int
     unspelled_bytes: int | None = None  # of these, which count for nothing: the tokenizer has no token for them
+    unspelled_items: int | None = None  # that hold such text

@@ -55,7 +55,8 @@ def shard(work: Work, *, docs: Artifact, tokenizer: Artifact) -> ShardFacts:
     num_tokens, num_docs, num_bytes, slow = map(sum, counts)
     facts = ShardFacts(num_tokens, num_docs, num_bytes, bytes_a_token(num_bytes, num_tokens), dtypes[0], slow)
     if lost := Unspelled.sum(unspelled):
-        lost.check(pq.read_table(shards(docs.path)[0], columns=["source"])["source"][0].as_py())
+        source = pq.read_table(shards(docs.path)[0], columns=["source"])["source"][0].as_py()
+        lost.check(f"source.{source}")
         facts = replace(facts, unspelled_bytes=lost.lost_bytes)
     return facts
 

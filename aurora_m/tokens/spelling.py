@@ -130,15 +130,24 @@ class Unspelled:
         if len(self.examples) < SHOWN:
             self.examples = [*dict.fromkeys([*self.examples, *chars])][:SHOWN]
 
-    def check(self, source: str, lang: str = "") -> None:
-        """DataError if it is too much."""
+    def check(self, at: str, lang: str = "") -> None:
+        """DataError, with `at`, if it is too much."""
         if self.share <= MOST_UNSPELLED:
             return
         shown = ", ".join(f"`{char}`" if char.isprintable() else f"U+{ord(char):04X}" for char in self.examples)
         of = f"the text in `{lang}`" if lang else "the text"
         what = f"the base's tokenizer cannot spell {self.share:.1%} of {of}: {shown}"
         hint = "choose a base that can (byte-level, or with byte fallback), or leave such text out: `<unk>` is no text"
-        raise DataError(what, at=f"source.{source}", hint=hint)
+        raise DataError(what, at=at, hint=hint)
+
+
+def check_rows(tokenizer: Tokenizer, rows: Iterable[tuple[str, str]], at: str) -> None:
+    """DataError, with `at`, if the texts of some language cannot be spelled. `rows` are language and text."""
+    spelling, by_lang = Spelling(tokenizer), defaultdict[str, Unspelled](Unspelled)
+    for lang, text in rows:
+        by_lang[lang].add(spelling, [text])
+    for lang, counts in by_lang.items():
+        counts.check(at, lang)
 
 
 def check_sources(tokenizer: Tokenizer, docs: Mapping[str, Artifact], say: Callable[[str], None]) -> None:
@@ -159,8 +168,8 @@ def check_sources(tokenizer: Tokenizer, docs: Mapping[str, Artifact], say: Calla
         whole = Unspelled.sum(by_lang.values())
         for lang, counts in by_lang.items():
             if counts.num_bytes >= LEAST_SHARE * whole.num_bytes:
-                counts.check(source, lang)
-        whole.check(source)
+                counts.check(f"source.{source}", lang)
+        whole.check(f"source.{source}")
         if len(changed) > MOST_CHANGED * num_docs:
             _raise_changed(tokenizer, changed, num_docs, source)
         if whole:

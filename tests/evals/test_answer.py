@@ -25,7 +25,7 @@ from aurora_m.evals.facts import AnswerFacts
 from aurora_m.evals.held_out import choose_documents
 from aurora_m.evals.items import write_items
 from aurora_m.evals.task import Item
-from tests.model.families import LEAD, base, sentence_piece
+from tests.model.others import LEAD, base, sentence_piece
 
 SPECIAL = ["<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>"]
 ITEMS = [
@@ -175,9 +175,15 @@ def test_what_cannot_be_spelled_counts_for_nothing(work: Any, tmp_path: Path) ->
     write_docs(tmp_path / "held", docs, "held")
     some = {"s": Artifact(tmp_path / "held", "0" * 64, {})}
     facts = answer(
-        work, model=model, items=asked(tmp_path / "items", []), held=some, max_new=2, max_held_bytes=99, seed=1
+        work,
+        model=model,
+        items=asked(tmp_path / "items", [Item("c", "t", "choice", "en", "abc", (" d", " é"), 0)]),
+        held=some,
+        max_new=2,
+        max_held_bytes=99,
+        seed=1,
     )
-    assert (facts.held_docs, facts.held_bytes, facts.unspelled_bytes) == (3, 19, 11)
+    assert facts == AnswerFacts(1, 3, 19, unspelled_bytes=11, unspelled_items=1)
     rows = {row["id"]: (row["bits"], row["num_bytes"]) for row in read_jsonl(work.out / "bits.jsonl")}
     b = [vocab.get(letter, 1) for letter in "abc日 dé"]
     known = sum(nats(model, [0, *b[: at + 1]], at + 1) for at in (0, 1, 2, 4, 5))

@@ -1,99 +1,265 @@
-"""Bases of other makers, small: a Llama with random weights under a tokenizer of each kind that is in use."""
+"""Which architectures Aurora trains: what a small random model of each proves, as the table docs/families.md.
 
-import json
-from collections.abc import Callable
+`python -m tests.model.families` makes all of them and writes the page; a test keeps it true. A family that is not in
+the table is no less welcome: the same checks run before every training step.
+"""
+
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from math import log
 from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import LlamaConfig, LlamaForCausalLM
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoConfig, AutoModelForCausalLM
 
-BOS, EOS = "<s>", "</s>"
-SPECIAL = ["<unk>", BOS, EOS, "<|turn|>"]
-TEXT = [
-    "the cat sat on the mat and the dog ran to the house, 2024\n",
-    "def add(a, b):\n    return a + b\n\n\nif a:\n\treturn 'x'\n",
-    "Yö on pitkä ja päivä lyhyt. Hello world!  Two  spaces.",
-]
-LEAD = processors.TemplateProcessing(f"{BOS} $A", f"{BOS} $A {BOS} $B", [(BOS, 1)])
-BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+from aurora_m.model.export import check_copy, write_model
+from aurora_m.model.likelihood import document_bits
+from aurora_m.model.load import load_model, positions, save_model
+from aurora_m.model.selftest import check_head, check_isolation, check_learns, check_reference
+from aurora_m.model.weights import load_base
+
+PAGE = Path(__file__).parents[2] / "docs/families.md"
+COMMAND = "python -m tests.model.families"
+ROWS, POSITIONS = 264, 64  # of which 257 have a token: the rest is padding, which a release leaves out
+SMALL = {
+    **{"vocab_size": ROWS, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2},
+    **{"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": POSITIONS},
+    **{"initializer_range": 0.2, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0},
+}
+HEADS = {"head_dim": 8}
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+ROUTED = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "n_group": 1, "topk_group": 1}
+LATENT = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8}
+GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_inner": 64, "n_positions": POSITIONS}
+
+# What the small config of a family says besides, or instead. After a comma, a variant of a family.
+FAMILIES: dict[str, dict[str, Any]] = {
+    "apertus": {},
+    "arcee": {},
+    "bloom": {"n_head": 4, "n_layer": 2},
+    "codegen": {**GPT, "rotary_dim": 4},
+    "cohere": {},
+    "cohere2": HEADS,
+    "deepseek_v2": {**ROUTED, **LATENT, "num_key_value_heads": 4, "first_k_dense_replace": 1, "n_shared_experts": 1},
+    "deepseek_v3": {**ROUTED, **LATENT, "num_key_value_heads": 4, "first_k_dense_replace": 1, "n_shared_experts": 1},
+    "dots1": {**ROUTED, **HEADS, "first_k_dense_replace": 1, "n_shared_experts": 1},
+    "ernie4_5": HEADS,
+    "exaone4": HEADS,
+    "falcon, alibi": {"new_decoder_architecture": False, "alibi": True, "ffn_hidden_size": 64},
+    "falcon": {"new_decoder_architecture": False, "alibi": False, "ffn_hidden_size": 64},
+    "gemma": HEADS,
+    "gemma2": {**HEADS, "query_pre_attn_scalar": 8},
+    "gemma3_text": {**HEADS, "query_pre_attn_scalar": 8, "sliding_window": 8},
+    "glm": {**HEADS, "partial_rotary_factor": 0.5},
+    "glm4": {**HEADS, "partial_rotary_factor": 0.5},
+    "glm4_moe": {**ROUTED, **HEADS, "first_k_dense_replace": 1, "n_shared_experts": 1},
+    "gpt2": GPT,
+    "gpt_bigcode": GPT,
+    "gpt_neo": {"num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]], "window_size": 16},
+    "gpt_neox": {},
+    "gpt_oss": {**HEADS, "num_local_experts": 4, "num_experts_per_tok": 2},
+    "gptj": {**GPT, "rotary_dim": 4},
+    "granite": {"logits_scaling": 8.0},
+    "granitemoe": {"num_local_experts": 4, "num_experts_per_tok": 2, "logits_scaling": 8.0},
+    "helium": HEADS,
+    "hunyuan_v1_dense": HEADS,
+    "jetmoe": {"num_local_experts": 4, "kv_channels": 8, "num_key_value_heads": 2},
+    "llama": {},
+    "mamba": {},
+    "ministral": HEADS,
+    "mistral": {},
+    "mistral, sliding_window": {"sliding_window": 8},
+    "mixtral": {"num_local_experts": 4},
+    "mpt": {"d_model": 32, "n_heads": 4, "n_layers": 2, "max_seq_len": POSITIONS, "expansion_ratio": 2},
+    "nemotron": {},
+    "olmo": {},
+    "olmo2": {},
+    "olmo3": {"sliding_window": 8},
+    "olmoe": {"num_experts": 4, "num_experts_per_tok": 2},
+    "opt": {"ffn_dim": 64, "word_embed_proj_dim": 32},
+    "persimmon": {},
+    "phi": {},
+    "phi3": {"original_max_position_embeddings": POSITIONS},
+    "phimoe": {"num_local_experts": 4},
+    "qwen2": {},
+    "qwen2_moe": {**EXPERTS, "shared_expert_intermediate_size": 32},
+    "qwen3": HEADS,
+    "qwen3_moe": {**EXPERTS, **HEADS},
+    "recurrent_gemma": {"lru_width": 32, "num_hidden_layers": 3, "attention_window_size": 16, **HEADS},
+    "seed_oss": HEADS,
+    "smollm3": {},
+    "stablelm": {},
+    "starcoder2": {},
+    "xglm": {"d_model": 32, "num_layers": 2, "attention_heads": 4, "ffn_dim": 64},
+}
 
 
-def byte_level() -> Tokenizer:
-    """As GPT-2, Qwen and Llama 3."""
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    return _trained(made, trainers.BpeTrainer(vocab_size=300, special_tokens=SPECIAL, initial_alphabet=alphabet))
+@dataclass(frozen=True)
+class Row:
+    """What a family proved: a check and whether it held, up to the first that did not, and why that did not."""
+
+    family: str
+    held: Mapping[str, bool]
+    reason: str = ""
+
+    @property
+    def trained(self) -> bool:
+        """Whether all held."""
+        return not self.reason
 
 
-def sentence_piece() -> Tokenizer:
-    """As Llama 2: a space before the text, which its decoder takes off, and bytes for what it cannot spell."""
-    made = _fallback()
-    made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    parts = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    made.decoder = decoders.Sequence(parts)
-    return made
+@dataclass(frozen=True)
+class Small:
+    """A small random model, as somebody's folder and as Aurora took it."""
+
+    folder: Path
+    model: Any
 
 
-def metaspace() -> Tokenizer:
-    """As Llama 2 where transformers 5 saved it."""
-    made = _fallback()
-    made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
-    parts = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    made.decoder = decoders.Sequence(parts)
-    return made
-
-
-def gemma() -> Tokenizer:
-    """As Gemma: spaces are marked, and none is added."""
-    made = _fallback()
-    made.normalizer = normalizers.Replace(" ", "▁")
-    made.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
-    made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    return made
-
-
-def _fallback() -> Tokenizer:
-    """A BPE of characters, with bytes for others."""
-    learnt = Tokenizer(models.BPE(unk_token="<unk>"))
-    learnt.normalizer = normalizers.Replace(" ", "▁")
-    _trained(learnt, trainers.BpeTrainer(vocab_size=460, special_tokens=[*SPECIAL, *BYTES]))
-    data = json.loads(learnt.to_str())["model"]
-    merges = [tuple(pair) for pair in data["merges"]]
-    made = Tokenizer(models.BPE(data["vocab"], merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-    made.add_special_tokens(SPECIAL)
-    return made
-
-
-def _trained(made: Tokenizer, trainer: Any) -> Tokenizer:
-    trainer.show_progress = False
-    made.train_from_iterator(TEXT * 3, trainer)
-    return made
-
-
-FAMILIES: dict[str, Callable[[], Tokenizer]] = {
-    "byte_level": byte_level, "sentence_piece": sentence_piece, "metaspace": metaspace, "gemma": gemma
-}  # fmt: skip
-
-
-def base(folder: Path, tokenizer: Tokenizer, about: dict[str, Any], positions: int = 64, **config: Any) -> Path:
-    """Save a base; `about` is its tokenizer_config.json, and `config` changes its config.json."""
+def small_folder(family: str, folder: Path, **more: Any) -> Path:
+    """A small random model of a family with a tokenizer of bytes, in float32, as `transformers` saves it."""
+    torch.manual_seed(5)
     torch.set_num_threads(1)
-    torch.manual_seed(1)
-    shape = LlamaConfig(
-        vocab_size=tokenizer.get_vocab_size(), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=positions, initializer_range=0.3,
-        bos_token_id=1, eos_token_id=2,
-    )  # fmt: skip
-    model = LlamaForCausalLM(shape)
-    model.save_pretrained(folder)
-    for name in ("config.json", "generation_config.json"):
-        data = json.loads((folder / name).read_text())
-        given = {**data, **{key: value for key, value in config.items() if key.startswith(("bos", "eos"))}}
-        (folder / name).write_text(json.dumps(given))
+    said = {**SMALL, **FAMILIES[family], **more}
+    config = AutoConfig.for_model(family.partition(",")[0], **said)
+    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
+    tokens = ["<|endoftext|>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = Tokenizer(models.BPE({token: n for n, token in enumerate(tokens)}, []))
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<|endoftext|>"])
     tokenizer.save(str(folder / "tokenizer.json"))
-    named = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": BOS, "eos_token": EOS}
-    (folder / "tokenizer_config.json").write_text(json.dumps({**named, **about}))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
     return folder
+
+
+@torch.inference_mode()
+def check_packed(small: Small) -> None:
+    """Packed documents do not see each other, and read as they do alone: their positions begin anew."""
+    check_isolation(small.model)
+    lengths = [11, 1, 20]
+    tokens_BT = torch.tensor([[(11 * n) % 250 + 1 for n in range(sum(lengths))]])
+    positions_BT = torch.cat([torch.arange(length) for length in lengths])[None]
+    packed_BTV = small.model(input_ids=tokens_BT, position_ids=positions_BT, use_cache=False).logits
+    for ids_BT, logits_BTV in zip(tokens_BT.split(lengths, 1), packed_BTV.split(lengths, 1), strict=True):
+        alone_BTV = small.model(input_ids=ids_BT, use_cache=False).logits
+        if not torch.allclose(logits_BTV, alone_BTV, atol=1e-4, rtol=1e-4):
+            raise AssertionError("a packed document reads otherwise than alone")
+
+
+def check_bits(small: Small) -> None:
+    """Bits of a document, batched with others, are those that `transformers` alone gives, one document at a time."""
+    plain = AutoModelForCausalLM.from_pretrained(small.folder, dtype=torch.float32).eval()
+    docs = [[(7 * n + m) % 250 + 1 for n in range(length)] for m, length in enumerate((40, 9, 23))]
+    found = document_bits(small.model, docs, 0, positions(small.model))
+    for doc, bits in zip(docs, found, strict=True):
+        ids_BT = torch.tensor([[0, *doc]])
+        with torch.inference_mode():
+            nats = plain(ids_BT, labels=ids_BT, use_cache=False).loss.item() * len(doc)
+        right = nats / log(2)
+        if not abs(bits - right) <= 1e-3 * right:
+            raise AssertionError(f"bits differ from those of transformers: {bits:.3f}, not {right:.3f}")
+
+
+def check_export(small: Small) -> None:
+    """The released folder, without padding, has equal logits and equal ids."""
+    save_model(small.model, small.folder.parent / "trained", small.folder)
+    save_model(small.model, small.folder.parent / "copy", small.folder)
+    write_model(small.folder.parent / "trained", small.folder.parent / "copy")
+    check_copy(small.folder.parent / "trained", small.folder.parent / "copy")
+    load_model(small.folder.parent / "copy")
+
+
+CHECKS: dict[str, Callable[[Small], object]] = {
+    "loads": lambda small: positions(small.model),
+    "loss": lambda small: check_head(small.model),
+    "reference": lambda small: check_reference(small.model),
+    "isolation": check_packed,
+    "learns": lambda small: check_learns(small.model),
+    "bits": check_bits,
+    "export": check_export,
+}
+
+
+def proved(family: str) -> Row:
+    """Run all checks on a small random model of a family, up to the first that fails."""
+    with tempfile.TemporaryDirectory() as place:
+        held: dict[str, bool] = {}
+        try:
+            folder = small_folder(family, Path(place, "base"))
+            Path(place, "scratch").mkdir()
+            small = Small(folder, load_base(folder, Path(place, "scratch"), "base", lambda line: None))
+        except Exception as error:
+            return Row(family, {"loads": False}, reason_of(error))
+        for name, check in CHECKS.items():
+            try:
+                check(small)
+            except Exception as error:
+                return Row(family, {**held, name: False}, reason_of(error))
+            held[name] = True
+        return Row(family, held)
+
+
+def reason_of(error: Exception) -> str:
+    """Why a family is refused, without the numbers that only this model has."""
+    words = " ".join(str(getattr(error, "what", error)).split())
+    if "does not support an attention implementation" in words:
+        return "its class in transformers has no `sdpa` attention, whose kernels isolate documents"
+    return re.split(r" by -?[\d.]|: \d|: they differ|: the second", words)[0][:160]
+
+
+def page(rows: Mapping[str, Row]) -> Iterator[str]:
+    """The lines of docs/families.md."""
+    yield "# Families of models"
+    yield ""
+    yield f"Made by `{COMMAND}`; a test keeps it true. Each row is a small model with random weights of that"
+    yield "architecture in `transformers`, which goes through what every base goes through:"
+    yield ""
+    yield "- **loads**: all weights are the folder's, attention is by the kernel `sdpa`, and the positions are known;"
+    yield "- **loss**: the logits are the last states times the head, which is how Aurora computes the loss;"
+    yield "- **reference**: the kernel's logits are those of plain attention;"
+    yield "- **isolation**: packed documents do not see each other, to the last bit, and read as they do alone;"
+    yield "- **learns**: a step along the gradient lowers the loss by as much as it promises;"
+    yield "- **bits**: bits of batched documents are those of `transformers`, one document at a time;"
+    yield "- **export**: the released folder, without padded rows, gives equal logits and ids in `transformers` alone."
+    yield ""
+    yield "A family that is refused is refused with the reason shown, before it trains. One that is not here may well"
+    yield "work: the same checks decide."
+    trained = [row for row in rows.values() if row.trained]
+    refused = [row for row in rows.values() if not row.trained]
+    yield ""
+    yield f"## {len(trained)} that Aurora trains"
+    yield ""
+    yield f"| family | {' | '.join(CHECKS)} |"
+    yield f"|---|{'---|' * len(CHECKS)}"
+    for row in trained:
+        yield line_of(row)
+    yield ""
+    yield f"## {len(refused)} that it refuses"
+    yield ""
+    yield "| family | held | refused by | reason |"
+    yield "|---|---|---|---|"
+    for row in refused:
+        yield line_of(row)
+
+
+def line_of(row: Row) -> str:
+    """A family's line in the table."""
+    if row.trained:
+        return f"| `{row.family}` | {' | '.join('yes' for _ in row.held)} |"
+    *held, failed = row.held
+    return f"| `{row.family}` | {', '.join(held) or '–'} | {failed} | {row.reason.replace('|', '/')} |"
+
+
+if __name__ == "__main__":
+    chosen = sys.argv[1:]
+    made = {}
+    for name in chosen or FAMILIES:
+        made[name] = proved(name)
+        print(line_of(made[name]), file=sys.stderr, flush=True)
+    if not chosen:
+        PAGE.write_text("\n".join(page(made)) + "\n")

@@ -12,12 +12,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import ARCHS, KINDS, VOCAB, as_step, doc, new_work, tiny_base, tiny_model, tiny_shards, tiny_tokenizer
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models
 
 from aurora_m.core.canon import file_digest, folder_files
 from aurora_m.core.chat import render
 from aurora_m.core.ends import Ends, Mark
-from aurora_m.core.errors import TrainError
+from aurora_m.core.errors import DataError, TrainError
 from aurora_m.core.facts import to_json
 from aurora_m.core.files import read_jsonl, write_jsonl
 from aurora_m.core.step import Artifact, Work
@@ -234,6 +234,21 @@ def test_any_share_of_replay_reads_every_row_once_in_order(count: int, thousandt
         assert abs(len(replayed) - stop * share) < 1
         assert [row for row in read[:stop] if row[0] == "tuned"] == mine[: stop - len(replayed)]
     assert len([row for row in read if row[0] == "tuned"]) == count
+
+
+def test_rows_that_the_tokenizer_cannot_spell_are_refused(tmp_path: Path, inputs: dict[str, Any]) -> None:
+    letters = sorted(
+        {*"".join(f"{row['prompt']}{row['answer']}" for row in read_jsonl(inputs["reviewed"].path / "rows.jsonl"))}
+    )
+    vocab = {token: n for n, token in enumerate(["<|endoftext|>", "<unk>", *letters, "\n"])}
+    (tmp_path / "t").mkdir()
+    (tmp_path / "hindi").mkdir()
+    Tokenizer(models.BPE(vocab, [], unk_token="<unk>")).save(str(tmp_path / "t/tokenizer.json"))
+    write_jsonl(tmp_path / "hindi/rows.jsonl", [{"prompt": "नमस्ते", "answer": "नमस्ते", "lang": "hi"}])
+    given = {**inputs, "tokenizer": Artifact(tmp_path / "t", "", {}), "reviewed": Artifact(tmp_path / "hindi", "", {})}
+    with pytest.raises(DataError, match=r"cannot spell 97\.3% of the text in `hi`: ") as caught:
+        step(new_work(tmp_path / "work"), **as_step(given))
+    assert caught.value.at == f"tune.{given['name']}"
 
 
 def test_too_few_rows(tmp_path: Path, inputs: dict[str, Any]) -> None:
