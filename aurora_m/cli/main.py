@@ -14,6 +14,7 @@ from aurora_m.cli import distributed, slurm, verbs
 from aurora_m.core import interrupt
 from aurora_m.core.errors import AuroraError
 from aurora_m.core.faults import readable
+from aurora_m.core.visible import visible_output
 from aurora_m.foresight import devices
 
 DONE, FAILED = 0, 1
@@ -21,6 +22,7 @@ DONE, FAILED = 0, 1
 Verb = Callable[[argparse.Namespace], None]
 
 
+@visible_output()
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0 done, 1 failed, 2 the recipe or command is wrong, 3 waiting for people."""
     args = parser().parse_args(argv)

@@ -12,6 +12,7 @@ from aurora_m.core.errors import RecipeError
 from aurora_m.core.files import replacing
 
 LIMIT = re.compile(r"\d+|(\d+-)?\d+(:\d\d){1,2}|\d+-\d+")  # minutes, minutes:seconds, hours:minutes:seconds, with days
+SETTINGS = ("DEVICE", "ENGINE", "MICRO_BATCH", "STORE", "THREADS", "WORKERS")  # others are none of the job's
 END_S = 300  # before its time is up, a job asks to be queued again
 
 
@@ -41,6 +42,7 @@ def write_batch_file(args: argparse.Namespace, name: str) -> Path:
     path: Path = args.store.resolve() / "slurm" / f"{name}.sh"
     _, words = options().parse_known_args(args.words)
     with replacing(path) as file:
+        os.fchmod(file.fileno(), 0o600)
         file.write(batch_file(args, name, words, path.parent).encode())
     return path
 
@@ -63,7 +65,7 @@ def batch_file(args: argparse.Namespace, name: str, words: Sequence[str], folder
         "open-mode": "append",
         "signal": f"B:USR1@{END_S}",
     }
-    settings = {key: value for key, value in sorted(os.environ.items()) if key.startswith("AURORA_")}
+    settings = {f"AURORA_{name}": os.environ[f"AURORA_{name}"] for name in SETTINGS if f"AURORA_{name}" in os.environ}
     lines = [
         "#!/bin/bash",
         *(f"#SBATCH --{key}={value}" for key, value in directives.items() if value),

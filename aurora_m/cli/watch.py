@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from aurora_m.core.log import METRICS
 from aurora_m.core.store import Store
 from aurora_m.core.typed import parse_toml
 from aurora_m.core.units import format_count, format_duration
+from aurora_m.core.visible import all_visible, raw
 from aurora_m.train.curve import Curve, from_json
 
 if TYPE_CHECKING:
@@ -162,6 +164,7 @@ def drawing(metrics: Metrics | None, about: dict[str, Any], store: Store) -> "Re
     from rich.console import Group
     from rich.text import Text
 
+    about = all_visible(about)
     if "step" not in about:
         what = f"step {about['running']} is running" if about["running"] else f"nothing has run in {store.root} yet"
         return Text(f"{what}; no training step tells numbers so far")
@@ -191,6 +194,7 @@ def drawing(metrics: Metrics | None, about: dict[str, Any], store: Store) -> "Re
 
 def _languages(about: dict[str, Any]) -> "RenderableType":
     from rich.table import Table
+    from rich.text import Text
 
     budget = about["max_old_rise"]
     table = Table(box=None, pad_edge=False)
@@ -202,7 +206,9 @@ def _languages(about: dict[str, Any]) -> "RenderableType":
         change = f"{now / first - 1:+.1%}" if first else ""
         rise = f"{found['rise_over_base']:+.1%}" if "rise_over_base" in found else ""
         cells = [key, "" if first is None else f"{first:.3f}", f"{now:.3f}", change]
-        table.add_row(*cells, *([rise] if budget else []), style="red" if key in about["over_budget"] else None)
+        table.add_row(
+            *map(Text, cells), *([rise] if budget else []), style="red" if key in about["over_budget"] else None
+        )
     return table
 
 
@@ -214,7 +220,7 @@ def watch(store: Store, what: str | None, once: bool, as_json: bool) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    console, metrics = Console(), None
+    console, metrics = Console(file=raw(sys.stdout)), None
 
     def look() -> tuple[Metrics | None, dict[str, Any]]:
         nonlocal metrics
@@ -231,7 +237,10 @@ def watch(store: Store, what: str | None, once: bool, as_json: bool) -> None:
         if found is None and about["running"] is None:
             hint = "start one with `aurora run`; training steps tell their numbers while they run"
             raise StoreError(f"no run of `{what}`" if what else "nothing has run yet", at=str(store.root), hint=hint)
-        console.print_json(data=about, indent=None) if as_json else console.print(drawing(found, about, store))
+        if as_json:
+            print(json.dumps(about, ensure_ascii=False))
+        else:
+            console.print(drawing(found, about, store))
         return
     with Live(console=console, screen=False, auto_refresh=False) as live:
         while True:

@@ -1,4 +1,4 @@
-"""The errors that people see, each with what happened, where, and what to do.
+"""The errors that people see, each with what happened, where, and what to do; none tells a secret of an address.
 
 AuroraError
 ├── RecipeError   exit 2   the recipe or the command line is wrong
@@ -12,6 +12,9 @@ AuroraError
 import difflib
 from collections.abc import Iterable
 
+from aurora_m.core.address import without_secrets
+from aurora_m.core.visible import visible
+
 MOST_CHARS = 500  # of what happened, which may hold the user's own text
 
 
@@ -21,6 +24,7 @@ class AuroraError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, *, at: str, hint: str) -> None:
+        what, at, hint = (_plain(text) for text in (what, at, hint))
         what = what if len(what) <= MOST_CHARS else f"{what[:MOST_CHARS]}..."
         super().__init__(what)
         self.what, self.at, self.hint = what, at, hint
@@ -30,6 +34,11 @@ class AuroraError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.what, self.at, self.hint)
+
+
+def _plain(text: str) -> str:
+    """One line without escape codes and secrets: names of files and what a library says may hold anything."""
+    return " ".join(visible(without_secrets(text)).split("\n"))
 
 
 def _rebuild(kind: type[AuroraError], what: str, at: str, hint: str) -> AuroraError:

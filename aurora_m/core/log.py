@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from aurora_m.core.canon import JSON
 from aurora_m.core.units import format_count, format_duration
+from aurora_m.core.visible import raw, visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -40,6 +41,7 @@ class Log:
         """Print one line to stderr, above a live bar if there is one."""
         if self.quiet:
             return
+        text = visible(text)
         if self._progress is not None:
             self._progress.console.print(text, markup=False, highlight=False)
         else:
@@ -52,7 +54,7 @@ class Log:
             yield Bar(self, what, total, unit)
             return
         if self._progress is not None:  # work inside work: one more line of the same display
-            task = self._progress.add_task(what, total=total, text="")
+            task = self._progress.add_task(visible(what), total=total, text="")
             try:
                 yield Bar(self, what, total, unit, task)
             finally:
@@ -67,10 +69,10 @@ class Log:
             TextColumn("{task.fields[text]}", markup=False),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=Console(file=sys.stderr), transient=True) as progress:
+        with Progress(*columns, console=Console(file=raw(sys.stderr)), transient=True) as progress:
             self._progress = progress
             try:
-                yield Bar(self, what, total, unit, progress.add_task(what, total=total, text=""))
+                yield Bar(self, what, total, unit, progress.add_task(visible(what), total=total, text=""))
             finally:
                 self._progress = None
 
@@ -99,7 +101,7 @@ class Bar:
         of = f"{format_count(done)}/{format_count(self.total)} {self.unit}"
         text = f"{of}  {format_count(rate)} {self.unit}/s  {note}"
         if self.task is not None and self.log._progress is not None:
-            self.log._progress.update(self.task, completed=done, text=text)
+            self.log._progress.update(self.task, completed=done, text=visible(text))
             return
         left = f"  {format_duration((self.total - done) / rate)} left" if rate > 0 else ""
         self.log.say(f"  {self.what}  {text}{left}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from aurora_m.core.canon import digest, file_digests
 from aurora_m.core.errors import DataError, Missing
+from aurora_m.core.visible import HIDDEN
 
 SAMPLE = Path(__file__).parents[1] / "sample"
 
@@ -95,5 +96,9 @@ def _globbed(pattern: str, root: Path) -> dict[str, Path]:
     parts = Path(pattern).parts
     fixed = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
     base = Path(*parts[:fixed])
+    for name in names:
+        if HIDDEN.search(name) or "\n" in name:
+            what, hint = "a file's name is not utf-8, or has control characters in it", "rename the file"
+            raise DataError(what, at=str(root / name), hint=hint)
     files = {Path(os.path.relpath(name, base)).as_posix(): root / name for name in names}
     return dict(sorted(files.items()))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
+from aurora_m.core.address import Address, public
 from aurora_m.core.typed import Count
 
 
@@ -69,6 +70,11 @@ class Source:
     form: Literal["text", "instruction", "arxiv", "uspto", "stackexchange"] = "text"  # how fields become text
     held_out: float = 0.0  # share of documents never trained on, for bits per byte
     documents: Count = Count(0)  # that the base writes, of `self:base` only
+
+    def __post_init__(self) -> None:
+        """Keep what is secret in the address out of all that is made of the recipe: texts, keys and pages."""
+        if public(self.uri) != self.uri:
+            object.__setattr__(self, "uri", Address(self.uri))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from aurora_m.core.errors import RecipeError, did_you_mean
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # what can be a folder anywhere
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # what can be a folder anywhere
 
 # What a number may be, by its key wherever that stands.
 RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
@@ -41,7 +41,7 @@ def need(right: bool, what: str, at: str, hint: str) -> None:
 
 
 def check_name(name: str, at: str) -> None:
-    need(bool(NAME.fullmatch(name)), f"`{name}` is not a name", at, "use letters, digits, `-`, `_` and `.`")
+    need(bool(NAME.fullmatch(name)), f"`{name}` is not a name", at, "use up to 100 letters, digits, `-`, `_` and `.`")
 
 
 def check_ranges(part: object, at: str) -> None:

@@ -119,3 +119,21 @@ def test_a_run_without_its_files_is_not_launched(aurora: Call, tmp_path: Path) -
     assert code == FAILED
     assert "error: no file matches `models/starcoderplus/*`" in err
     assert not (tmp_path / "store").exists()
+
+
+def test_a_batch_file_is_the_users_and_holds_no_variable_that_the_job_does_not_need(
+    aurora: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"STORE": "s", "WORKERS": "2", "ENGINE": "local", "THREADS": "3", "DEVICE": "cpu", "MICRO_BATCH": "4"}
+    for name, value in {**settings, "TOKEN": "hunter2", "S3_SECRET": "hunter2", "STORE_KEY": "hunter2"}.items():
+        monkeypatch.setenv(f"AURORA_{name}", value)
+    before = os.umask(0)
+    try:
+        assert aurora("run", TINY, "--store", "s", "--launch", "slurm")[0] == DONE
+    finally:
+        os.umask(before)
+    path = tmp_path / "s/slurm/tiny.sh"
+    assert path.stat().st_mode & 0o777 == 0o600
+    exported = [line.removeprefix("export AURORA_") for line in path.read_text().splitlines() if "export " in line]
+    assert exported == sorted(f"{name}={value}" for name, value in settings.items())
+    assert "hunter2" not in path.read_text()

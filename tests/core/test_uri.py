@@ -155,3 +155,15 @@ def test_a_file_that_changed_between_pin_and_reading_is_told(root: Path) -> None
     os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
     with pytest.raises(DataError, match="files changed"), pinned(files, pin, "file:data/*.jsonl"):
         path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "name", [b"\xff.jsonl", b"a\nb.jsonl", b"\x1b[2J.jsonl", "\u202ea.jsonl".encode(), b"\xc2\x9b.jsonl"]
+)
+def test_a_name_that_could_not_be_written_or_shown_is_refused(root: Path, name: bytes) -> None:
+    (root / "data" / os.fsdecode(name)).write_text("x")
+    with pytest.raises(DataError) as caught:
+        local_files("file:data/*.jsonl", root)
+    assert caught.value.what == "a file's name is not utf-8, or has control characters in it"
+    assert caught.value.hint == "rename the file"
+    assert caught.value.at.isprintable()

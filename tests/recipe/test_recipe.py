@@ -1,5 +1,6 @@
 """Recipes: what is written comes back, and what is wrong is named with the place and the way out."""
 
+import json
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,8 +12,10 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aurora_m.core.address import whole
 from aurora_m.core.errors import RecipeError
-from aurora_m.core.typed import Count
+from aurora_m.core.facts import to_json
+from aurora_m.core.typed import Count, plain
 from aurora_m.recipe import (
     NAME,
     Anchor,
@@ -256,7 +259,7 @@ def test_what_is_written_comes_back(recipe: Recipe) -> None:
     assert loads(dumps(recipe)) == recipe
 
 
-LETTERS = "use letters, digits, `-`, `_` and `.`"
+LETTERS = "use up to 100 letters, digits, `-`, `_` and `.`"
 WRONG: dict[str, tuple[str, str, str, str, str]] = {  # replace this, by that: what, at, hint
     "unknown key": (
         "batch_tokens = 1024\npeak_lr = 3e-3", "batch_tokenss = 1024\npeak_lr = 3e-3",
@@ -966,3 +969,24 @@ def test_wrong_merges(text: str, what: str, at: str) -> None:
 def test_linear_weights_with_an_origin_are_free() -> None:
     recipe = loads(BOTH.replace('"ties"', '"linear"').replace("soup = 1 ", "soup = -0.5, cap = 2 "))
     assert recipe.merge["back"].models == {"soup": -0.5, "cap": 2.0}
+
+
+def test_a_name_is_no_longer_than_a_folder_may_be() -> None:
+    with pytest.raises(RecipeError, match="is not a name"):
+        check(replace(BUILT, name="a" * 101))
+    check(replace(BUILT, name="a" * 100))
+
+
+def test_what_is_secret_in_an_address_is_in_no_text() -> None:
+    uri = "https://user:hunter2@host/a.jsonl?X-Amz-Signature=abc123&token=abc123"
+    source = Source(uri, "hi", "CC0-1.0", "text")
+    assert source == Source("https://host/a.jsonl", "hi", "CC0-1.0", "text")
+    assert whole(source.uri) == whole(replace(source, lang="fi").uri) == uri
+    recipe = replace(BUILT, source={**BUILT.source, "far": source})
+    for shown in (dumps(recipe), repr(recipe), json.dumps(to_json(source)), json.dumps(plain(recipe))):
+        assert "https://host/a.jsonl" in shown
+        assert "hunter2" not in shown
+        assert "abc123" not in shown
+    assert loads(dumps(recipe)) == recipe
+    text = dumps(recipe).replace("https://host/a.jsonl", uri)
+    assert whole(loads(text).source["far"].uri) == uri

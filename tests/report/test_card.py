@@ -1,11 +1,16 @@
 """The model card: what a tuning read, how sure its rates are, and who reviewed."""
 
+import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml  # type: ignore[import-untyped]
+from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
 
 from aurora_m.core.files import read_json, write_json
 from aurora_m.core.step import Work
@@ -78,3 +83,39 @@ def test_what_a_merged_model_is_made_of(new_work: Callable[[], Work], given: dic
         "\nThe model `back_25` was not trained: it is `base` and 0.25 times what 1 × `cap` + 0.5 × `cat` changed in "
         "it, merged by ties, the largest 20% of each.\n" in text
     )
+
+
+WORDS = ("text", "text_special", "code_inline", "softbreak")
+HOSTILE = (
+    'x\n---\nlicense: mit\n# "y"', "--- '\"\\ : - {} [] & * ! | > % @ `", "...",
+    "\u0085\u2028---\u2029a: b\r\n---\r", "null",
+    "~", "yes", "1.0", "0x1f", "2024-01-01", "\x1b[2J\x07", "</script><script>alert(1)</script>", "[x](javascript:a)",
+    "![x](http://a)", "\ufeffa", "<!--", "```\n# heading\n```", "a | b\n| --- |\n", "$x$", "\u202eevil",
+    "", " ", "\t", "key: a",
+)  # fmt: skip
+
+
+def marks(markdown: str) -> Counter[str]:
+    """What a reader of Markdown makes of a text, but for words: headings, links, tables, HTML and so on."""
+    found: Counter[str] = Counter()
+    for token in MarkdownIt("commonmark", {"html": True}).enable("table").parse(markdown):
+        found += Counter(one.type for one in (token, *(token.children or [])) if one.type not in WORDS)
+    return found
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_text_of_a_recipe_breaks_out_of_the_card(
+    new_work: Callable[[], Work], given: dict[str, Any], text: str
+) -> None:
+    recipe = loads(given["recipe"])
+    source = {name: replace(about, license=text, revision=text) for name, about in recipe.source.items()}
+    changed = replace(recipe, source=source, release=replace(recipe.release, license=text))
+    page = card(new_work, {**given, "recipe": dumps(changed)})
+    plain = card(new_work, given)
+    _, head, body = page.split("---\n", 2)
+    about = yaml.safe_load(head)
+    assert [*about] == [*yaml.safe_load(plain.split("---\n", 2)[1])]
+    assert isinstance(about["license"], str)
+    assert ModelCard(page).data["license"] == about["license"]
+    assert marks(body) == marks(plain.split("---\n", 2)[2])
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]", page)

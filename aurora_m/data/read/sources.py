@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from aurora_m.core.address import public, selection, whole
 from aurora_m.core.canon import JSON, digest
 from aurora_m.core.errors import DataError
 from aurora_m.core.step import Work
@@ -39,7 +40,7 @@ def pin(uri: str, root: Path) -> str:
     scheme, _, rest = uri.partition(":")
     if scheme == "hf" and rest and "://" not in uri:
         return ""
-    return _far_pin(_far_files(uri)) if "://" in uri else pin_files(_files(uri, root))
+    return _far_pin(uri, _far_files(uri)) if "://" in uri else pin_files(_files(uri, root))
 
 
 def fetch(work: Work, *, uri: str, source: str, lang: str, pin: str, revision: str, form: str) -> FetchFacts:
@@ -69,9 +70,9 @@ def _source_files(uri: str, root: Path, pin: str) -> Iterator[list[SourceFile]]:
     """The files of a source, in order, to be read within. DataError if they are not those that `pin` names."""
     if "://" in uri:
         found = _far_files(uri)
-        if _far_pin(found) != pin:
+        if _far_pin(uri, found) != pin:
             raise changed(uri)
-        with unchanged(lambda: _far_pin(_far_files(uri)), pin, uri):
+        with unchanged(lambda: _far_pin(uri, _far_files(uri)), pin, uri):
             yield [source_file for source_file, _ in found]
         return
     files = _files(uri, root)
@@ -111,9 +112,10 @@ def _library() -> dict[str, Path]:
 
 def _far_files(uri: str) -> list[tuple[SourceFile, str]]:
     """The files that an address with `://` means, by name, each with the version that the server says."""
-    system, pattern = far(uri)
-    magic = "*[" if uri.startswith("http") else "*?["  # a `?` begins the query of an address
-    parts = pattern.split("/")
+    system, pattern = far(whole(uri))
+    web = _of_the_web(uri)
+    magic = "*[" if web else "*?["  # a `?` begins the query of an address
+    parts = (public(pattern) if web else pattern).split("/")
     fixed = next((i for i, part in enumerate(parts) if set(part) & set(magic)), None)
     system.invalidate_cache()  # of an earlier listing, which a pin is to be checked against
     try:
@@ -128,19 +130,24 @@ def _far_files(uri: str) -> list[tuple[SourceFile, str]]:
     files = []
     for info in found:
         path = info["name"]
-        at = str(system.unstrip_protocol(path))
-        name = path[start:].partition("?")[0] if uri.startswith("http") else path[start:]
+        address = str(system.unstrip_protocol(path))
+        at, name = public(address), (public(path) if web else path)[start:]
         version = next((info[key] for key in VERSIONS if info.get(key)), None)
         if version is None or info.get("size") is None:
             what = "the server does not say the file's size and version"
             raise DataError(what, at=at, hint="download the file and write `file:...`")
-        files.append((SourceFile(name, _kind(name, at), at, at, info["size"]), str(version)))
+        files.append((SourceFile(name, _kind(name, at), at, address, info["size"]), str(version)))
     return sorted(files)
 
 
-def _far_pin(files: list[tuple[SourceFile, str]]) -> str:
+def _of_the_web(uri: str) -> bool:
+    return "http://" in uri.lower() or "https://" in uri.lower()
+
+
+def _far_pin(uri: str, files: list[tuple[SourceFile, str]]) -> str:
     held: JSON = [[source_file.name, source_file.num_bytes, version] for source_file, version in files]
-    return digest(held)
+    asked = selection(uri) if _of_the_web(uri) else ""
+    return digest([held, asked] if asked else held)
 
 
 def _kind(name: str, at: str) -> str:

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from aurora_m.core.address import Address
 from aurora_m.core.canon import file_digest, folder_files
 from aurora_m.core.errors import DataError
 from aurora_m.core.step import Runtime, Work
@@ -436,7 +438,21 @@ def test_far_errors(root: Path, fetched: Fetch, memory: Any, monkeypatch: pytest
 class Server(http.server.SimpleHTTPRequestHandler):
     """Files of a folder; from those whose name says so, the connection breaks half way."""
 
+    def do_HEAD(self) -> None:
+        if self.allowed():
+            super().do_HEAD()
+
+    def allowed(self) -> bool:
+        """What lies in `locked` is for whoever has its user, password and signature."""
+        signed = "sig=a/b*c" in unquote(self.path) and self.headers["Authorization"] == "Basic dTpodW50ZXIy"
+        if "locked" in self.path and not signed:
+            self.send_error(403)
+            return False
+        return True
+
     def do_GET(self) -> None:
+        if not self.allowed():
+            return
         if "broken" in self.path:
             whole = Path(self.translate_path(self.path)).read_bytes()
             self.send_response(200)
@@ -487,3 +503,28 @@ def test_workers_read_from_a_server(root: Path, fetched: Fetch, served: str, mon
     monkeypatch.setattr(sources, "SHARD_BYTES", 3000)
     many(root, 3)
     assert fetched(f"{served}/*.jsonl", workers=2) == fetched(f"{served}/*.jsonl")
+
+
+def test_a_signed_address_opens_its_file_and_tells_nothing(
+    root: Path, fetched: Fetch, served: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("aiohttp")
+    (root / "locked").mkdir()
+    (root / "locked" / "a.jsonl").write_bytes(GOOD)
+    pq.write_table(pa.table({"text": ["one"]}), root / "locked" / "b.parquet")
+    address = served.replace("http://", "http://u:hunter2@") + "/locked/{}?sig=a/b*c&id={}"
+    for name, count in (("a.jsonl", 2), ("b.parquet", 1)):
+        uri = Address(address.format(name, 1))
+        assert uri == f"{served}/locked/{name}"
+        _, rows = fetched(uri)
+        assert [row["id"] for row in rows] == [f"{name}:{number + 1}" for number in range(count)]
+    pins = [pin(Address(address.format("a.jsonl", number)), root) for number in (1, 2)]
+    assert pins[0] != pins[1]
+    assert pin(Address(address.format("a.jsonl", 1) + "&Expires=7&X-Amz-Signature=new"), root) == pins[0]
+    (root / "locked" / "bad.jsonl").write_bytes(b"{")
+    wrong = (address.format("bad.jsonl", 1), address.format("none.jsonl", 1), address.format("a.jsonl", 1)[:-9])
+    for one in wrong:
+        with pytest.raises(DataError) as caught:
+            fetched(Address(one))
+        assert "hunter2" not in str(caught.value)
+        assert "sig" not in str(caught.value)
