@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from families import BOS, EOS, FAMILIES, LEAD, base
+from foreign import BOS, EOS, FAMILIES, LEAD, base
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import doc, new_work, tiny_model
