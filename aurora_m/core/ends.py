@@ -78,7 +78,7 @@ def ends_of(folder: Path, end_token: str = "") -> Ends:
 
 
 class _Files:
-    """What the files of a folder say of its tokens."""
+    """What the files of a folder say of its tokens; those that the model has no row for are none."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -89,7 +89,9 @@ class _Files:
         self.special = {token["id"] for token in added if token.get("special")}
         vocab = (self.tokenizer.get("model") or {}).get("vocab") or {}
         listed = vocab if isinstance(vocab, dict) else {entry[0]: at for at, entry in enumerate(vocab)}
-        self.ids: dict[str, int] = {**listed, **{token["content"]: token["id"] for token in added}}
+        rows = self.config.get("vocab_size") or (self.config.get("text_config") or {}).get("vocab_size") or 2**32
+        named = {**listed, **{token["content"]: token["id"] for token in added}}
+        self.ids: dict[str, int] = {token: number for token, number in named.items() if number < rows}
         self.tokens = {number: token for token, number in self.ids.items()}
 
     def _read(self, name: str) -> dict[str, Any]:
@@ -159,7 +161,7 @@ def _document_end(files: _Files, marks: Sequence[Mark]) -> Mark:
     if not marks:
         name = files.name_of("eos_token")
         what = "the base does not declare which token ends a document"
-        what += f": its tokenizer has no token `{name}`" if name else ""
+        what += f": it has no token `{name}`" if name else ""
         hint = 'name one of its tokens in the recipe: [base] end_token = "..."'
         raise RecipeError(what, at=KEY, hint=hint)
     template = files.templates()
@@ -182,7 +184,13 @@ def _lead(files: _Files) -> Mark | None:
             named = ", ".join(f"`{files.tokens.get(number, number)}`" for number in before)
             what, hint = f"the base begins its texts with {len(before)} tokens: {named}", "choose another base"
             raise RecipeError(what, at="base.model", hint=f"Aurora can lead them with one: {hint}")
-        return Mark(before[0], files.tokens.get(before[0], ""), TOKENIZER)
+        if before[0] not in files.tokens:
+            what, hint = (
+                f"the base begins its texts with the id {before[0]}, which it has no token for",
+                "save it again",
+            )
+            raise RecipeError(what, at="base.model", hint=f"its tokenizer and its model do not belong together: {hint}")
+        return Mark(before[0], files.tokens[before[0]], TOKENIZER)
     flag = files.about.get("add_bos_token")
     kind = str(files.about.get("tokenizer_class", "")).removesuffix("Fast")
     if not (kind in LED and before is None if flag is None else flag):

@@ -118,6 +118,11 @@ FAMILIES: dict[str, tuple[dict[str, int], dict[str, Any], tuple[int | None, int,
         {"about": {"eos_token": "<eos>", "tokenizer_class": "GemmaTokenizerFast"}, "config": {"bos_token_id": 1}},
         (1, 2, []),
     ),
+    "led by a template, whatever a flag says": (
+        {"<s>": 1, "</s>": 2},
+        {"processor": template(1), "about": {"eos_token": "</s>", "add_bos_token": False}},
+        (1, 2, []),
+    ),
     "of such a class, with a template that says no": (
         {"<s>": 1, "</s>": 2},
         {"processor": template(),
@@ -184,7 +189,16 @@ def test_a_name_that_happens_to_be_there_ends_nothing(tmp_path: Path) -> None:
 
 def test_an_end_that_the_tokenizer_does_not_have(tmp_path: Path) -> None:
     error = refused(folder(tmp_path, {"<pad>": 0}, about={"eos_token": "</s>"}))
-    assert error.what.endswith("ends a document: its tokenizer has no token `</s>`")
+    assert error.what.endswith("ends a document: it has no token `</s>`")
+
+
+def test_a_token_that_the_model_has_no_row_for_is_none(tmp_path: Path) -> None:
+    tokens, about = {"<a>": 0, "<b>": 60}, {"eos_token": "<b>"}
+    assert refused(folder(tmp_path, tokens, about=about, config={"vocab_size": 60})).what.endswith("no token `<b>`")
+    assert ends_of(folder(tmp_path, tokens, about=about, config={"vocab_size": 60, **eos(0)})).stops == [0]
+    assert ends_of(folder(tmp_path, tokens, about=about, config={"vocab_size": 61})).stops == [60]
+    error = refused(folder(tmp_path, tokens, template(60), about, {"text_config": {"vocab_size": 60}}))
+    assert error.what == "the base begins its texts with the id 60, which it has no token for"
 
 
 def test_ends_that_nothing_tells_apart_are_left_to_the_recipe(tmp_path: Path) -> None:

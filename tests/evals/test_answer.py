@@ -25,7 +25,7 @@ from aurora_m.evals.facts import AnswerFacts
 from aurora_m.evals.held_out import choose_documents
 from aurora_m.evals.items import write_items
 from aurora_m.evals.task import Item
-from tests.model.others import LEAD, base, sentence_piece
+from tests.model.foreign import LEAD, base, sentence_piece
 
 SPECIAL = ["<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>"]
 ITEMS = [

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from foreign import BOS, EOS, FAMILIES, LEAD, base
 from hypothesis import given
 from hypothesis import strategies as st
-from others import BOS, EOS, FAMILIES, LEAD, base
 from tiny import doc, new_work, tiny_model
 from tokenizers import Tokenizer, processors
 from transformers import AutoModelForCausalLM, AutoTokenizer
