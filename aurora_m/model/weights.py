@@ -130,6 +130,8 @@ def _loaded(folder: Path, at: str) -> tuple[PreTrainedModel, dict[str, Any]]:
     except Exception as error:  # safetensors and transformers have no errors of their own for it
         reason = " ".join(str(error).split())[:200]
         hint = "check that its files are whole, and that this transformers has its architecture with sdpa attention"
+        if "Padding_idx" in reason:
+            hint = "let `pad_token_id` in its config.json be `null`, or the id of a token: the model has no row for it"
         raise DataError(f"transformers cannot load the base: {reason}", at=at, hint=hint) from error
     model, info = loaded
     return model, info

@@ -222,7 +222,6 @@ def test_a_class_is_fitted_to_the_texts_of_the_recipe_at_release(base: Path, tmp
     def cut(tokenizer: Tokenizer) -> None:
         own = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex("kissa"), "isolated"), own])
-        tokenizer.add_tokens([])
 
     re_cut(fetched.path, cut)
     edit(fetched.path / "tokenizer_config.json", tokenizer_class="GPT2Tokenizer")
@@ -233,6 +232,15 @@ def test_a_class_is_fitted_to_the_texts_of_the_recipe_at_release(base: Path, tmp
     card = Artifact(tmp_path, "", {})
     export(work, model=fetched, base=fetched, card=card, docs=docs, license="CC0-1.0", dtype="base")
     assert same_ids(work.out, f"a {word} b")
+
+
+def test_a_padding_token_beyond_the_rows_is_named(base: Path, tmp_path: Path) -> None:
+    edit(base / "config.json", pad_token_id=600)
+    with pytest.raises(DataError) as caught:
+        fetch(base, tmp_path)
+    assert caught.value.hint.startswith("let `pad_token_id` in its config.json be `null`")
+    edit(base / "config.json", pad_token_id=None)
+    fetch(base, tmp_path, "again")
 
 
 # --- the type of the weights
