@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from aurora_m.core.errors import TrainError
 from aurora_m.model.load import GENERATION, load_model, parameters, positions, save_model
-from aurora_m.model.tokenizer import PROBE, PROBES, fit_class, read_tokenizer
+from aurora_m.model.tokenizer import PROBE, PROBES, read_tokenizer
 
 MAX_DIFFERENCE = 1e-5  # of a logit, in float32
 MOST_TOKENS = 256  # of a text, of which logits are compared
@@ -60,13 +60,12 @@ def _drop_ids(path: Path, rows: int) -> None:
 def check_copy(original: Path, copy: Path, texts: Sequence[str] = (), dtype: str = "float32") -> float:
     """Load a copy as a user would: its tokenizer must give the ids of training on `texts`, its weights their logits.
 
-    The copy's tokenizer gets another class where its own reads other ids: see `fit_class`. Returns how far the copy's
-    logits are from the original's, whose weights are rounded to `dtype`; padding is left out.
+    Returns how far the copy's logits are from the original's, whose weights are rounded to `dtype`; padding is left
+    out.
 
     errors  TrainError if that is more than `MAX_DIFFERENCE`, if a token has no logit, or if the tokenizer gives other
             ids or does not give text back
     """
-    fit_class(copy, texts, original.name, lambda line: None)
     rows = _check_tokenizer(original, copy, [*PROBES, *texts])
     theirs = AutoModelForCausalLM.from_pretrained(copy, dtype=torch.float32, trust_remote_code=False)
     difference = _distance(theirs, _load(original, dtype).float(), rows, _num_ids(original))

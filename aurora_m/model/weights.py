@@ -122,16 +122,22 @@ def _bare(name: str) -> str:
 def _loaded(folder: Path, at: str) -> tuple[PreTrainedModel, dict[str, Any]]:
     """The model, and what transformers says of how it was loaded. DataError for what it raises."""
     hint = "check that its files are whole, and that this transformers has its architecture with sdpa attention"
-    with translated("transformers cannot load the base", at, hint):
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            attn_implementation="sdpa",
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
+    try:
+        with translated("transformers cannot load the base", at, hint):
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                attn_implementation="sdpa",
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+    except DataError as error:
+        if "Padding_idx" not in error.what:
+            raise
+        hint = "let `pad_token_id` in its config.json be `null`, or the id of a token: the model has no row for it"
+        raise DataError(error.what, at=at, hint=hint) from error
     model, info = loaded
     return model, info
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from aurora_m.core.step import Artifact, Work
 from aurora_m.model.export import check_copy, rounding, write_model
+from aurora_m.model.tokenizer import fit_class
 from aurora_m.tokens.sample import sample
 
 LEFT_OUT = {"curve.jsonl", "manifest.json", "optimizer.pt"}
@@ -47,6 +48,7 @@ def export(
     parameters: Any = model.facts["parameters"]
     left = parameters - write_model(model.path, work.out, kind)
     texts = [*_texts(docs)]
+    fit_class(work.out, texts, "release", work.log.say)
     facts = ReleaseFacts(check_copy(model.path, work.out, texts, kind), left, license)
     return facts if kind == FLOAT32 else replace(facts, dtype=kind, rounding=round(rounding(model.path, kind), 6))
 

@@ -180,8 +180,8 @@ def base_of(family: str, folder: Path) -> None:
         if f"{role}_token" in about
     }
     sizes = {"vocab_size": tokenizer.get_vocab_size() + 7, "pad_token_id": None, "bos_token_id": None, **named}
-    places = "n_positions" if family.startswith("gpt") else "max_position_embeddings"
-    small_folder(family, folder, **sizes, **{places: POSITIONS})
+    places = {"max_position_embeddings": POSITIONS, **({"n_positions": POSITIONS} if family.startswith("gpt") else {})}
+    small_folder(family, folder, **sizes, **places)
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps(about))
     (folder / "chat_template.jinja").write_text("{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}")

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import new_work, tiny_base, tiny_model, tiny_tokenizer
+from tiny import doc, new_work, tiny_base, tiny_model, tiny_tokenizer
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from aurora_m.core.errors import DataError
 from aurora_m.core.files import read_json
 from aurora_m.core.step import Artifact
+from aurora_m.core.table import write_docs
 from aurora_m.core.uri import pin_files
 from aurora_m.model.base import base_files
 from aurora_m.model.export import check_copy, rounding, write_model
@@ -211,6 +212,35 @@ def test_ids_without_a_row_leave_the_configs(base: Path, tmp_path: Path, ids: An
     for name in ("config.json", "generation_config.json"):
         assert {key: read_json(copy / name).get(key) for key in left} == left, name
     AutoModelForCausalLM.from_pretrained(copy)
+
+
+def test_a_class_is_fitted_to_the_texts_of_the_recipe_at_release(base: Path, tmp_path: Path) -> None:
+    """A difference that only these texts show: a class of its own that cuts one of their words otherwise."""
+    fetched, _ = fetch(base, tmp_path)
+    word = "kissakoirahevonen"
+
+    def cut(tokenizer: Tokenizer) -> None:
+        own = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex("kissa"), "isolated"), own])
+
+    re_cut(fetched.path, cut)
+    edit(fetched.path / "tokenizer_config.json", tokenizer_class="GPT2Tokenizer")
+    write_docs(tmp_path / "docs", [doc("d", f"a {word} b")])
+    (tmp_path / "README.md").write_text("# a card\n")
+    work = new_work(tmp_path / "released")
+    docs = {"fi": Artifact(tmp_path / "docs", "", {})}
+    card = Artifact(tmp_path, "", {})
+    export(work, model=fetched, base=fetched, card=card, docs=docs, license="CC0-1.0", dtype="base")
+    assert same_ids(work.out, f"a {word} b")
+
+
+def test_a_padding_token_beyond_the_rows_is_named(base: Path, tmp_path: Path) -> None:
+    edit(base / "config.json", pad_token_id=600)
+    with pytest.raises(DataError) as caught:
+        fetch(base, tmp_path)
+    assert caught.value.hint.startswith("let `pad_token_id` in its config.json be `null`")
+    edit(base / "config.json", pad_token_id=None)
+    fetch(base, tmp_path, "again")
 
 
 # --- the type of the weights

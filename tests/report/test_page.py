@@ -1,5 +1,6 @@
 """The report page: every section tells what the artifacts hold, safely, and in the same bytes each time."""
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -150,6 +151,19 @@ def test_what_tokens_cost_stands_for_each_source_and_language(text: str) -> None
     rows = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in part(text, "tokens").split("</tr>")]
     assert ["en", "1.50", "4.25", "1,200"] in rows
     assert ["Japanese", "770", "1.54"] in rows
+
+
+def test_text_without_tokens_is_named_where_tokens_are(tmp_path: Path, new_work: Callable[[], Work], text: str) -> None:
+    assert "no token for a part" not in text
+    given = build_fixture(tmp_path)
+    path = given["fertility"].path / "fertility.json"
+    found = json.loads(path.read_text())
+    found["base"]["sources"]["fi"]["unspelled"] = 0.0034
+    path.write_text(json.dumps(found))
+    work = new_work()
+    page(work, **given)
+    said = "The tokenizer has no token for a part of the text, which bits per byte leave out: fi 0.34\u00a0%."
+    assert said in (work.out / "report.html").read_text()
 
 
 def test_the_mixture_is_counted_from_what_was_read(text: str) -> None:
