@@ -201,5 +201,9 @@ def _mixed(mixture: object, key: str) -> int:
 
 
 def _of_file(path: Path) -> Shape | str:
-    config = read_json(path)
-    return shape_of(config) or f"unknown: `{config.get('model_type')}` models are not estimated"
+    try:
+        config = read_json(path)
+        shape = shape_of(config)
+    except (AttributeError, KeyError, TypeError, ValueError):  # said when the base is taken
+        return "unknown: its config.json says no shape"
+    return shape or f"unknown: `{config.get('model_type')}` models are not estimated"

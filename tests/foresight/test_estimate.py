@@ -122,6 +122,13 @@ def test_the_shape_of_a_folder_is_read(tmp_path: Path) -> None:
     assert costs(small(tmp_path, model="file:mine"), tmp_path)["cap"] == "unknown: `qwen3` models are not estimated"
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"model_type": "llama"}', '{"model_type": "llama", "hidden_size": "x"}'])
+def test_a_config_that_says_no_shape_is_no_fault_of_a_plan(tmp_path: Path, text: str) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.json").write_text(text)
+    assert costs(small(tmp_path, model="file:mine"), tmp_path)["cap"] == "unknown: its config.json says no shape"
+
+
 def test_new_tokens_are_weights_too(tmp_path: Path) -> None:
     shape = Said("llama", 2, 64, 4, 2, Count(512), Count(1000))
     before = costs(small(tmp_path, model="file:mine", shape=shape), tmp_path)["cap"]
