@@ -17,7 +17,7 @@ from aurora_m.core.run import PlanEntry
 from aurora_m.core.step import Artifact
 from aurora_m.core.store import Store
 from aurora_m.core.units import format_count, format_duration, format_size
-from aurora_m.foresight.devices import KINDS, Machines
+from aurora_m.foresight.devices import Machines
 from aurora_m.foresight.estimate import Estimate
 from aurora_m.model.base import base_ends
 
@@ -86,8 +86,7 @@ def _cost_lines(costs: Costs, machines: Machines) -> list[str]:
     """What training costs, a line a step; nothing where nothing is trained."""
     if not costs:
         return []
-    kind = KINDS[machines.kind]
-    speed = f"{machines.flop_s / 1e12:.3g} TFLOP/s each ({(machines.mfu or kind.mfu):.0%} of the peak)"
+    speed = f"{machines.flop_s / 1e12:.3g} TFLOP/s each ({machines.share:.0%} of the peak)"
     lines = [f" training, estimated on {machines.devices} x {machines.kind} at {speed}"]
     cells = [_cost_cells(name, cost) for name, cost in costs.items()]
     columns = range(max(map(len, cells)))

@@ -44,13 +44,16 @@ def show_plan(args: argparse.Namespace) -> None:
     from aurora_m.cli.show import ends_in_plan, plan_lines, plan_rows
     from aurora_m.core.run import plan
     from aurora_m.core.store import Store
+    from aurora_m.foresight.advice import advice
     from aurora_m.foresight.estimate import estimates
 
-    _, goals = _graph(args)
+    recipe, goals = _graph(args)
     rows = plan(goals, Store(Path(args.store)))
     machines = devices.machines_of(args, distributed.runtime_fields(args))
     root = args.recipe.resolve().parent
     costs, ends = estimates(rows, machines, root), ends_in_plan(rows, root)
+    for line in advice(recipe, costs):
+        print(f"note: {line}", file=sys.stderr)
     if args.json:
         print(json.dumps(plan_rows(rows, costs, ends), ensure_ascii=False))
     else:
@@ -61,7 +64,10 @@ def show_plan(args: argparse.Namespace) -> None:
 def run_recipe(args: argparse.Namespace) -> None:
     """Make the goals and say where they are."""
     from aurora_m.core.log import Log
-    from aurora_m.core.run import check_files, run
+    from aurora_m.core.run import check_files, plan, run
+    from aurora_m.core.store import Store
+    from aurora_m.foresight.advice import advice
+    from aurora_m.foresight.estimate import estimates
 
     distributed.follow(partial(_runtime, args), args.device)
     recipe, goals = _graph(args)
@@ -72,7 +78,10 @@ def run_recipe(args: argparse.Namespace) -> None:
         print(json.dumps({"batch_file": str(path)}) if args.json else line)
         return
     with distributed.leading(_runtime(args), recipe) as runtime:
-        artifacts = run(goals, runtime, Log(), recipe.name)
+        log = Log()
+        for line in advice(recipe, estimates(plan(goals, Store(runtime.store)), devices.Machines(), runtime.root)):
+            log.say(f"note: {line}")
+        artifacts = run(goals, runtime, log, recipe.name)
     made: dict[str, Any] = {
         goal.name: {"path": str(a.path), "digest": a.digest, "facts": a.facts}
         for goal, a in zip(goals, artifacts, strict=True)

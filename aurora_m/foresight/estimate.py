@@ -6,16 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from aurora_m.core.canon import JSON
+from aurora_m.core.errors import RecipeError
 from aurora_m.core.run import PlanEntry
 from aurora_m.core.step import Step
 from aurora_m.foresight.devices import KINDS, Machines
 from aurora_m.model.base import json_of
 from aurora_m.model.shape import Shape, declared, shape_of
+from aurora_m.model.steps import extend
 from aurora_m.recipe import Training
 
 FLOAT = 4  # bytes: weights, gradients and optimizer states are float32
 LOGITS = {"cpu": 2**24}  # bytes of a chunk of logits, as in train/loss.py
 LOGITS_OTHER = 2**29
+ENDS = 3  # gradients of tied embeddings at the end of a backward pass: the head's, that of what was read, their sum
 CONFIG = "config.json"
 
 
@@ -97,12 +100,14 @@ def grown(shape: Shape, training: Training) -> Shape:
 
 
 def estimate(step: Step, start: Shape, machines: Machines) -> Estimate:
-    """The cost of a training step that starts from a model of a known shape."""
+    """The cost of a training step that starts from a model of a known shape. RecipeError if devices share no rows."""
     training, mixture = _training(step), step.inputs.get("mixture")
     shape, row_tokens = grown(start, training), training.row_tokens
     rows_a_step = training.batch_tokens // row_tokens
-    learning = trained(shape, training)
-    peak, parts = memory(shape, training, machines)
+    _check_rows(step.name, rows_a_step, machines)
+    new_rows = getattr(step.inputs["start"], "fn", "") == extend.fn
+    learning = trained(shape, training, new_rows)
+    peak, parts = memory(shape, training, machines, new_rows)
     room = KINDS[machines.kind].memory_bytes
     size = (shape.parameters, learning, peak, parts, not room or peak <= room)
     if "epochs" in step.params:  # its rows are packed when it runs
@@ -114,27 +119,38 @@ def estimate(step: Step, start: Shape, machines: Machines) -> Estimate:
     if training.anchor and training.anchor.kl:
         flop += (each + 2 * start.parameters) * training.anchor.batch_tokens * opt_steps
     attention = 12 * shape.layers * shape.width * row_tokens * tokens
-    busy = min(machines.devices, rows_a_step * machines.tensor)
     rows = opt_steps * rows_a_step
-    return Estimate(*size, opt_steps, rows, tokens, flop, attention, flop / (busy * machines.flop_s))
+    return Estimate(*size, opt_steps, rows, tokens, flop, attention, flop / (machines.devices * machines.flop_s))
 
 
-def trained(shape: Shape, training: Training) -> int:
-    """How many weights learn: the adapters of `lora`, the new blocks of `expand`, else, whatever `train` says, all."""
+def _check_rows(name: str, rows_a_step: int, machines: Machines) -> None:
+    """RecipeError where a run on these devices would end with one."""
+    if rows_a_step % machines.data:
+        what = f"{rows_a_step} rows an optimizer step cannot be divided over {machines.data} devices"
+        hint = "choose another number of `--devices`, or another `batch_tokens`"
+        raise RecipeError(what, at=f"{name}.batch_tokens", hint=hint)
+
+
+def trained(shape: Shape, training: Training, new_rows: bool = False) -> int:
+    """How many weights learn: the adapters of `lora`, the new blocks of `expand`, else, whatever `train` says, all.
+
+    new_rows  whether the base just got tokens, whose rows then learn too, with all of the embeddings and the head
+    """
+    rows = new_rows * (1 if shape.tied else 2) * shape.vocab * shape.width
     if training.lora:
-        return training.lora.rank * shape.layers * shape.block_edges
+        return training.lora.rank * shape.layers * shape.block_edges + rows
     if training.expand and not training.train:
-        return training.expand * shape.block_parameters
+        return training.expand * shape.block_parameters + rows
     return shape.parameters
 
 
-def memory(shape: Shape, training: Training, machines: Machines) -> tuple[int, dict[str, int]]:
+def memory(shape: Shape, training: Training, machines: Machines, new_rows: bool = False) -> tuple[int, dict[str, int]]:
     """Bytes on each device at the fullest moment of a step, and by what holds them; these are not all there at once.
 
     Not counted: what a compiled block does not keep, what tensor parallelism divides besides weights, and the
     libraries' own memory.
     """
-    wide, learning, row_tokens = machines.number_bytes, trained(shape, training), training.row_tokens
+    wide, learning, row_tokens = machines.number_bytes, trained(shape, training, new_rows), training.row_tokens
     block, root = shape.block_parameters, shape.parameters - shape.layers * shape.block_parameters
     shards = machines.devices // machines.replicas
     share = -(-(training.batch_tokens // row_tokens) // machines.data)  # rows a device
@@ -146,6 +162,8 @@ def memory(shape: Shape, training: Training, machines: Machines) -> tuple[int, d
     kept, again = tokens * shape.kept_bytes(row_tokens, wide), machines.recompute == "blocks"
     logits = min(LOGITS.get(machines.kind, LOGITS_OTHER), FLOAT * tokens * shape.vocab)
     copied = 0 if wide == FLOAT else logits * wide // FLOAT
+    # The head's gradient is added up in float32, in one of the numbers that are computed with a chunk at a time.
+    head = (FLOAT + (0 if wide == FLOAT else wide)) * shape.vocab * shape.width
     parts = {
         "weights": FLOAT * (shape.layers * block + root * machines.tensor) // shards,
         "gathered": (wide * root + (2 * wide + FLOAT) * block // machines.tensor) if machines.laid_out else 0,
@@ -155,11 +173,15 @@ def memory(shape: Shape, training: Training, machines: Machines) -> tuple[int, d
         "activations": tokens * wide * shape.width * shape.layers if again else shape.layers * kept,
         "gradients": FLOAT * learning // shards,
         "block": kept if again else 0,
-        "logits": logits + copied + wide * (shape.vocab + tokens) * shape.width,
+        "logits": logits + copied + head + wide * tokens * shape.width,
+        "ends": ENDS * wide * shape.vocab * shape.width if shape.tied and learning == shape.parameters else 0,
     }
-    lasting = sum(list(parts.values())[:6])
-    at_loss = parts["logits"] + (parts["gradients"] if rows < share else 0)
-    return lasting + max(at_loss, parts["gradients"] + parts["block"]), parts
+    lasting = sum(list(parts.values())[:5])
+    earlier = parts["gradients"] if rows < share else 0  # of the passes before
+    at_loss = parts["activations"] + parts["logits"] + earlier
+    on_the_way = parts["activations"] + parts["gradients"] + parts["block"]
+    at_end = parts["ends"] + max(earlier, parts["gradients"] - FLOAT * shape.vocab * shape.width // shards)
+    return lasting + max(at_loss, on_the_way, at_end), parts
 
 
 def _training(step: Step) -> Training:
