@@ -1,6 +1,7 @@
 """Plan and run a graph of steps: what is there, what has to run, and why."""
 
 import importlib.metadata
+import os
 import platform
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from aurora_m.core import interrupt
 from aurora_m.core.canon import JSON, differences
 from aurora_m.core.facts import to_json
 from aurora_m.core.log import Log, peak_memory_bytes
+from aurora_m.core.machine import load
 from aurora_m.core.manifest import read_manifest, verify
 from aurora_m.core.step import Artifact, Facts, Runtime, Step, Work, ordered
 from aurora_m.core.store import Store, disk_errors, remove
@@ -115,10 +117,13 @@ def run(goals: list[Step], runtime: Runtime, log: Log, names: str) -> list[Artif
             key = step.key({name: done[parent.name].digest for name, parent in step.parents()})
             artifact = store.find(key)
             if artifact is None:
+                if not made:
+                    _say_if_busy(log)
                 _check([parent for _, parent in step.parents()], done, checked, log)
                 artifact = _make(step, key, done, store, runtime, log, f"[{number}/{len(steps)}]")
                 checked.add(step.name)
                 made += 1
+                interrupt.stop_if_requested(f"after step {step.name}")
             store.point(f"{names}/{step.name}", artifact)
             step.check_made(artifact)
             done[step.name] = artifact
@@ -152,6 +157,13 @@ def check_bytes(home: Path, log: Log) -> int:
     return total
 
 
+def _say_if_busy(log: Log) -> None:
+    """One line where other work wants the processors already: nobody should wonder at times."""
+    wanted, there = load(), os.cpu_count() or 1
+    if wanted > there:
+        log.say(f"  this machine is busy: a load of {wanted:.1f} on {there} processors; all will take longer")
+
+
 def check_files(goals: list[Step]) -> None:
     """Missing if a file is not there that a step would read."""
     for step in ordered(goals):
@@ -181,7 +193,8 @@ def _make(
     with interrupt.at(f"step {step.name}"):
         log.say(f"{where} {step.name}")
         log.event("start", step=step.name)
-        facts, about = _call(step, work, done)
+        with log.pulse(step.name):
+            facts, about = _call(step, work, done)
         artifact = store.commit(key, facts, about)
     log.event("done", step=step.name, seconds=about["seconds"], digest=artifact.digest)
     log.say(f"{' ' * len(where)} {step.name} done in {format_duration(about['seconds'])}")

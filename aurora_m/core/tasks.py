@@ -1,29 +1,29 @@
 """Shard tasks: one function over many shards, here, in a pool of processes, or on Ray; the same results from each."""
 
-import logging
+import ctypes
 import os
-import pickle
+import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from multiprocessing import get_context, resource_tracker
-from typing import TYPE_CHECKING, Any, TypeVar
+from multiprocessing import get_context, parent_process, resource_tracker
+from multiprocessing.connection import wait as wait_for
+from typing import TypeVar
 
 from aurora_m.core import interrupt
-from aurora_m.core.errors import RecipeError, StoreError
+from aurora_m.core.cluster import AHEAD, RETRIES, killed_worker, on_ray
 from aurora_m.core.faults import guarded
 from aurora_m.core.step import Work
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-RETRIES = 3  # of a task whose process was killed, by the system for want of memory or by a person
-AHEAD = 2  # tasks handed out for each worker: results wait in memory until it is their turn
+
+_PR_SET_PDEATHSIG = 1
 
 _pools: dict[int, ProcessPoolExecutor] = {}  # by number of workers
 _spent_s: list[float] = []  # processor time of the tasks that these did
@@ -39,19 +39,18 @@ def map_shards(
     process is killed is done again, `RETRIES` times at most. Its own errors come through unchanged.
     """
     runtime = work.runtime
-    engine = _ray if runtime.engine == "ray" else (_pool if runtime.workers > 1 and len(tasks) > 1 else _here)
+    engine = on_ray if runtime.engine == "ray" else (_pool if runtime.workers > 1 and len(tasks) > 1 else _here)
     with work.log.bar(what, len(tasks), unit) as bar:
-        for done, result in enumerate(engine(work, partial(guarded, fn=fn), tasks), 1):
+        for done, result in enumerate(engine(runtime.workers, partial(guarded, fn=fn), tasks), 1):
             bar.update(done)
             yield result
 
 
-def _here(work: Work, fn: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
+def _here(workers: int, fn: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
     return map(fn, tasks)
 
 
-def _pool(work: Work, fn: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
-    workers = work.runtime.workers
+def _pool(workers: int, fn: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
     killed = 0
     done = 0
     while done < len(tasks):
@@ -64,8 +63,7 @@ def _pool(work: Work, fn: Callable[[Task], Result], tasks: Sequence[Task]) -> It
             shutdown_workers()
             killed += 1
             if killed > RETRIES:
-                what, hint = f"a worker process was killed {killed} times on the same task", "run with fewer --workers"
-                raise StoreError(what, at=f"task {done + 1} of {len(tasks)}", hint=f"{hint}: memory") from error
+                raise killed_worker(killed, done + 1, len(tasks)) from error
 
 
 def _workers(count: int) -> ProcessPoolExecutor:
@@ -73,8 +71,22 @@ def _workers(count: int) -> ProcessPoolExecutor:
     if count not in _pools:
         _start_tracker()
         # Spawned, not forked: a fork in a process with compiled kernels and Arrow's threads can hang.
-        _pools[count] = ProcessPoolExecutor(count, get_context("spawn"))
+        _pools[count] = ProcessPoolExecutor(count, get_context("spawn"), initializer=_follow)
     return _pools[count]
+
+
+def _follow() -> None:
+    """Let this worker end with the process that started it, however that ends: nobody else would end it."""
+    parent = parent_process()
+    assert parent is not None, "this runs in a worker"
+    if sys.platform == "linux":  # at once, whatever the worker does; but the kernel means the thread that started it
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_after(sentinel: int) -> None:
+    wait_for([sentinel])  # a pipe of which the parent has the other end
+    os._exit(1)
 
 
 def _start_tracker() -> None:
@@ -133,42 +145,3 @@ def _taken(future: "Future[tuple[Result, float]]") -> Result:
     result, spent_s = future.result()
     _spent_s.append(spent_s)
     return result
-
-
-def _ray(work: Work, fn: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
-    """On the cluster that `RAY_ADDRESS` names, or on one of this machine alone; retries are Ray's."""
-    ray = _connected(work.runtime.workers)
-    remote = ray.remote(_called).options(max_retries=RETRIES)
-    given = ray.put(pickle.dumps(fn))
-    waiting: list[Any] = []
-    limit = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
-    for task in tasks:
-        waiting.append(remote.remote(given, task))
-        if len(waiting) == limit:
-            yield _got(ray, waiting.pop(0))
-    while waiting:
-        yield _got(ray, waiting.pop(0))
-
-
-def _connected(workers: int) -> "ModuleType":
-    try:
-        import ray
-    except ImportError as error:
-        hint = "install it: pip install 'aurora-m[ray]'"
-        raise RecipeError("Ray is not installed", at="--engine ray", hint=hint) from error
-    if not ray.is_initialized():
-        here: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers}
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **here)
-    module: ModuleType = ray
-    return module
-
-
-def _called(fn: bytes, task: Any) -> Any:
-    return pickle.loads(fn)(task)  # noqa: S301  # our own function, from this very process
-
-
-def _got(ray: Any, waiting: Any) -> Any:
-    try:
-        return ray.get(waiting)
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from error

@@ -6,6 +6,7 @@ from typing import TypeVar
 import torch
 from transformers import PreTrainedModel
 
+from aurora_m.core import interrupt
 from aurora_m.core.machine import processors
 from aurora_m.core.step import Work
 from aurora_m.model.selftest import check_head, check_isolation, check_learns, check_positions, check_reference
@@ -27,6 +28,8 @@ from aurora_m.train.schedule import OptStep
 from aurora_m.train.track import tracking
 from aurora_m.train.world import FollowerDone, ParallelLayout
 
+STOPPING = 2.0  # what is due: a checkpoint, and then the end
+
 T = TypeVar("T")
 
 
@@ -47,13 +50,14 @@ def fit(
     updates = [*trained, *averages(net.parameters(), share_of(plan.training, plan.opt_steps))]
     checkpoints = Checkpoints(work.scratch, net, updates, world, work.runtime.save_every_s)
     work.log.say(f"  {name}: optimizer state {'reused' if plan.reuse else 'fresh'}{shares(trained)}")
-    curve = checkpoints.resume() or _begin(trained, plan, monitor, checkpoints)
-    with tracking(work, name, plan, budget.metadata()) as track, prefetching(world, plan.num_rows) as reader:
+    curve = _resumed(work, name, plan, checkpoints) or _begin(trained, plan, monitor, checkpoints)
+    tracked, prefetched = tracking(work, name, plan, budget.metadata()), prefetching(world, plan.num_rows)
+    with interrupt.finishing(), tracked as track, prefetched as reader:
         track.begin(curve)
         budget.raise_if_paused(name, curve)
         for step in plan.remaining(curve):
             entry: Entry | Skip = passed_over(step)
-            due = False
+            due = 0.0
             if step.number not in curve.rewind.passed_over:
                 batch = reader.take(budget.rows(rows, curve, plan.rows_a_step), step.rows)
                 # Dropout, too, depends on nothing but the step, and on who reads the row.
@@ -105,6 +109,14 @@ def _check(work: Work, model: PreTrainedModel, plan: Plan, name: str, world: Par
         torch.set_num_threads(threads)
 
 
+def _resumed(work: Work, name: str, plan: Plan, checkpoints: Checkpoints) -> Curve | None:
+    """The curve of the last checkpoint, if there is one."""
+    curve = checkpoints.resume()
+    if curve is not None and curve.done:
+        work.log.say(f"  {name}: resumed at step {min(curve.done + 1, plan.opt_steps)} of {plan.opt_steps}")
+    return curve
+
+
 def _begin(trained: Updates, plan: Plan, monitor: Monitor, checkpoints: Checkpoints) -> Curve:
     """The curve of a model that has not trained yet, with the optimizer state that it starts with."""
     if plan.reuse:
@@ -115,23 +127,26 @@ def _begin(trained: Updates, plan: Plan, monitor: Monitor, checkpoints: Checkpoi
     return curve
 
 
-def _save(checkpoints: Checkpoints, guard: Guard, budget: Budget, curve: Curve, due: bool) -> None:
-    """Save what is due; where people must decide, all of it before the stage stops."""
-    pauses = budget.pauses(curve)
-    if (due or pauses) and guard.saves(curve):
+def _save(checkpoints: Checkpoints, guard: Guard, budget: Budget, curve: Curve, due: float) -> None:
+    """Save what is due; where people must decide, or asked the run to stop, all of it before the stage stops."""
+    pauses, saves = budget.pauses(curve), guard.saves(curve)
+    if (due or pauses) and saves:
         checkpoints.save(curve)
-    if pauses:
+    if pauses or due >= STOPPING:
         wait_for_write(checkpoints.folder)
+    if due >= STOPPING:
+        interrupt.stop(f"saved after step {curve.done}" if saves else "which goes back to its last checkpoint")
 
 
-def _agree(sums: Sums, step: OptStep, plan: Plan, checkpoints: Checkpoints) -> tuple[Entry, bool]:
-    """Clip the gradients; returns what all processes found in a step, and whether a checkpoint is due.
+def _agree(sums: Sums, step: OptStep, plan: Plan, checkpoints: Checkpoints) -> tuple[Entry, float]:
+    """Clip the gradients; returns what all processes found in a step, and whether a checkpoint is due or a stop.
 
-    One all-reduce of a few numbers: the parts of the norm, of the losses, and what the first process's clock says.
+    One all-reduce of a few numbers: the parts of the norm, of the losses, and what the first process's clock says, or
+    whoever asked it to stop.
     """
     world = checkpoints.world
-    due = float(world.rank == 0 and checkpoints.due())
+    due = float(world.rank == 0 and (STOPPING if interrupt.requested() else checkpoints.due()))
     parameters = [*checkpoints.model.parameters()]
     norm, (*parts, due) = world.clip(parameters, plan.training.clip, [*sums.parts(), due])
     sums = sums.summed(parts)
-    return Entry(step.tokens, sums.mean, step.lr, norm, sums.by_source, sums.anchor), bool(due)
+    return Entry(step.tokens, sums.mean, step.lr, norm, sums.by_source, sums.anchor), due

@@ -1,10 +1,12 @@
-"""Ctrl-C as a terminal sends it, to the whole group: one line, 130, and no worker left that says anything."""
+"""Signals: one line, 130 and the like, and no worker left that says anything, however the run ends."""
 
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from aurora_m.core.interrupt import STOPPED
 from aurora_m.core.log import Log
@@ -48,16 +50,75 @@ def start(*command: str) -> "subprocess.Popen[str]":
     )
 
 
-def test_workers_end_with_the_run_and_say_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("to_all", [True, False])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_workers_end_with_the_run_and_say_nothing(tmp_path: Path, number: signal.Signals, to_all: bool) -> None:
+    """A terminal sends to the whole group; what ends nothing but the run leaves no worker either."""
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     run = start(str(program), str(tmp_path))
     assert run.stdout
     assert len({run.stdout.readline() for _ in range(WORKERS)}) == WORKERS
-    os.killpg(run.pid, signal.SIGINT)
+    (os.killpg if to_all else os.kill)(run.pid, number)
     stdout, stderr = run.communicate(timeout=60)  # until each worker has ended, too: they share the pipes
-    assert (run.returncode, stdout) == (STOPPED, "")
-    assert stderr == "\nstopped in step spread; the same command goes on from here\n"
+    assert stdout == ""
+    if number == signal.SIGKILL:
+        assert (run.returncode, stderr) == (-number, "")
+    else:
+        line = "\nstopped in step spread; the same command goes on from here\n"
+        assert (run.returncode, stderr) == (128 + number, line)
+
+
+def test_a_worker_ends_when_its_parents_pipe_does() -> None:
+    """Where the kernel does not see to it."""
+    code = (
+        "import os, threading, time; from aurora_m.core.tasks import _end_after\n"
+        "reads, writes = os.pipe(); threading.Thread(target=_end_after, args=(reads,)).start()\n"
+        "print('there', flush=True); os.close(writes); time.sleep(60)\n"
+    )
+    run = start("-c", code)
+    assert run.communicate(timeout=30) == ("there\n", "")
+    assert run.returncode == 1
+
+
+FINISHING = """
+import os, signal, time
+from aurora_m.core import interrupt
+interrupt.install()
+with interrupt.at("step cap"), interrupt.finishing():
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert interrupt.requested()
+    os.kill(os.getpid(), signal.SIGTERM)  # of the same moment
+    print("goes on", flush=True)
+    %s
+"""
+NOTE = "\n  finishing this optimizer step and saving it; a second signal stops at once\n"
+
+
+@pytest.mark.parametrize(
+    ("then", "where"),
+    [
+        ("interrupt.AGAIN_S = 0.0; os.kill(os.getpid(), signal.SIGINT); signal.pause()", "step cap"),
+        ("interrupt.stop('saved after step 3')", "step cap, saved after step 3"),
+        ("interrupt.stop_if_requested('after all')", "step cap, after all"),
+    ],
+)
+def test_work_that_ends_well_by_itself_is_asked_first(then: str, where: str) -> None:
+    run = start("-c", FINISHING % then)
+    wanted = f"{NOTE}\nstopped in {where}; the same command goes on from here\n"
+    assert run.communicate(timeout=60) == ("goes on\n", wanted)
+    assert run.returncode == (STOPPED if "SIGINT" in then else 128 + signal.SIGTERM)
+
+
+def test_handlers_that_a_library_sets_are_put_back() -> None:
+    code = (
+        "import os, signal; from aurora_m.core import interrupt; interrupt.install()\n"
+        "with interrupt.kept(): signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    run = start("-c", code)
+    assert run.communicate(timeout=60) == ("", "\nstopped in aurora; the same command goes on from here\n")
+    assert run.returncode == 128 + signal.SIGTERM
 
 
 def test_an_interrupt_inside_exec_ends_like_any_other() -> None:

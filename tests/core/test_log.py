@@ -84,7 +84,54 @@ def test_no_time_left_is_promised_before_there_is_a_rate(
     monkeypatch.setattr(log_file, "PLAIN_EVERY_S", 0.0)
     with Log().bar("tokens", 10, "docs") as bar:
         bar.update(3)
-    assert capsys.readouterr().err == "  tokens  3/10 docs  0 docs/s  \n"
+    assert capsys.readouterr().err == "  tokens  3/10 docs\n"
+
+
+def test_a_rate_below_one_a_second_is_not_0(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    with Log().bar("answers", 80, "items") as bar:
+        bar.started_s = bar.said_s = now_s
+        bar.update(0)
+        now_s += 46
+        bar.update(10)
+    assert capsys.readouterr().err == "  answers  10/80 items  1 item in 4.6s  5m22s left\n"
+
+
+def test_nobody_waits_long_for_a_sign_of_life(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_file, "PLAIN_EVERY_S", 0.2)
+    log = Log()
+    with log.pulse("cap"):
+        time.sleep(0.5)
+        with log.bar("held-out text", 300, "docs") as bar:
+            bar.update(0)
+            bar.update(128)
+            time.sleep(0.5)
+    lines = capsys.readouterr().err.splitlines()
+    goes_on = [line for line in lines if line.startswith("  cap goes on, 0.")]
+    of_bar = [line for line in lines if line.startswith("  held-out text  128/300 docs  ")]
+    assert len(goes_on) >= 1
+    assert len(of_bar) >= 1
+    assert goes_on + of_bar == lines
+    assert goes_on[0].endswith("s so far")
+    time.sleep(0.3)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_log_that_speaks_or_is_quiet_needs_no_sign_of_life(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_file, "PLAIN_EVERY_S", 0.5)
+    log = Log()
+    with log.pulse("cap"), Log(quiet=True).pulse("cap"):
+        for _ in range(8):
+            time.sleep(0.1)
+            log.say("x")
+    assert capsys.readouterr().err == "x\n" * 8
 
 
 def test_a_live_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from aurora_m.core.machine import processors
+from aurora_m.core.machine import load, processors
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to processors")
@@ -21,3 +21,13 @@ def test_a_bound_process_has_those_that_it_is_bound_to() -> None:
 def test_a_system_that_binds_none_counts_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     assert processors() == os.cpu_count()
+
+
+def test_a_system_that_counts_no_load_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load() >= 0.0
+
+    def none() -> tuple[float, float, float]:
+        raise OSError
+
+    monkeypatch.setattr(os, "getloadavg", none)
+    assert load() == 0.0

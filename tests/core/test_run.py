@@ -250,12 +250,19 @@ def test_manifest_and_events(tmp_path: Path) -> None:
     assert events(tmp_path, "done")[-1]["digest"] == end.digest
 
 
-def test_progress_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("busy", [False, True])
+def test_progress_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, busy: bool
+) -> None:
+    monkeypatch.setattr(run_file, "load", lambda: 7.26 if busy else 0.5)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
     goal = Step("odd", "toy:parity", inputs={"given": Step("one", "toy:number", params={"value": 1})})
     run([goal], Runtime(store=tmp_path), Log(), "toy")
     out, err = capsys.readouterr()
     assert out == ""
     said = [line.split(" done in ")[0] for line in err.splitlines()]
+    if busy:
+        assert said.pop(0) == "  this machine is busy: a load of 7.3 on 2 processors; all will take longer"
     assert said == ["[1/2] one", "      one", "[2/2] odd", "      odd"]
 
 

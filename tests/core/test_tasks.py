@@ -1,4 +1,4 @@
-"""Shard tasks: the same results in the same order here, in a pool and on Ray; what is killed is done again."""
+"""Shard tasks: the same results in the same order here and in a pool; what is killed is done again."""
 
 import os
 import signal
@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from aurora_m.core.errors import AuroraError, DataError, RecipeError, StoreError
+from aurora_m.core.cluster import RETRIES
+from aurora_m.core.errors import AuroraError, DataError, StoreError
 from aurora_m.core.log import Log
 from aurora_m.core.step import Runtime, Work
-from aurora_m.core.tasks import RETRIES, cpu_seconds, map_shards, shutdown_workers
+from aurora_m.core.tasks import cpu_seconds, map_shards, shutdown_workers
 
 
 def work_with(folder: Path, workers: int = 1, engine: str = "local") -> Work:
@@ -44,22 +45,6 @@ def test_results_are_in_order(tmp_path: Path, workers: int) -> None:
     assert sorted(int(path.name) for path in tmp_path.iterdir()) == list(range(20))
 
 
-def test_ray_gives_the_same(tmp_path: Path) -> None:
-    ray = pytest.importorskip("ray")
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
-    try:
-        found = list(map_shards(work_with(tmp_path, 2, "ray"), partial(squared, folder=tmp_path), range(12), "squares"))
-        assert found == [(n, n * n) for n in range(12)]
-        with pytest.raises(DataError, match="three is wrong"):
-            list(map_shards(work_with(tmp_path, 2, "ray"), wrong, range(5), "wrong"))
-        assert (
-            list(map_shards(work_with(tmp_path, 2, "ray"), partial(killed, folder=tmp_path / "k", times=0), [], ""))
-            == []
-        )
-    finally:
-        ray.shutdown()
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_for_people_comes_through(tmp_path: Path, workers: int) -> None:
     done: list[object] = []
@@ -82,13 +67,6 @@ def test_a_task_that_is_always_killed_is_given_up(tmp_path: Path) -> None:
     folder.mkdir()
     with pytest.raises(StoreError, match=f"killed {RETRIES + 1} times"):
         list(map_shards(work_with(tmp_path, 2), partial(killed, folder=folder, times=99), range(6), "killed"))
-
-
-def test_without_ray_the_error_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    with pytest.raises(RecipeError, match="Ray is not installed") as caught:
-        list(map_shards(work_with(tmp_path, 1, "ray"), wrong, [1], "wrong"))
-    assert "aurora-m[ray]" in caught.value.hint
 
 
 def test_time_of_this_process() -> None:

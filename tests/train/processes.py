@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from tiny import VOCAB, tiny_model, training
 
+from aurora_m.core import interrupt
 from aurora_m.core.errors import AuroraError, DataError, RecipeError
 from aurora_m.core.log import Log
 from aurora_m.core.step import Runtime, Work
@@ -37,13 +38,15 @@ T, ROWS, STEPS, HALF = 12, 4, 4, 2
 
 
 class Made:
-    """Rows made from their index; from one on, reading ends in an error or a kill."""
+    """Rows made from their index; from one on, reading ends in an error or a kill, or that one asks for a stop."""
 
     def __init__(self, stop_at: int = 10**9, how: str = "error") -> None:
         self.stop_at, self.how = stop_at, how
 
     def __getitem__(self, index: int) -> Row:
-        if index >= self.stop_at:
+        if index == self.stop_at and self.how == "stop":
+            os.kill(os.getpid(), signal.SIGTERM)
+        elif index >= self.stop_at:
             if self.how == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             raise KeyboardInterrupt
@@ -223,9 +226,16 @@ def two(folder: Path, team: RankCoordinator) -> None:
     trained(folder / "killed", "bigcode", plan(optimizer="muon"), Made((HALF + 1) * ROWS, "kill"), team)
 
 
+def stopped(folder: Path, team: RankCoordinator) -> None:
+    """The first process gets a signal, which both end by."""
+    interrupt.install()
+    trained(folder / "stopped", "bigcode", plan(optimizer="muon"), Made(HALF * ROWS, "stop"), team)
+
+
 def again(folder: Path, team: RankCoordinator) -> None:
     muon = plan(optimizer="muon")
     noted(folder, "killed", lambda: trained(folder / "killed", "bigcode", muon, team=team))
+    noted(folder, "stopped", lambda: trained(folder / "stopped", "bigcode", muon, team=team))
     noted(folder, "whole", lambda: trained(folder / "whole", "bigcode", muon, team=team))
 
 
@@ -270,7 +280,7 @@ BEGAN: dict[str, float] = {}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    ours, todo = RankCoordinator.join("cpu"), {"four": four, "two": two, "again": again}
+    ours, todo = RankCoordinator.join("cpu"), {"four": four, "two": two, "again": again, "stopped": stopped}
     if sys.argv[1] not in todo:
         sys.exit(lead_or_follow(ours, Path(sys.argv[2]), sys.argv[1]))
     todo[sys.argv[1]](Path(sys.argv[2]), ours)

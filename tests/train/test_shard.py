@@ -45,6 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for count in (1, 2):
             shutil.copytree(folder / f"{kind}_half", folder / f"{kind}_on_{count}")
     ran(2, folder, "two", -signal.SIGKILL)
+    ran(2, folder, "stopped", 128 + signal.SIGTERM)
     ran(2, folder, "again")
     return folder
 
@@ -132,6 +133,10 @@ def test_anchors_hold_the_same(made: Path, alone: dict[str, list[Any]]) -> None:
 
 def test_a_kill_in_the_middle_changes_no_bit(made: Path) -> None:
     assert_same(made, "killed", "whole")
+
+
+def test_a_stop_that_one_process_is_asked_for_saves_what_all_have(made: Path) -> None:
+    assert_same(made, "stopped", "whole")
 
 
 def test_activations_made_again_change_no_bit(made: Path) -> None:
