@@ -82,9 +82,9 @@ def page(  # noqa: PLR0913  # a step
 def origin(record: Record) -> Parts:
     """The base that everything is compared with: where it came from, its size and its digest."""
     base, made = record.recipe.base, record.models[record.base]
-    came: Parts = ["trained from scratch by this recipe"] if base.scratch else [code(base.model)]
-    came += [" at ", code(base.revision)] if base.revision else []
-    return ["Base: ", *came, f", {format_count(made.parameters)} parameters, digest ", code(made.digest[:12]), "."]
+    found: Parts = ["trained from scratch by this recipe"] if base.scratch else [code(base.model)]
+    found += [" at ", code(base.revision)] if base.revision else []
+    return ["Base: ", *found, f", {format_count(made.parameters)} parameters, digest ", code(made.digest[:12]), "."]
 
 
 def verdict(record: Record) -> str:
