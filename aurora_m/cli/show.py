@@ -239,11 +239,9 @@ def _score_lines(first: Artifact, second: Artifact, margins: Mapping[str, float]
     rows = [read_jsonl(artifact.path / "scores.jsonl") for artifact in (first, second)]
     lines = []
     for c in changes_against(rows[0], rows[1], margins):
-        unit = (
-            f"{c.change:+.1%} [{c.low:+.1%}, {c.high:+.1%}]"
-            if c.relative
-            else f"{c.change:+.3f} [{c.low:+.3f}, {c.high:+.3f}]"
-        )
+        form = "{:+.1%}" if c.relative else "{:+.3f}"
+        ends = f" [{form.format(c.low)}, {form.format(c.high)}]" if c.n > 1 else ""  # one item has no interval
+        unit = f"{form.format(c.change)}{ends}"
         lines.append(
             f"{c.task:<12} {c.lang:<5} {c.metric:<16} {c.before:8.3f} {c.after:8.3f}  {unit}  n={c.n}  {c.verdict}"
         )

@@ -117,7 +117,9 @@ def show_artifact(args: argparse.Namespace) -> None:
     else:
         print("\n".join(artifact_lines(store, artifact, args.up, args.rows)))
     if args.open:
-        for page in sorted(artifact.path.glob("*.html")):
+        from aurora_m.cli.opened import pages
+
+        for page in pages(store, artifact):
             webbrowser.open(page.resolve().as_uri())
 
 

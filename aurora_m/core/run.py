@@ -16,6 +16,7 @@ from typing import Any, Literal
 from aurora_m.core import interrupt
 from aurora_m.core.canon import JSON, differences
 from aurora_m.core.facts import to_json
+from aurora_m.core.hardware import hardware
 from aurora_m.core.log import Log, peak_memory_bytes
 from aurora_m.core.machine import load
 from aurora_m.core.manifest import read_manifest, verify
@@ -222,6 +223,7 @@ def _call(step: Step, work: Work, done: Mapping[str, Artifact]) -> tuple[Facts, 
         "cpu_seconds": round(cpu_s, 3),
         "energy_wh_estimate": round(cpu_s * CPU_WATTS / 3600, 4),
         "peak_memory_bytes": peak_memory_bytes(),
+        "hardware": hardware(),
         **_where_made(),
     }
 

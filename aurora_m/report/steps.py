@@ -18,14 +18,14 @@ def datasheet(
     """The datasheet of the text."""
 
 
-@step("report.pages.card:model_card")
+@step("report.pages.card:model_card", version=2)
 def model_card(
     *, forgetting: Step, models: Steps, decided: Steps, rewritten: Steps, mixtures: Steps, reviewed: Steps, recipe: str
 ) -> None:
     """The card that goes with the released model."""
 
 
-@step("report.pages.report:page", version=2)
+@step("report.pages.report:page", version=3)
 def page(
     *,
     forgetting: Step,

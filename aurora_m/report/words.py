@@ -58,8 +58,10 @@ def power(value: float) -> str:
     return f"{figures}{SPACE}×{SPACE}10{str(int(exponent)).translate(SUPERSCRIPT)}"
 
 
-def interval(low: float, high: float, form: Callable[[float], str]) -> Span:
-    """The interval of a number, to stand beside it."""
+def interval(low: float, high: float, n: int, form: Callable[[float], str]) -> Span:
+    """The 95 % interval of a number over `n` items, to stand beside it; one item has none."""
+    if n <= 1:
+        return Span("one only: no interval", "faint")
     ends = [form(end).removesuffix(f"{SPACE}%").removesuffix(f"{SPACE}pt") for end in (low, high)]
     return Span(", ".join(ends), "interval")
 
@@ -68,7 +70,7 @@ def estimated(measured: Estimate | None, form: Callable[[float], str]) -> Parts:
     """A number and its interval; a dash where there is none."""
     if measured is None:
         return [Span("–", "faint")]
-    return [form(measured.value), interval(measured.low, measured.high, form)]
+    return [form(measured.value), interval(measured.low, measured.high, measured.n, form)]
 
 
 def size_of(rate: Estimate) -> str:
@@ -90,6 +92,12 @@ def title_of(lang: str) -> str:
     """The English name of a language, as it stands in a heading."""
     name = name_of(lang)
     return name[:1].upper() + name[1:]
+
+
+def task_of(task: str, lang: str) -> str:
+    """A task with its language by name: `choice, Finnish`."""
+    name = task.removesuffix(f"_{lang}").replace("_", " ")
+    return name if name == name_of(lang) else f"{name}, {name_of(lang)}"
 
 
 def automated_words(reviewers: Sequence[str]) -> str:

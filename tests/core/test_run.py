@@ -241,7 +241,7 @@ def test_manifest_and_events(tmp_path: Path) -> None:
     manifest = read_json(end.path / MANIFEST)
     assert list(manifest) == [
         "format", "key", "digest", "facts", "finished", "seconds", "cpu_seconds", "energy_wh_estimate",
-        "peak_memory_bytes", "commit", "python", "packages", "files", "checksum",
+        "peak_memory_bytes", "hardware", "commit", "python", "packages", "files", "checksum",
     ]  # fmt: skip
     assert manifest["python"] == ".".join(map(str, sys.version_info[:3]))
     assert manifest["packages"]["pyarrow"]

@@ -346,3 +346,59 @@ def test_a_sweep_shows_what_old_languages_pay_for_new_ones(tmp_path: Path) -> No
     labels = re.findall(r">(0\.5|1)</text>", drawn)
     assert labels == ["0.5", "1"], "in the order of the scales"
     assert "where the lines cross" in text
+
+
+def changed_rows(given: dict[str, Any], change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+    """The fixture with other rows of changes."""
+    path = given["forgetting"].path / "changes.json"
+    changes = read_json(path)
+    write_json(path, {**changes, "rows": [change(row) for row in changes["rows"]]})
+    return given
+
+
+def test_the_base_and_the_rule_of_eight_are_on_the_page(text: str) -> None:
+    header = text.split("</header>")[0]
+    assert re.search(
+        r"Base: trained from scratch by this recipe, 1\.06M parameters, digest <code>\w{12}</code>\.", header
+    )
+    assert "nor can they from fewer than 8 documents" in part(text, "forgetting")
+    assert "fewer than 8 pairs cannot tell" in part(text, "forgetting")
+
+
+def test_task_rows_name_their_language(text: str) -> None:
+    assert ">choice, Finnish</th>" in part(text, "tasks")
+    assert ">refuse, Hindi</td>" in part(text, "forgetting")
+
+
+def test_one_document_has_no_interval(tmp_path: Path, new_work: Callable[[], Work]) -> None:
+    given = build_fixture(tmp_path)
+    changed_rows(given, lambda row: {**row, "n": 1, "verdict": "cannot tell"} if row["lang"] == "en" else row)
+    work = new_work()
+    page(work, **given)
+    text = (work.out / "report.html").read_text().replace(SPACE, " ")
+    rows = part(text, "forgetting").split(">English</th>")[1].split("<tr>")[:3]
+    assert all("one only: no interval" in row for row in rows)
+    assert "[+1.8, +4.2]" not in rows[2]
+    assert "one only: no interval" in text.split("</header>")[0]
+
+
+def test_a_loss_that_is_folded_away_is_in_the_headline(tmp_path: Path) -> None:
+    given = build_fixture(tmp_path)
+
+    def lost(row: dict[str, Any]) -> dict[str, Any]:
+        other = row["metric"] == "refusal" and row["model"] == "safe"
+        return (
+            {**row, "task": f"choice_{row['lang']}", "metric": "accuracy", "change": -0.125, "verdict": "lost"}
+            if other
+            else row
+        )
+
+    sentence = verdict(read_fixture(changed_rows(given, lost))).replace(SPACE, " ")
+    names = ("English", "Finnish", "Hindi", "Japanese")
+    assert sentence.endswith(
+        f"; lost, too: {', '.join(f'choice, {name} (accuracy −12.5 pt)' for name in names)} and 1 more."
+    )
+
+
+def test_a_licence_that_is_not_kept_is_told(text: str) -> None:
+    assert "PSF-2.0 (code) asks that it is named" in part(text, "making")

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from aurora_m.core.interval import wilson
 from aurora_m.core.step import Artifact, Work
 from aurora_m.core.units import format_count
-from aurora_m.evals.compare import Change
+from aurora_m.evals.compare import MIN_PAIRS, Change
 from aurora_m.recipe import Merge, Recipe
+from aurora_m.report.licences import licence_words
 from aurora_m.report.record import Inputs, Record, read_record
 from aurora_m.report.render import markdown
 from aurora_m.report.render.blocks import Block, Heading, Line, Parts, Program, Table, Text, code
@@ -57,13 +58,17 @@ def blocks(record: Record) -> Iterator[Block]:
     yield Heading("Data", 2)
     yield _data(record)
     yield Text("What left, and under which rule, is in the report.")
+    yield from (Text(words) for words in licence_words(recipe))
     yield Heading("Training", 2)
     yield _training(record)
     for name, (merge, scale) in recipe.merges().items():
         yield Text(_merged(name, merge, scale))
     yield from (Text(tuning_words(recipe, name)) for name in recipe.tune)
     yield Heading("What it gained and lost", 2)
-    yield Text("Bits per byte of held-out documents; lower is better; 95 % paired bootstrap intervals.")
+    yield Text(
+        "Bits per byte of held-out documents; lower is better; 95 % paired bootstrap intervals. Fewer than "
+        f"{MIN_PAIRS} documents cannot tell."
+    )
     yield _changes(record)
     yield Heading("Safety", 2)
     yield from _safety(record)
@@ -130,7 +135,7 @@ def _changes(record: Record) -> Table:
 
 
 def _change(change: Change) -> list[Line]:
-    moved: Parts = [f"{change.change:+.1%}", interval(change.low, change.high, "{:+.1%}".format)]
+    moved: Parts = [f"{change.change:+.1%}", interval(change.low, change.high, change.n, "{:+.1%}".format)]
     return [change.lang, f"{change.before:.3f}", f"{change.after:.3f}", moved, str(change.n), change.verdict]
 
 
@@ -156,4 +161,4 @@ def _rates(change: Change) -> list[Line]:
 
 
 def _rate(share: float, n: int) -> Parts:
-    return [f"{share:.0%}", interval(*wilson(round(share * n), n), "{:.0%}".format)]
+    return [f"{share:.0%}", interval(*wilson(round(share * n), n), n, "{:.0%}".format)]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from aurora_m.core.units import format_count
+from aurora_m.report.licences import licence_words
 from aurora_m.report.pages.curation import by_source, edits, flows, removals
 from aurora_m.report.record import ROWS, Model, Reading, Record
 from aurora_m.report.render import plots
@@ -153,6 +154,7 @@ def making(record: Record) -> Iterator[Block]:
         f"{power(flop)} floating-point operations (6 × parameters × tokens). "
         f"Licences of the sources: {', '.join(licences)}; of the release: {recipe.release.license}."
     )
+    yield from (Text(words) for words in licence_words(recipe))
     head = ["model", "parameters", "tokens", "last loss", "FLOP", "digest (SHA-256)"]
     yield Table("Models", head, [[name, *_model_row(model)] for name, model in record.models.items()], words=(5,))
     yield Fold("The recipe", [Program(record.text, "toml")])

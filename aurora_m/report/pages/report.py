@@ -10,10 +10,23 @@ from aurora_m.report.pages import making, results
 from aurora_m.report.pages.results import SAFETY
 from aurora_m.report.record import Inputs, Record, read_record
 from aurora_m.report.render import html
-from aurora_m.report.render.blocks import Block, Heading, KeyFigures, Line, Parts, Span, Text
-from aurora_m.report.words import SPACE, Pooled, interval, listed, name_of, percent, signed, size_of, title_of
+from aurora_m.report.render.blocks import Block, Heading, KeyFigures, Line, Parts, Span, Text, code
+from aurora_m.report.words import (
+    SPACE,
+    Pooled,
+    interval,
+    listed,
+    name_of,
+    percent,
+    points,
+    signed,
+    size_of,
+    task_of,
+    title_of,
+)
 
 PAGE = "report.html"
+MOST_LOSSES = 4  # in the sentence at the top
 SECTIONS: dict[str, tuple[str, Callable[[Record], Iterator[Block]]]] = {
     "forgetting": ("Forgetting", results.forgetting),
     "languages": ("Languages along the chain", results.languages),
@@ -55,7 +68,7 @@ def page(  # noqa: PLR0913  # a step
     made = (models, decided, rewritten, mixtures, reviewed or {}, answers, scores)
     record = read_record(Inputs(recipe, forgetting, *made, fertility, items))
     title = Heading(f"From {record.base} to {record.released}", 1)
-    blocks: list[Block] = [title, Text(verdict(record)), key_figures(record)]
+    blocks: list[Block] = [title, Text(origin(record)), Text(verdict(record)), key_figures(record)]
     with work.log.bar("report", len(SECTIONS), "sections") as bar:
         for done, (anchor, (name, write)) in enumerate(SECTIONS.items(), 1):
             blocks += [Heading(name, 2, anchor), *write(record)]
@@ -66,12 +79,21 @@ def page(  # noqa: PLR0913  # a step
     return PageFacts(verdict(record), len(content))
 
 
+def origin(record: Record) -> Parts:
+    """The base that everything is compared with: where it came from, its size and its digest."""
+    base, made = record.recipe.base, record.models[record.base]
+    found: Parts = ["trained from scratch by this recipe"] if base.scratch else [code(base.model)]
+    found += [" at ", code(base.revision)] if base.revision else []
+    return ["Base: ", *found, f", {format_count(made.parameters)} parameters, digest ", code(made.digest[:12]), "."]
+
+
 def verdict(record: Record) -> str:
     """The whole result in one sentence, made from the changes of the released model alone."""
     bits = record.bits(record.released)
     old = [change for change in bits if change.lang in record.old]
     new = [change for change in bits if change.lang not in record.old]
-    parts = [part for part in (_old_words(old), _new_words(new), _safety_words(record)) if part]
+    parts = [_old_words(old), _new_words(new), _safety_words(record), _more_losses(record)]
+    parts = [part for part in parts if part]
     if not parts:
         return f"The released model “{record.released}” was not compared with another one."
     return f"Against “{record.base}”, “{record.released}” {'; '.join(parts)}."
@@ -114,6 +136,18 @@ def _safety_words(record: Record) -> str:
     )
 
 
+def _more_losses(record: Record) -> str:
+    """What was lost in other measures than these, whose table is folded away."""
+    lost = [
+        f"{task_of(change.task, change.lang)} ({change.metric.replace('_', ' ')} "
+        f"{(signed if change.relative else points)(change.change)})"
+        for change in record.changes.get(record.released, [])
+        if change.verdict == "lost" and change.metric not in ("bpb", *SAFETY)
+    ]
+    more = [f"{len(lost) - MOST_LOSSES} more"] if len(lost) > MOST_LOSSES else []
+    return f"lost, too: {listed([*lost[:MOST_LOSSES], *more])}" if lost else ""
+
+
 def key_figures(record: Record) -> KeyFigures:
     """The few numbers that most readers look for, each with its interval and n."""
     bits = record.bits(record.released)
@@ -134,11 +168,11 @@ def key_figures(record: Record) -> KeyFigures:
 
 
 def _old_figure(change: Change) -> tuple[str, str, Line]:
-    about: Parts = ["bits per byte", interval(change.low, change.high, signed), f", {change.n} documents "]
+    about: Parts = ["bits per byte", interval(change.low, change.high, change.n, signed), f", {change.n} documents "]
     return title_of(change.lang), signed(change.change), [*about, Span(change.verdict, "verdict")]
 
 
 def _refusal_figure(harmful: Pooled, harmless: Pooled) -> tuple[str, str, Line]:
-    ends = [interval(rate.low, rate.high, percent) for rate in (harmful, harmless)]
+    ends = [interval(rate.low, rate.high, rate.prompts, percent) for rate in (harmful, harmless)]
     about: Parts = ["harmful", ends[0], f" of {size_of(harmful)} / harmless", ends[1], f" of {size_of(harmless)}"]
     return "Refused", f"{percent(harmful.value)} / {percent(harmless.value)}", [*about, "; prompts × languages"]

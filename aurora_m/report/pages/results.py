@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 
 from aurora_m.core.interval import Estimate
-from aurora_m.evals.compare import Change, Key
+from aurora_m.evals.compare import MIN_PAIRS, Change, Key
 from aurora_m.evals.task import Item
 from aurora_m.report.pages.making import bands
 from aurora_m.report.record import Record
@@ -19,6 +19,7 @@ from aurora_m.report.words import (
     points,
     signed,
     size_of,
+    task_of,
     title_of,
 )
 
@@ -48,7 +49,8 @@ def forgetting(record: Record) -> Iterator[Block]:
     yield Text(
         f"Change in bits per byte of held-out text against the model “{record.base}”; less is better. Each document is "
         "compared with itself. A language is equivalent where the whole interval lies in the margin set in the recipe, "
-        "lost or gained where it lies on one side of zero, and otherwise the data cannot tell."
+        "lost or gained where it lies on one side of zero, and otherwise the data cannot tell; nor can they from fewer "
+        f"than {MIN_PAIRS} documents, of which an interval is too narrow to be believed."
     )
     yield Figure(
         f"Points with 95 % intervals (paired bootstrap over documents: {sizes}). The margin is shaded.",
@@ -102,13 +104,14 @@ def _bits_row(model: str, change: Change) -> list[Line]:
 def _moved(change: Change) -> Line:
     """A change with its interval; those of rates are in points of a hundred."""
     form = signed if change.relative else points
-    return [form(change.change), interval(change.low, change.high, form)]
+    return [form(change.change), interval(change.low, change.high, change.n, form)]
 
 
 def _other_changes(record: Record, models: Iterable[str]) -> Iterator[Block]:
     yield Text(
         "Changes of bits per byte are relative; those of rates are in points of a hundred. p: exact McNemar test of "
-        "the pairs that changed, corrected by Holm over all that are compared."
+        "the pairs that changed, corrected by Holm over all that are compared; fewer than "
+        f"{MIN_PAIRS} pairs cannot tell."
     )
     yield Table(
         "All other measures against the base",
@@ -128,7 +131,14 @@ def _other_row(change: Change) -> list[Line]:
     counts = [str(count) for count in (change.n, change.lost, change.gained)]
     p = "–" if change.p is None else decimal(change.p)
     values = [value(change.before), value(change.after), _moved(change)]
-    return [change.task, change.metric.replace("_", " "), *values, *counts, p, Span(change.verdict, "verdict")]
+    return [
+        task_of(change.task, change.lang),
+        change.metric.replace("_", " "),
+        *values,
+        *counts,
+        p,
+        Span(change.verdict, "verdict"),
+    ]
 
 
 def languages(record: Record) -> Iterator[Block]:
@@ -174,7 +184,7 @@ def tasks(record: Record) -> Iterator[Block]:
     yield Table(
         "Accuracy by task and model",
         ["task", "chance", "n", *record.estimates],
-        [[key[0].replace("_", " "), *_choice_row(record, key)] for key in choices],
+        [[task_of(*key[:2]), *_choice_row(record, key)] for key in choices],
     )
     yield Heading("Code")
     yield Text(
@@ -281,7 +291,8 @@ def _reviewers(record: Record) -> str:
     per_lang = ", ".join(f"{title_of(lang)} {n}" for lang, n in review.languages.items())
     return (
         f"Reviewed before training: {review.rows} rows, of which {review.passed} passed ({per_lang}). "
-        f"Reviewers: {', '.join(review.reviewers)}.{agreed}{automated_words(review.reviewers)}"
+        f"Reviewers: {', '.join(review.reviewers)}.{agreed}{automated_words(review.reviewers)} Names are as the ledger "
+        "gives them: who stands behind one was not checked."
     )
 
 
