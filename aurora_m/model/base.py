@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from aurora_m.core.ends import CONFIG, TOKENIZER, Ends, ends_of
+from aurora_m.core.ends import CONFIG, TOKENIZER, Ends, declared_ends
 from aurora_m.core.errors import Missing, RecipeError
 from aurora_m.core.uri import local_files
 
@@ -44,10 +44,10 @@ def base_path(model: str, root: Path) -> Path:
 
 
 def base_ends(model: str, root: Path, end_token: str) -> Ends | None:
-    """How documents begin and end under a `file:` base, if its folder is there; see `ends_of` for errors."""
+    """How documents begin and end under a `file:` base, if its folder is there; see `declared_ends` for errors."""
     folder = root / model.removeprefix("file:")
     there = model.startswith("file:") and (folder / CONFIG).is_file() and (folder / TOKENIZER).is_file()
-    return ends_of(folder, end_token) if there else None
+    return declared_ends(folder, end_token) if there else None
 
 
 def check_rows(model: str, root: Path, rows: Mapping[str, int]) -> None:

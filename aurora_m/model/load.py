@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
 from aurora_m.core.canon import JSON
-from aurora_m.core.ends import TOKENIZER, Ends, ends_of, template_lead, with_lead
+from aurora_m.core.ends import TOKENIZER, Ends, declared_ends, template_lead, with_lead
 from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.files import read_json, write_json
 from aurora_m.core.step import Runtime, Work
@@ -120,7 +120,7 @@ def fetch_base(
         )
     if shape:
         _check_shape(shape, json.loads((source / "config.json").read_text()))
-    ends = ends_of(source, end_token)
+    ends = declared_ends(source, end_token)
     loaded = load_base(source, work.scratch, model, work.log.say)
     _stop_at(loaded, ends)
     save_model(loaded, work.out, source)
