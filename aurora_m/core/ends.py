@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,18 +64,38 @@ class Ends:
         write_json(folder / FILE, to_json(self))
 
 
-def ends_of(folder: Path, end_token: str = "") -> Ends:
-    """How documents begin and end in a folder of a tokenizer or a model.
+def ends_of(folder: Path) -> Ends:
+    """How documents begin and end in a folder of a tokenizer or a model: as was decided, else as it declares."""
+    if not (folder / FILE).is_file():
+        return declared_ends(folder)
+    with _readable(folder):
+        return from_json(Ends, read_json(folder / FILE), str(folder / FILE))
+
+
+def declared_ends(folder: Path, end_token: str = "") -> Ends:
+    """How documents begin and end under a base, as its files declare.
 
     end_token  the recipe's word for what ends a document
     errors     RecipeError if that cannot be said, or a text begins with two tokens; DataError for damaged files
     """
-    if not end_token and (folder / FILE).is_file():
-        return from_json(Ends, read_json(folder / FILE), str(folder / FILE))
-    files = _Files(folder)
-    if not files.declare and EOS in files.ids:  # `train_tokenizer` made it
-        return Ends(Mark(files.ids[EOS], EOS, "Aurora's own"))
-    return declared(files, end_token)
+    with _readable(folder):
+        files = _Files(folder)
+        if not files.declare and EOS in files.ids:  # `train_tokenizer` made it
+            return Ends(Mark(files.ids[EOS], EOS, "Aurora's own"))
+        lead, marks = _lead(files), _candidates(files)
+        end = _document_end(files, marks, end_token)
+        return Ends(end, lead, tuple(mark for mark in marks if mark.id != end.id))
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """DataError where files have another form than the one that is read here."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
+        what = "the base's tokenizer, or a config beside it, has another form than transformers writes"
+        hint = "save the tokenizer and the model again, with `save_pretrained`"
+        raise DataError(what, at=str(folder), hint=hint) from error
 
 
 class _Files:
@@ -84,6 +105,7 @@ class _Files:
         self.folder = folder
         self.tokenizer, self.about, self.named = (self._read(name) for name in (TOKENIZER, ABOUT, NAMED))
         self.config, self.generation = self._read(CONFIG), self._read(GENERATION)
+        self.decided = str((self._read(FILE).get("end") or {}).get("token", ""))  # of a release of Aurora
         self.declare = any((folder / name).is_file() for name in (ABOUT, NAMED, CONFIG, GENERATION))
         added = self.tokenizer.get("added_tokens") or []
         self.special = {token["id"] for token in added if token.get("special")}
@@ -91,7 +113,7 @@ class _Files:
         listed = vocab if isinstance(vocab, dict) else {entry[0]: at for at, entry in enumerate(vocab)}
         rows = self.config.get("vocab_size") or (self.config.get("text_config") or {}).get("vocab_size") or 2**32
         named = {**listed, **{token["content"]: token["id"] for token in added}}
-        self.ids: dict[str, int] = {token: number for token, number in named.items() if number < rows}
+        self.ids: dict[str, int] = {t: number for t, number in named.items() if type(number) is int and number < rows}
         self.tokens = {number: token for token, number in self.ids.items()}
 
     def _read(self, name: str) -> dict[str, Any]:
@@ -124,21 +146,6 @@ class _Files:
         return found + json.dumps(self.about.get("chat_template") or "", ensure_ascii=False)
 
 
-def declared(files: _Files, end_token: str) -> Ends:
-    """What a base's files declare; see `ends_of`."""
-    lead, marks = _lead(files), _candidates(files)
-    if end_token:
-        if end_token not in files.ids:
-            some = [files.tokens[number] for number in sorted(files.special)]
-            listed = ", ".join(f"`{token}`" for token in some[:9])
-            hint = did_you_mean(end_token, some, f"its special tokens are {listed}" if some else "name one of its own")
-            raise RecipeError(f"the base's tokenizer has no token `{end_token}`", at=KEY, hint=hint)
-        end = Mark(files.ids[end_token], end_token, "the recipe")
-    else:
-        end = _document_end(files, marks)
-    return Ends(end, lead, tuple(mark for mark in marks if mark.id != end.id))
-
-
 def _candidates(files: _Files) -> list[Mark]:
     """The declared ends, each once; ids that mean no mark, as a config has them that was never set, go."""
     name = files.name_of("eos_token")
@@ -153,11 +160,22 @@ def _candidates(files: _Files) -> list[Mark]:
     return special or [*marks.values()]
 
 
-def _document_end(files: _Files, marks: Sequence[Mark]) -> Mark:
-    """Of the declared ends that of a document: none that the chat template writes; else the tokenizer's own.
+def _document_end(files: _Files, marks: Sequence[Mark], end_token: str) -> Mark:
+    """What the recipe says, or a release of Aurora; of the declared ends the one that the chat template does not write,
+    or else the tokenizer's own.
 
     RecipeError if there is none, or if tokenizer and model name different ones and no template tells them apart.
     """
+    if end_token:
+        if end_token not in files.ids:
+            some = [files.tokens[number] for number in sorted(files.special) if number in files.tokens]
+            listed = ", ".join(f"`{token}`" for token in some[:9])
+            hint = did_you_mean(end_token, some, f"its special tokens are {listed}" if some else "name one of its own")
+            raise RecipeError(f"the base's tokenizer has no token `{end_token}`", at=KEY, hint=hint)
+        return Mark(files.ids[end_token], end_token, "the recipe")
+    if files.decided in files.ids:
+        mark = Mark(files.ids[files.decided], files.decided, FILE)
+        return next((other for other in marks if other.id == mark.id), mark)
     if not marks:
         name = files.name_of("eos_token")
         what = "the base does not declare which token ends a document"

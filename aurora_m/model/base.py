@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from aurora_m.core.ends import CONFIG, TOKENIZER, Ends, ends_of
+from aurora_m.core.ends import CONFIG, TOKENIZER, Ends, declared_ends
 from aurora_m.core.errors import DataError, Missing, RecipeError
 from aurora_m.core.files import json_object
 from aurora_m.core.uri import local_files
@@ -55,10 +55,10 @@ def base_path(model: str, root: Path) -> Path:
 
 
 def base_ends(model: str, root: Path, end_token: str) -> Ends | None:
-    """How documents begin and end under a `file:` base, if its folder is there; see `ends_of` for errors."""
+    """How documents begin and end under a `file:` base, if its folder is there; see `declared_ends` for errors."""
     folder = root / model.removeprefix("file:")
     there = model.startswith("file:") and (folder / CONFIG).is_file() and (folder / TOKENIZER).is_file()
-    return ends_of(folder, end_token) if there else None
+    return declared_ends(folder, end_token) if there else None
 
 
 def json_of(path: Path, at: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, Pre
 from transformers.utils import logging
 
 from aurora_m.core.canon import JSON
-from aurora_m.core.ends import CONFIG, TOKENIZER, Ends, ends_of, template_lead, with_lead
+from aurora_m.core.ends import CONFIG, TOKENIZER, Ends, declared_ends, template_lead, with_lead
 from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.faults import translated
 from aurora_m.core.files import read_json, write_json
@@ -125,7 +125,7 @@ def fetch_base(
         check_files(source, model)
         if shape:
             _check_shape(shape, json_of(source / CONFIG, model))
-        ends = ends_of(source, end_token)
+        ends = declared_ends(source, end_token)
         loaded = load_base(source, work.scratch, model, work.log.say)
         check_rows(source, rows_of(loaded), model)
         save_model(loaded, work.out, source)

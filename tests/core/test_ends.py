@@ -1,13 +1,16 @@
 """What begins and ends a document: as each family of bases declares it, never a name that happens to be there."""
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from aurora_m.core.ends import Ends, Mark, ends_of, template_lead, with_lead
-from aurora_m.core.errors import DataError, RecipeError
+from aurora_m.core.ends import Ends, Mark, declared_ends, ends_of, template_lead, with_lead
+from aurora_m.core.errors import AuroraError, DataError, RecipeError
 
 ABOUT, CONFIG, GENERATION = "tokenizer_config.json", "config.json", "generation_config.json"
 
@@ -151,6 +154,54 @@ def test_what_each_family_declares(tmp_path: Path, name: str) -> None:
     assert ends_of(tmp_path) == found, "what was decided stands"
 
 
+def test_a_release_of_aurora_says_what_its_recipe_said(tmp_path: Path) -> None:
+    at = folder(tmp_path, {"<a>": 0, "<b>": 1, "<c>": 2}, about={"eos_token": "<a>"}, config=eos(1))
+    for token in ("<b>", "<c>"):
+        declared_ends(at, token).write(at)
+        assert declared_ends(at).end.token == ends_of(at).end.token == token
+    Ends(Mark(7, "<gone>", "it")).write(at)
+    assert refused(at).what.startswith("the base declares several ends")
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 60) | st.floats(allow_nan=False) | st.sampled_from(["<a>", "A", ""]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(
+            ["eos_token", "eos_token_id", "bos_token", "add_bos_token", "tokenizer_class", "text_config", "vocab_size",
+             "added_tokens", "model", "vocab", "post_processor", "type", "processors", "single", "special_tokens", "id",
+             "content", "special", "SpecialToken", "ids", "cls", "chat_template", "end", "token"]
+        ),
+        inner, max_size=4,
+    ),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(["tokenizer.json", ABOUT, CONFIG, GENERATION, "ends.json"]), JUNK))
+@settings(max_examples=300, deadline=None)
+def test_whatever_files_hold_there_is_an_answer_or_an_error(files: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        at = folder(Path(name), {"<a>": 0, "<b>": 1}, template(1), {"eos_token": "<a>"})
+        for file, data in files.items():
+            (at / file).write_text(json.dumps(data))
+        for what in (declared_ends, ends_of):
+            try:
+                found = what(at)
+            except AuroraError:
+                continue
+            assert all(type(number) is int for number in [found.start, *found.stops])
+
+
+def test_files_of_another_form(tmp_path: Path) -> None:
+    at = folder(tmp_path, {"<a>": 0}, about={"eos_token": "<a>"})
+    (at / "tokenizer.json").write_text('{"model": [1]}')
+    with pytest.raises(DataError, match="has another form than transformers writes") as caught:
+        ends_of(at)
+    assert caught.value.at == str(at)
+    assert "save_pretrained" in caught.value.hint
+
+
 def test_an_older_folder_names_its_tokens_in_a_file_of_their_own(tmp_path: Path) -> None:
     at = folder(tmp_path, {"</s>": 4, "<s>": 3}, about={"add_bos_token": True}, config={})
     (at / "special_tokens_map.json").write_text('{"eos_token": {"content": "</s>"}, "bos_token": "<s>"}')
@@ -173,7 +224,7 @@ def test_a_vocabulary_that_is_a_list(tmp_path: Path) -> None:
 
 def refused(at: Path, end_token: str = "") -> RecipeError:
     with pytest.raises(RecipeError) as caught:
-        ends_of(at, end_token)
+        declared_ends(at, end_token)
     return caught.value
 
 
@@ -184,7 +235,7 @@ def test_a_name_that_happens_to_be_there_ends_nothing(tmp_path: Path) -> None:
         "base.end_token",
         'name one of its tokens in the recipe: [base] end_token = "..."',
     )
-    assert ends_of(tmp_path, "</s>") == Ends(Mark(1, "</s>", "the recipe"))
+    assert declared_ends(tmp_path, "</s>") == Ends(Mark(1, "</s>", "the recipe"))
 
 
 def test_an_end_that_the_tokenizer_does_not_have(tmp_path: Path) -> None:
@@ -208,14 +259,14 @@ def test_ends_that_nothing_tells_apart_are_left_to_the_recipe(tmp_path: Path) ->
         error.what == "the base declares several ends: `<a>` (id 0, tokenizer_config.json), `<b>` (id 1, config.json)"
     )
     assert error.hint == 'say which one ends a document: [base] end_token = "<a>" or "<b>"'
-    assert ends_of(at, "<b>").stops == [1, 0]
-    assert ends_of(at, "<b>").end.by == "the recipe"
+    assert declared_ends(at, "<b>").stops == [1, 0]
+    assert declared_ends(at, "<b>").end.by == "the recipe"
 
 
 def test_the_recipe_decides_against_what_was_decided(tmp_path: Path) -> None:
     at = folder(tmp_path, {"<a>": 0, "<b>": 1}, about={"eos_token": "<a>"})
     ends_of(at).write(at)
-    assert ends_of(at, "<b>").stops == [1, 0]
+    assert declared_ends(at, "<b>").stops == [1, 0]
 
 
 def test_the_recipe_names_a_token_that_is_not_there(tmp_path: Path) -> None:
