@@ -7,7 +7,7 @@ from aurora_m.core.step import Step
 from aurora_m.recipe import Training
 
 
-@step("train.stage:train", version=3)
+@step("train.stage:train", version=4)
 def train(
     *,
     name: str,

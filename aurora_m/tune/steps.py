@@ -7,7 +7,7 @@ from aurora_m.core.step import Step
 from aurora_m.recipe import Training
 
 
-@step("tune.sft:sft", version=3)
+@step("tune.sft:sft", version=4)
 def sft(
     *,
     name: str,
