@@ -46,9 +46,10 @@ def show_plan(args: argparse.Namespace) -> None:
     from aurora_m.core.store import Store
     from aurora_m.foresight.advice import advice
     from aurora_m.foresight.estimate import estimates
+    from aurora_m.graph.build import data_first
 
     recipe, goals = _graph(args)
-    rows = plan(goals, Store(Path(args.store)))
+    rows = plan(data_first(goals), Store(Path(args.store)))
     machines = devices.machines_of(args, distributed.runtime_fields(args))
     root = args.recipe.resolve().parent
     costs, ends = estimates(rows, machines, root), ends_in_plan(rows, root)
@@ -68,6 +69,7 @@ def run_recipe(args: argparse.Namespace) -> None:
     from aurora_m.core.store import Store
     from aurora_m.foresight.advice import advice
     from aurora_m.foresight.estimate import estimates
+    from aurora_m.graph.build import data_first
 
     distributed.follow(partial(_runtime, args), args.device)
     recipe, goals = _graph(args)
@@ -81,7 +83,7 @@ def run_recipe(args: argparse.Namespace) -> None:
         log = Log()
         for line in advice(recipe, estimates(plan(goals, Store(runtime.store)), devices.Machines(), runtime.root)):
             log.say(f"note: {line}")
-        artifacts = run(goals, runtime, log, recipe.name)
+        artifacts = run(data_first(goals), runtime, log, recipe.name)[-len(goals) :]
     made: dict[str, Any] = {
         goal.name: {"path": str(a.path), "digest": a.digest, "facts": a.facts}
         for goal, a in zip(goals, artifacts, strict=True)

@@ -8,9 +8,11 @@ safety rows ─review by people─> reviewed ───────┘          s
 
 from pathlib import Path
 
+from aurora_m.core.step import Step, ordered
 from aurora_m.graph import curation, evaluation, release, safety, training
 from aurora_m.graph.graph import Graph, NamedSteps
 from aurora_m.recipe import Recipe
+from aurora_m.tokens.steps import mix
 
 GOALS = ("fertility", "report", "datasheet", "release")
 
@@ -58,3 +60,8 @@ def build(recipe: Recipe, root: Path) -> NamedSteps:
     release.add_report(graph, record, answers, scores, items, fertility)
     release.add_release(graph, record)
     return graph.steps
+
+
+def data_first(goals: list[Step]) -> list[Step]:
+    """Goals after all mixtures that they need: a budget that the data cannot fill is found before anything trains."""
+    return [*(step for step in ordered(goals) if step.fn == mix.fn), *goals]

@@ -19,7 +19,7 @@ from aurora_m.core.uri import SAMPLE
 from aurora_m.evals.sandbox import run as sandbox
 from aurora_m.evals.sandbox.run import Wall
 from aurora_m.foresight.estimate import shape_at
-from aurora_m.graph.build import GOALS, build
+from aurora_m.graph.build import GOALS, build, data_first
 from aurora_m.graph.graph import Graph
 from aurora_m.recipe import (
     Anchor,
@@ -624,3 +624,12 @@ def test_a_base_that_was_fetched_is_looked_at_before_anything_is_made_of_it(tiny
             continue
         with pytest.raises(RecipeError, match="rows of 512 tokens do not fit the base's 511 positions"):
             base.check_made(Artifact(tmp_path, "", {}))
+
+
+def test_no_model_trains_before_all_mixtures_are_made(steps: dict[str, Step]) -> None:
+    names = [step.name for step in ordered(data_first([steps["report"]]))]
+    last = max(number for number, name in enumerate(names) if name.startswith("mixture."))
+    assert {"mixture.cat", "mixture.safe"} <= {*names}
+    assert [name for name in names[:last] if "training" in steps[name].params] == []
+    assert sorted(names) == sorted(step.name for step in ordered([steps["report"]]))
+    assert data_first([steps["fetch.fi"]]) == [steps["fetch.fi"]]
