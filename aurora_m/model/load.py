@@ -18,6 +18,7 @@ from aurora_m.core.step import Runtime, Work
 from aurora_m.core.uri import reading
 from aurora_m.model.base import GGUF, base_files, base_path
 from aurora_m.model.facts import BaseFacts
+from aurora_m.model.hub import download
 from aurora_m.model.shape import declared, shape_of
 from aurora_m.model.weights import load_base
 
@@ -25,7 +26,6 @@ logging.set_verbosity_error()
 logging.disable_progress_bar()
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
-HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "*.model", "merges.txt"]
 
 
 def device_of(runtime: Runtime) -> torch.device:
@@ -92,9 +92,7 @@ def fetch_base(
 def _fetch_base(work: Work, model: str, revision: str, shape: Mapping[str, JSON] | None) -> BaseFacts:
     kind, _, name = model.partition(":")
     if kind == "hf":
-        from huggingface_hub import snapshot_download
-
-        snapshot_download(name, revision=revision, local_dir=work.scratch / "hub", allow_patterns=HUB_FILES)
+        download(name, revision, work.scratch / "hub")
         source = work.scratch / "hub"
     else:
         source = base_path(model, work.runtime.root)

@@ -7,7 +7,7 @@ from typing import Any
 from aurora_m.core.step import Artifact, Work
 from aurora_m.model.export import check_copy, cut_padding
 
-LEFT_OUT = {"curve.jsonl", "manifest.json", "optimizer.pt"}
+LEFT_OUT = {"curve.jsonl", "manifest.json", "optimizer.states"}
 
 
 @dataclass(frozen=True)
