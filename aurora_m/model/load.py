@@ -22,6 +22,7 @@ from aurora_m.core.uri import pinned
 from aurora_m.model.base import GGUF, base_files, base_path, json_of, positions_of
 from aurora_m.model.facts import BaseFacts
 from aurora_m.model.folder import check_files
+from aurora_m.model.hub import download
 from aurora_m.model.shape import declared, shape_of
 from aurora_m.model.tokenizer import check_rows, copy_tokenizer, fit_class
 from aurora_m.model.weights import load_base, stored_dtype
@@ -31,7 +32,6 @@ logging.disable_progress_bar()
 
 GENERATION = "generation_config.json"
 UNBOUND = 2**20  # positions of an architecture that has no longest row
-HUB_FILES = ["*.json", "*.jinja", "*.safetensors", "tokenizer*", "*.model", "merges.txt"]
 
 
 def device_of(runtime: Runtime) -> torch.device:
@@ -141,9 +141,7 @@ def _folder(work: Work, model: str, revision: str) -> Path:
     """Where a base's files lie, fetched or unpacked into the scratch folder if need be."""
     kind, _, name = model.partition(":")
     if kind == "hf":
-        from huggingface_hub import snapshot_download
-
-        snapshot_download(name, revision=revision, local_dir=work.scratch / "hub", allow_patterns=HUB_FILES)
+        download(name, revision, work.scratch / "hub")
         source = work.scratch / "hub"
     else:
         source = base_path(model, work.runtime.root)

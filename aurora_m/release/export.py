@@ -11,7 +11,7 @@ from aurora_m.model.export import check_copy, rounding, write_model
 from aurora_m.model.tokenizer import fit_class
 from aurora_m.tokens.sample import sample
 
-LEFT_OUT = {"curve.jsonl", "manifest.json", "optimizer.pt"}
+LEFT_OUT = {"curve.jsonl", "manifest.json", "optimizer.states"}
 FLOAT32 = "float32"
 DOCS, CHARS = 8, 1000  # of each source, by which the release is checked
 

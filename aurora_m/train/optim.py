@@ -4,16 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from transformers import PreTrainedModel
 
 from aurora_m.core.errors import TrainError
-from aurora_m.core.files import replacing
 from aurora_m.model.experts import expert_weights
 from aurora_m.model.shard import gathered, part_of
 from aurora_m.train.muon import Muon
+from aurora_m.train.pieces import own_pieces, write_pieces
 
-STATE = "optimizer.pt"  # what a stage leaves to one that reuses it
+STATE = "optimizer.states"  # of a stage for one that reuses it: safetensors, but no weights
 
 Updates = Sequence[torch.optim.Optimizer]
 
@@ -82,13 +83,12 @@ def _check_lr(optimizer: torch.optim.Optimizer, lr: float, at: str) -> None:
 
 def keep_state(made: Updates, folder: Path, first: bool = True) -> None:
     """Write the optimizers' states for a later stage, from the first process: the same bytes of the same states."""
-    states = []
-    for optimizer in made:
-        kept = optimizer.state_dict()["state"]
-        states.append({number: dict(gathered(iter(state.items()))) for number, state in sorted(kept.items())})
+    states: dict[str, torch.Tensor] = {}
+    for index, optimizer in enumerate(made):
+        for number, state in sorted(optimizer.state_dict()["state"].items()):
+            states |= {f"{index}.{number}.{part}": value for part, value in gathered(iter(state.items()))}
     if first:
-        with replacing(folder / STATE) as file:
-            torch.save(states, file)
+        write_pieces(folder / STATE, own_pieces(states, 0, 0))
 
 
 def reuse_state(made: Updates, folder: Path) -> None:
@@ -96,7 +96,11 @@ def reuse_state(made: Updates, folder: Path) -> None:
 
     TrainError if the states are not those of these weights.
     """
-    states = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    kept: dict[int, dict[int, dict[str, torch.Tensor]]] = {}  # by optimizer, weight, and part of the state
+    for name, value in load_file(folder / STATE).items():
+        index, place, part = name.split(".", 2)
+        kept.setdefault(int(index), {}).setdefault(int(place), {})[part] = value
+    states = [kept[index] for index in sorted(kept)]
     fits = len(states) == len(made) and all(map(_fits, made, states))
     if not fits:
         hint = 'use the same optimizer, and train the same weights, in both stages; or write optimizer_state = "fresh"'

@@ -199,7 +199,7 @@ def test_models_in_several_files(tmp_path: Path) -> None:
 
 def test_what_a_stage_leaves_beside_its_model_stays_there(tmp_path: Path) -> None:
     models = by_hand(tmp_path)
-    for name in ("curve.jsonl", "optimizer.pt", "manifest.json"):
+    for name in ("curve.jsonl", "optimizer.states", "manifest.json"):
         (models["a"].path / name).write_text("")
     out = made(tmp_path / "m", models, weights={"a": 0.5, "b": 0.5}, method="linear")
     assert {path.name for path in out.iterdir()} == {"config.json", FILE}

@@ -132,7 +132,7 @@ def test_a_skipped_step_leaves_weights_and_states_as_they_were(tmp_path: Path) -
     skipped, _ = run(tmp_path / "skipped", Learnable((), (5,)), replace(long("skip"), opt_steps=5, keep=True))
     before, _ = run(tmp_path / "before", Learnable(), replace(long("skip"), opt_steps=4, keep=True))
     assert_equal_weights(skipped, before)
-    states = [(tmp_path / name / "out/optimizer.pt").read_bytes() for name in ("skipped", "before")]
+    states = [(tmp_path / name / "out/optimizer.states").read_bytes() for name in ("skipped", "before")]
     assert states[0] == states[1]
 
 

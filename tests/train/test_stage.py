@@ -142,7 +142,7 @@ def test_a_stage_that_continues_goes_on_along_the_same_curve(tmp_path: Path, giv
 def test_the_optimizer_state_is_kept_where_it_is_reused(tmp_path: Path, given: dict[str, Any], optimizer: str) -> None:
     plain = trained(tmp_path / "plain", given, optimizer=optimizer)
     first = trained(tmp_path / "first", given, optimizer=optimizer, keep_optimizer=True)
-    assert set(sums(first.path)) - set(sums(plain.path)) == {"optimizer.pt"}
+    assert set(sums(first.path)) - set(sums(plain.path)) == {"optimizer.states"}
     assert {name: sums(first.path)[name] for name in sums(plain.path)} == sums(plain.path)
     again = trained(tmp_path / "again", given, optimizer=optimizer, keep_optimizer=True)
     assert sums(again.path) == sums(first.path)
