@@ -5,7 +5,6 @@ import io
 import operator
 import os
 import sys
-from types import ModuleType
 from typing import NoReturn
 
 from aurora_m.evals.sandbox.peer import Peer
@@ -44,8 +43,6 @@ class _Candidate(Peer):
         if name not in self.space:
             return "missing", None
         value = self.space[name]
-        if isinstance(value, ModuleType):
-            return "module", value.__name__
         if isinstance(value, type) and issubclass(value, BaseException):
             return "error", [kind.__name__ for kind in value.__mro__]
         return "value", value

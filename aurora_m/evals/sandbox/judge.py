@@ -7,7 +7,6 @@ nothing. Where an item is about a class, the tests use its objects, and what the
 
 import ast
 import builtins
-import importlib
 import io
 import sys
 import traceback
@@ -67,8 +66,8 @@ for _word in _COMPARE:
 def judge(pipe: Pipe, program: Mapping[str, str], lost: Callable[[], NoReturn]) -> None:
     """Run the `tests` of a program: its `prompt`, and the `code` that goes on from it; raises what is wrong.
 
-    What the prompt holds whole is run here, too, for the tests to use; what its `solution` ends or adds, and classes,
-    are the code's. `lost` is called when the other side has gone.
+    What the prompt holds whole, and imports, are run here, too, for the tests to use; what its `solution` ends or adds,
+    and classes, are the code's. `lost` is called when the other side has gone.
     """
     prompt = program["prompt"]
     whole, begun = _split(prompt, program["solution"])
@@ -135,10 +134,14 @@ class _Judge(Peer):
 
 
 def _split(prompt: str, solution: str) -> tuple[list[ast.stmt], list[ast.stmt]]:
-    """The statements that a prompt holds whole, and those that its solution ends or adds."""
-    nodes, last_line = ast.parse(prompt + solution).body, prompt.count("\n")
-    whole = [node for node in nodes if (node.end_lineno or 0) <= last_line]
-    return whole, nodes[len(whole) :]
+    """The statements that a prompt holds whole, with all imports, and those that its solution ends or adds."""
+    whole: list[ast.stmt] = []
+    begun: list[ast.stmt] = []
+    last_line = prompt.count("\n")
+    for node in ast.parse(prompt + solution).body:
+        is_whole = (node.end_lineno or 0) <= last_line or isinstance(node, ast.Import | ast.ImportFrom)
+        (whole if is_whole else begun).append(node)
+    return whole, begun
 
 
 def _classes(nodes: list[ast.stmt], space: Mapping[str, Value]) -> Iterator[str]:
@@ -152,12 +155,10 @@ def _is_error(value: Value) -> bool:
 
 
 def _take(peer: Peer, name: str, space: dict[str, Value]) -> None:
-    """Let a name stand for what it is on the other side: a module, an exception, a value, or what is asked there."""
+    """Let a name stand for what it is on the other side: an exception, a value, or what is asked there."""
     space.pop(name, None)
     kind, about = peer.ask("look", name)
-    if kind == "module" and about in sys.stdlib_module_names:
-        space[name] = importlib.import_module(about)
-    elif kind == "error":
+    if kind == "error":
         base = next((getattr(builtins, part) for part in about if _is_error(getattr(builtins, part, None))), Exception)
         space[name] = type(name, (base,), {})
     elif kind == "value":

@@ -70,6 +70,15 @@ def test_a_helper_of_the_prompt_is_the_prompts() -> None:
     assert not run(Program(prompt, "    return 5\ndef at(coefficients, x):\n    return 0\n", solution, tests)).ok
 
 
+def test_an_import_of_the_solution_is_no_name_of_the_code() -> None:
+    solution = "from math import isclose\n\ndef third():\n    return 1 / 3\n"
+    tests = "assert isclose(third() * 3, 1)"
+    assert run(Program("", solution, solution, tests)).ok
+    assert not run(
+        Program("", "def isclose(*args):\n    return True\ndef third():\n    return 1\n", solution, tests)
+    ).ok
+
+
 def test_the_code_calls_nothing_that_it_was_not_given() -> None:
     """It makes no class there whose objects say yes."""
     code = (
