@@ -27,7 +27,8 @@ from aurora_m.model.base import base_files
 from aurora_m.model.embed import extend
 from aurora_m.model.forward import forward_hidden
 from aurora_m.model.likelihood import document_bits
-from aurora_m.model.load import fetch_base, load_model
+from aurora_m.model.load import fetch_base, load_model, save_model
+from aurora_m.model.merge import merge
 from aurora_m.tokens.extend import extend_tokenizer
 from aurora_m.tokens.mixture import mix
 from aurora_m.tokens.shards import shard
@@ -142,6 +143,20 @@ def test_a_name_in_the_vocabulary_ends_nothing(tmp_path: Path) -> None:
     folder = fetched(tmp_path / "b", end_token=EOS)
     assert ends_of(folder).stops == [2]
     assert told(folder, "generation_config.json")["eos_token_id"] == 2
+
+
+def test_models_made_of_a_base_keep_what_the_recipe_said(tmp_path: Path) -> None:
+    """Their folders do not declare it themselves, or declare another."""
+    for name, eos in (("none", None), ("other", 3)):
+        about = {"eos_token": None} if eos is None else {"eos_token": "<|turn|>"}
+        base(tmp_path / name / "base", FAMILIES["byte_level"](), about, eos_token_id=eos)
+        folder = fetched(tmp_path / name, end_token=EOS)
+        assert ends_of(folder).end.by == "the recipe"
+        trained, merged = tmp_path / name / "trained", new_work(tmp_path / name / "merged")
+        save_model(load_model(folder), trained, folder)
+        two = {"a": Artifact(folder, "", {}), "b": Artifact(trained, "", {})}
+        merge(merged, models=two, weights={"a": 0.5, "b": 0.5}, method="linear", origin="", scale=1.0)
+        assert ends_of(trained) == ends_of(merged.out) == ends_of(folder)
 
 
 def test_a_saved_base_says_it_again(taken: tuple[Path, bool], tmp_path: Path) -> None:
