@@ -18,7 +18,7 @@ from aurora_m.core.uri import check_pin
 from aurora_m.model.base import GGUF, base_files, base_path
 from aurora_m.model.facts import BaseFacts
 from aurora_m.model.shape import declared, shape_of
-from aurora_m.model.tokenizer import check_rows, copy_tokenizer, fit_class
+from aurora_m.model.tokenizer import check_embeddings, copy_tokenizer, fit_class
 from aurora_m.model.weights import load_base, stored_dtype
 
 logging.set_verbosity_error()
@@ -124,7 +124,7 @@ def fetch_base(
     if shape:
         _check_shape(shape, json.loads((source / "config.json").read_text()))
     loaded = load_base(source, work.scratch, model, work.log.say)
-    check_rows(source, rows_of(loaded), model)
+    check_embeddings(source, rows_of(loaded), model)
     save_model(loaded, work.out, source)
     fit_class(work.out, (), model, work.log.say)
     config = AutoConfig.from_pretrained(work.out, trust_remote_code=False)
