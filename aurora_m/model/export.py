@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +46,16 @@ def _drop_ids(path: Path, rows: int) -> None:
     """Take ids that have no row out of a config, such as that of a padding token in rows that were padding."""
     if not path.exists():
         return
-    config = json.loads(path.read_text())
+    before = json.loads(path.read_text(encoding="utf-8"))
+    config = deepcopy(before)
     for part in (config, *(value for value in config.values() if isinstance(value, dict))):
         for key in [key for key in part if key.endswith("_token_id")]:
             ids = part[key] if isinstance(part[key], list) else [part[key]]
             kept = [index for index in ids if isinstance(index, int) and 0 <= index < rows]
             if len(kept) < len(ids):
                 part[key] = (kept if isinstance(part[key], list) else None) or None
-    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-    if config != json.loads(path.read_text()):
-        path.write_text(text)
+    if config != before:
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def check_copy(original: Path, copy: Path, texts: Sequence[str] = (), dtype: str = "float32") -> float:

@@ -24,7 +24,7 @@ from aurora_m.model.facts import BaseFacts
 from aurora_m.model.folder import check_files
 from aurora_m.model.hub import download
 from aurora_m.model.shape import declared, shape_of
-from aurora_m.model.tokenizer import check_rows, copy_tokenizer, fit_class
+from aurora_m.model.tokenizer import check_embeddings, copy_tokenizer, fit_class
 from aurora_m.model.weights import load_base, stored_dtype
 
 logging.set_verbosity_error()
@@ -127,7 +127,7 @@ def fetch_base(
             _check_shape(shape, json_of(source / CONFIG, model))
         ends = declared_ends(source, end_token)
         loaded = load_base(source, work.scratch, model, work.log.say)
-        check_rows(source, rows_of(loaded), model)
+        check_embeddings(source, rows_of(loaded), model)
         save_model(loaded, work.out, source)
         dtype = stored_dtype(source)
     _declare_ends(work.out, ends)

@@ -50,7 +50,7 @@ def read_tokenizer(folder: Path, at: str) -> Tokenizer:
     return tokenizer
 
 
-def check_rows(folder: Path, rows: int, at: str) -> None:
+def check_embeddings(folder: Path, rows: int, at: str) -> None:
     """DataError if a token of a folder's tokenizer has no row in the model's embeddings."""
     vocab = read_tokenizer(folder, at).get_vocab(with_added_tokens=True)
     rowless = sorted((token for token, index in vocab.items() if index >= rows), key=lambda token: vocab[token])
@@ -71,13 +71,12 @@ def fit_class(folder: Path, texts: Sequence[str], at: str, say: Callable[[str], 
     if not fault:
         return
     path = folder / CONFIG
-    text = path.read_text(encoding="utf-8") if path.exists() else None
-    config: dict[str, Any] = json.loads(text or "{}")
+    config = _config(path, at)
     declared = config.get("tokenizer_class")
     config.pop("auto_map", None)  # of code that is not run
     faults = []
     for name in PLAIN_CLASSES:
-        path.write_text(json.dumps({**config, "tokenizer_class": name}, indent=1, ensure_ascii=False) + "\n")
+        path.write_text(json.dumps({**config, "tokenizer_class": name}, indent=1) + "\n", encoding="utf-8")
         faults.append(difference(folder, texts, at))
         if not faults[-1]:
             say(f"  {at}: {fault}; its `tokenizer_class`, {declared}, is now {name}, which reads {FILE} as it stands")
@@ -85,6 +84,16 @@ def fit_class(folder: Path, texts: Sequence[str], at: str, say: Callable[[str], 
     what = f"transformers reads the base's tokenizer as another: {faults[0]}"
     hint = f"let {CONFIG} say what {FILE} says: save both with `AutoTokenizer.from_pretrained(FOLDER).save_pretrained`"
     raise DataError(what, at=at, hint=hint)
+
+
+def _config(path: Path, at: str) -> dict[str, Any]:
+    """What a tokenizer_config.json says: nothing, if it is not there. DataError if it is damaged."""
+    if not path.exists():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"the base's {path.name} is no JSON object", at=at, hint="copy it again") from error
 
 
 def difference(folder: Path, texts: Sequence[str], at: str) -> str:

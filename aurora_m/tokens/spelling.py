@@ -142,7 +142,7 @@ class Unspelled:
         raise DataError(what, at=at, hint=hint)
 
 
-def check_rows(tokenizer: Tokenizer, rows: Iterable[tuple[str, str]], at: str) -> None:
+def check_texts(tokenizer: Tokenizer, rows: Iterable[tuple[str, str]], at: str) -> None:
     """DataError, with `at`, if the texts of some language cannot be spelled. `rows` are language and text."""
     spelling, by_lang = Spelling(tokenizer), defaultdict[str, Unspelled](Unspelled)
     for lang, text in rows:

@@ -10,7 +10,7 @@ from aurora_m.core.files import read_jsonl
 from aurora_m.core.step import Artifact, Work
 from aurora_m.recipe import Training
 from aurora_m.tokens.rows import Interleaved, taken
-from aurora_m.tokens.spelling import check_rows
+from aurora_m.tokens.spelling import check_texts
 from aurora_m.tokens.stream import combine_keys
 from aurora_m.tokens.tokenizer import open_tokenizer
 from aurora_m.train.facts import TrainingFacts
@@ -56,7 +56,7 @@ def sft(  # noqa: PLR0913  # a step
     encoder, ends, row_tokens = open_tokenizer(tokenizer.path), ends_of(tokenizer.path), training.row_tokens
     reviewed_rows = read_jsonl(reviewed.path / "rows.jsonl")
     texts = ((row.get("lang", ""), f"{row['prompt']}\n{row['answer']}") for row in reviewed_rows)
-    check_rows(encoder, texts, f"tune.{name}")
+    check_texts(encoder, texts, f"tune.{name}")
     examples = [encode(row, encoder, ends) for row in reviewed_rows]
     short = [example for example in examples if len(example.tokens) <= row_tokens + 1]
     tuned = [row for epoch in range(epochs) for row in pack(short, row_tokens, combine_keys(seed, epoch), epoch)]

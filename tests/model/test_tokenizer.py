@@ -150,6 +150,14 @@ def test_a_tokenizer_that_cannot_be_read(base: Path, tmp_path: Path, text: str) 
         fetch(base, tmp_path)
 
 
+@pytest.mark.parametrize("text", ["{", "[1]", "7", "\ufeff"])
+def test_a_config_of_a_tokenizer_that_is_damaged(base: Path, tmp_path: Path, text: str) -> None:
+    (base / "tokenizer_config.json").write_text(text)
+    with pytest.raises(DataError, match=r"the base's tokenizer_config\.json is no JSON object") as caught:
+        fetch(base, tmp_path)
+    assert (caught.value.at, caught.value.hint) == ("file:base", "copy it again")
+
+
 def furnished(base: Path) -> dict[str, bytes]:
     """A base with all that may belong to its tokenizer and its generation; returns these files."""
     (base / "chat_template.jinja").write_text(TEMPLATE)
