@@ -119,3 +119,49 @@ def listening(mark: str) -> Iterator[str]:
             row = line.split()
             if row[3] == "0A" and f"socket:[{row[9]}]" in inodes:
                 yield row[1].partition(":")[0]
+
+
+LOSES_A_NODE = """
+import os, sys, time
+from functools import partial
+from pathlib import Path
+import ray
+from ray.cluster_utils import Cluster
+from aurora_m.core.tasks import map_shards
+from tests.core.test_cluster import slow
+from tests.core.test_tasks import work_with
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    os.environ["RAY_ADDRESS"] = cluster.address
+    found = []
+    for result in map_shards(work_with(folder, 1, "ray"), slow, range(18), "squares"):
+        found.append(result)
+        if len(found) == 4:
+            cluster.remove_node(nodes.pop(), allow_graceful=False)
+    end_s = time.monotonic() + 60
+    while (alive := sum(node["Alive"] for node in ray.nodes())) == 3 and time.monotonic() < end_s:
+        time.sleep(0.1)  # the cluster notices later than the tasks that were lost
+    (folder / "found").write_text(f"{alive} {found}")
+    ray.shutdown()
+    cluster.shutdown()
+"""
+
+
+def slow(task: int) -> int:
+    time.sleep(0.3)
+    return task * task
+
+
+@pytest.mark.slow
+def test_a_cluster_that_loses_a_node_gives_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    program = tmp_path / "program.py"
+    program.write_text(LOSES_A_NODE)
+    environment = {**os.environ, "PYTHONPATH": str(HOUSE)}
+    command = [sys.executable, str(program), str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert (tmp_path / "found").read_text() == f"2 {[n * n for n in range(18)]}"

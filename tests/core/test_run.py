@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from aurora_m.core.files import read_json, write_json
 from aurora_m.core.log import Log
 from aurora_m.core.manifest import MANIFEST
 from aurora_m.core.run import plan, run
-from aurora_m.core.step import Artifact, Runtime, Step, ordered
+from aurora_m.core.step import Artifact, Facts, Runtime, Step, Work, ordered
 from aurora_m.core.store import Store
 
 Child = Callable[..., "subprocess.Popen[str]"]
@@ -264,6 +265,21 @@ def test_progress_lines(
     if busy:
         assert said.pop(0) == "  this machine is busy: a load of 7.3 on 2 processors; all will take longer"
     assert said == ["[1/2] one", "      one", "[2/2] odd", "      odd"]
+
+
+def test_a_step_that_says_nothing_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(work: Work, *, value: int) -> Facts:
+        time.sleep(0.5)
+        return toy_number(work, value=value)
+
+    toy = sys.modules["aurora_m.toy"]
+    toy_number = toy.number
+    monkeypatch.setattr(toy, "number", slow)
+    monkeypatch.setattr("aurora_m.core.log.PLAIN_EVERY_S", 0.1)
+    run([Step("one", "toy:number", params={"value": 1})], Runtime(store=tmp_path), Log(), "toy")
+    assert "\n  one goes on, 0." in capsys.readouterr().err
 
 
 def test_a_machine_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
