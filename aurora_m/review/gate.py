@@ -39,6 +39,8 @@ def gate(work: Work, *, rows: str, rows_pin: str, decisions: str, decisions_pin:
     check_pin(local_files(rows, work.runtime.root), rows_pin, rows)
     check_pin(local_files(decisions, work.runtime.root), decisions_pin, decisions)
     train = [row for row in _read_rows(rows, work.runtime.root) if row["split"] == "train"]
+    if not train:
+        raise DataError("no safety row is for training", at=rows, hint='give some the split "train"')
     ledgers = [read(path) for path in local_files(decisions, work.runtime.root).values()]
     people, verdicts = check_people(ledgers), last_words(ledgers)
     decided = [list(verdicts.get(item_digest(row), {}).values()) for row in train]
