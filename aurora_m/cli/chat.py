@@ -44,8 +44,10 @@ class Chat:
             check_bytes(folder, Log())
         ends = ends_of(folder)
         from aurora_m.model.load import device_of, load_model, positions  # torch takes seconds: check before
+        from aurora_m.model.weights import check_forward
 
         model = load_model(folder, device_of(runtime)).eval()
+        check_forward(model, str(folder))
         if max_new >= positions(model):
             raise RecipeError(
                 f"{max_new} new tokens leave no room for a prompt",

@@ -34,8 +34,11 @@ def read_items(path: Path) -> list[Item]:
 
 
 def read_own_items(path: Path) -> list[Item]:
-    """Read a file of items that a person wrote: rows alone. DataError on a row that is no item."""
-    return [read_item(row, at) for at, row in json_rows(path)]
+    """Read a file of items that a person wrote: rows alone. DataError on a row that is no item, or no row."""
+    items = [read_item(row, at) for at, row in json_rows(path)]
+    if not items:
+        raise DataError("a file of items holds none", at=str(path), hint=_HINT)
+    return items
 
 
 def read_item(row: Mapping[str, Any], at: str) -> Item:

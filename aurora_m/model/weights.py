@@ -48,7 +48,7 @@ def load_base(folder: Path, scratch: Path, at: str, say: Callable[[str], None]) 
     if info["unexpected_keys"]:
         say(f"  {at}: {_listed(info['unexpected_keys'])} of its files have no place in the model and are left out")
     _check_values(model, folder, at)
-    _check_forward(model, at)
+    check_forward(model, at)
     return model
 
 
@@ -159,13 +159,13 @@ def _check_values(model: PreTrainedModel, folder: Path, at: str) -> None:
             raise DataError(what, at=at, hint=hint)
 
 
-def _check_forward(model: PreTrainedModel, at: str) -> None:
+def check_forward(model: PreTrainedModel, at: str) -> None:
     """DataError if the model cannot read two tokens, or makes of them what is not finite."""
-    hint = "correct the values in its config.json: transformers takes them, and fails when the model reads"
-    with translated("the base cannot read a text", at, hint), torch.inference_mode():
+    hint = "take an earlier checkpoint, or correct the values in its config.json"
+    with translated("the model cannot read a text", at, hint), torch.inference_mode():
         logits = model.eval()(input_ids=torch.tensor([[0, 1]])).logits
     if not bool(torch.isfinite(logits).all()):
-        raise DataError("the base makes numbers of a text that are not finite", at=at, hint=hint)
+        raise DataError("the model makes numbers of a text that are not finite", at=at, hint=hint)
 
 
 def _files(folder: Path, at: str) -> list[Path]:

@@ -39,6 +39,8 @@ def gate(work: Work, *, rows: str, rows_pin: str, decisions: str, decisions_pin:
     root = work.runtime.root
     with pinned(local_files(rows, root), rows_pin, rows):
         train = [row for row in _read_rows(rows, root) if row["split"] == "train"]
+    if not train:
+        raise DataError("no safety row is for training", at=rows, hint='give some the split "train"')
     with pinned(local_files(decisions, root), decisions_pin, decisions):
         ledgers = [read(path) for path in local_files(decisions, root).values()]
     people, verdicts = check_people(ledgers), last_words(ledgers)

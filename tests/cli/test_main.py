@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import os
 import re
 import resource
@@ -19,6 +20,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from tiny import tiny_base, tiny_tokenizer
 
 from aurora_m.cli.main import DONE, FAILED, main
@@ -705,6 +708,17 @@ def test_what_ends_the_process_is_no_error(aurora: Call, monkeypatch: pytest.Mon
     monkeypatch.setattr("aurora_m.graph.build.build", ends)
     with pytest.raises(type(error)):
         aurora("plan", TINY)
+
+
+@pytest.mark.parametrize("temperature", ["0", "1"])
+def test_a_model_that_is_not_finite(aurora: Call, chatty: Path, tmp_path: Path, temperature: str) -> None:
+    folder = shutil.copytree(chatty, tmp_path / "nan")
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if name.endswith("ln_f.weight"))
+    save_file({**weights, name: torch.full_like(weights[name], math.nan)}, folder / "model.safetensors")
+    code, out, err = aurora("chat", folder, "--prompt", "hello", "--max-new-tokens", "2", "--temperature", temperature)
+    assert (code, out) == (FAILED, "")
+    assert told(err)[:2] == ("the model makes numbers of a text that are not finite", str(folder))
 
 
 def test_a_prompt_that_is_no_text(aurora: Call, chatty: Path) -> None:

@@ -1,5 +1,6 @@
 """Items survive JSON, and wrong rows are named."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from aurora_m.core.errors import DataError
 from aurora_m.core.files import write_jsonl
-from aurora_m.evals.items import read_item, read_items, write_items
+from aurora_m.evals.items import read_item, read_items, read_own_items, write_items
 from aurora_m.evals.task import Item
 
 ROW: dict[str, Any] = {
@@ -111,3 +112,22 @@ def test_the_hint_says_what_an_item_needs() -> None:
     with pytest.raises(DataError) as error:
         read_item({**ROW, "kind": "chioce"}, "here")
     assert error.value.hint == "did you mean `choice`?"
+
+
+def test_a_file_of_no_items(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text("\n \n")
+    with pytest.raises(DataError) as caught:
+        read_own_items(tmp_path / "mine.jsonl")
+    assert (caught.value.what, caught.value.at) == ("a file of items holds none", str(tmp_path / "mine.jsonl"))
+
+
+def test_a_wrong_line_is_named_by_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text(f"{json.dumps(ROW)}\n\n{json.dumps({**ROW, 'lang': 3})}\n")
+    with pytest.raises(DataError) as caught:
+        read_own_items(path)
+    assert caught.value.at == f"{path}:3"
+    path.write_text(f"{json.dumps(ROW)}\n\n{{\n")
+    with pytest.raises(DataError, match="this is not valid JSON") as caught:
+        read_own_items(path)
+    assert caught.value.at == f"{path}:3"

@@ -203,3 +203,10 @@ def test_of_two_ledgers_the_later_time_counts(tmp_path: Path, names: tuple[str, 
         append(tmp_path / "ledgers" / name, made)
     work = Work(tmp_path / "out", tmp_path, Runtime(tmp_path, root=tmp_path), Log(quiet=True))
     assert gated(work, decisions="file:ledgers/*.jsonl")["passed"] == 1
+
+
+@pytest.mark.parametrize("rows", [[], [row("en-saf-001", split="held_out")]])
+def test_rows_of_which_none_is_for_training(tmp_path: Path, rows: list[dict[str, str]]) -> None:
+    with pytest.raises(DataError, match="no safety row is for training") as caught:
+        passed(tmp_path, rows, [])
+    assert caught.value.at == "file:rows.jsonl"
