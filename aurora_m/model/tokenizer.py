@@ -13,11 +13,12 @@ from typing import Any
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
+from aurora_m.core.ends import FILE as ENDS
 from aurora_m.core.errors import DataError
 from aurora_m.model.base import TEMPLATES
 
 FILE, CONFIG = "tokenizer.json", "tokenizer_config.json"
-TOKENIZER_FILES = (FILE, CONFIG, "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")
+TOKENIZER_FILES = (FILE, CONFIG, "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", ENDS)
 PLAIN_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")  # that read tokenizer.json as it stands
 PROBE = "The release must read as it was trained: def f(x): return x. 日本語 हिन्दी Tiếng Việt suomi"
 PROBES = (
@@ -25,6 +26,7 @@ PROBES = (
     "In 2023, 1,234.50 + 0x7F = ??? #tag @name don't  I'LL\tx\r\n\n    y = [\"é\", 'ß'];\n\n\n   — end…",
     "Привет, мир! 你好，世界。 안녕하세요 مرحبا بالعالم שלום สวัสดี 😀👍🏽 ﬁ ① ｆｕｌｌ",
 )
+LETTER = "a"  # shows what a tokenizer puts before a text
 VOCABULARY = 4096  # tokens whose own text is read, at most
 TOGETHER = 16  # of them in one text
 
@@ -115,7 +117,8 @@ def difference(folder: Path, texts: Sequence[str], at: str) -> str:
             n = next((n for n, (a, b) in enumerate(zip(ids, others, strict=False)) if a != b), 0)
             part = slice(max(0, n - 1), n + 2)
             return f"of `{_short(text)}` transformers reads {others[part]} where {FILE} has {ids[part]}"
-    return ""
+    first, other = plain.encode(LETTER).ids[0], theirs(LETTER).input_ids[0]
+    return "" if first == other else f"a text begins with {other} in transformers, and with {first} in {FILE}"
 
 
 def _vocabulary(tokenizer: Tokenizer) -> Iterator[str]:
