@@ -11,7 +11,7 @@ from aurora_m.core.files import read_jsonl, write_json
 from aurora_m.core.step import Artifact, Work
 from aurora_m.core.uri import local_files, pinned
 from aurora_m.tokens.sample import sample
-from aurora_m.tokens.spelling import Spelling, Unspelled
+from aurora_m.tokens.spelling import MOST_UNSPELLED, Spelling, Unspelled
 from aurora_m.tokens.tokenizer import open_tokenizer
 
 FILE = "fertility.json"
@@ -92,16 +92,28 @@ def measured(tokenizer: Tokenizer, texts: Sequence[str], lang: str) -> Measured:
     num_tokens, num_bytes = count(tokenizer, texts), sum(len(text.encode()) for text in texts)
     num_words = sum(words(text, lang) for text in texts)
     ratios = _ratio(num_tokens, num_words), _ratio(num_tokens, len(texts)), _ratio(num_bytes, num_tokens)
-    unspelled = Unspelled()
-    unspelled.add(Spelling(tokenizer), texts)
-    return Measured(lang, len(texts), num_bytes, num_words, num_tokens, *ratios, round(unspelled.share, 6) or None)
+    unspelled = round(_unspelled(tokenizer, texts), 6)
+    return Measured(lang, len(texts), num_bytes, num_words, num_tokens, *ratios, unspelled or None)
+
+
+def _unspelled(tokenizer: Tokenizer, texts: Iterable[str]) -> float:
+    """The share of the bytes of some texts that has no token."""
+    found = Unspelled()
+    found.add(Spelling(tokenizer), texts)
+    return found.share
 
 
 def against(tokenizer: Tokenizer, sentences: Sequence[Mapping[str, str]]) -> dict[str, Parallel]:
-    """How many tokens each language needs to say the same, and how many for one of English."""
-    langs = [name for name in sentences[0] if name != "id"]
-    tokens = {lang: count(tokenizer, [row[lang] for row in sentences]) for lang in langs}
-    return {lang: Parallel(n, _ratio(n, tokens["en"])) for lang, n in tokens.items()}
+    """How many tokens each language needs to say the same, and how many for one of English.
+
+    Languages that the tokenizer cannot spell are left out: `<unk>` is cheap and says nothing.
+    """
+    tokens = {}
+    for lang in (name for name in sentences[0] if name != "id"):
+        texts = [row[lang] for row in sentences]
+        if _unspelled(tokenizer, texts) <= MOST_UNSPELLED:
+            tokens[lang] = count(tokenizer, texts)
+    return {} if "en" not in tokens else {lang: Parallel(n, _ratio(n, tokens["en"])) for lang, n in tokens.items()}
 
 
 def count(tokenizer: Tokenizer, texts: Iterable[str]) -> int:

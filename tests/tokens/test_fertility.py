@@ -64,6 +64,19 @@ def test_against_english_by_hand(tmp_path: Path) -> None:
     }
 
 
+def test_a_language_that_cannot_be_spelled_has_no_cost(tmp_path: Path) -> None:
+    vocab = {token: n for n, token in enumerate(["<unk>", *sorted({*"the cat"})])}
+    tokenizer = Tokenizer(models.BPE(vocab, [], unk_token="<unk>", fuse_unk=True))
+    rows = [{"id": "1", "en": "the cat", "hi": "बिल्ली", "fi": "hate"}]
+    assert to_json(against(tokenizer, rows)) == {
+        "en": {"tokens": 7, "against_english": 1.0},
+        "fi": {"tokens": 4, "against_english": 0.5714},
+    }
+    assert against(tokenizer, [{"id": "1", "en": "बिल्ली", "fi": "hate"}]) == {}
+    assert measured(tokenizer, ["the cat", "caté"], "en").unspelled == pytest.approx(2 / 12, abs=1e-6)
+    assert measured(tokenizer, ["the cat"], "en").unspelled is None
+
+
 def test_the_step(tmp_path: Path) -> None:
     write_docs(tmp_path / "fi", [doc("a", "yksi kaksi"), doc("b", "kolme")])
     write_docs(tmp_path / "empty", [])

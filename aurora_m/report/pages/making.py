@@ -131,6 +131,8 @@ def tokens(record: Record) -> Iterator[Block]:
             f"The tokenizer has no token for a part of the text, which bits per byte leave out: {', '.join(lost)}."
         )
     head = ["tokenizer", "language", "tokens", "against English"]
+    if not langs:
+        return
     yield Table("Tokens that the same sentences take in each language, and for one token of English", head, langs, (1,))
 
 
