@@ -117,7 +117,7 @@ def difference(folder: Path, texts: Sequence[str], at: str) -> str:
             n = next((n for n, (a, b) in enumerate(zip(ids, others, strict=False)) if a != b), 0)
             part = slice(max(0, n - 1), n + 2)
             return f"of `{_short(text)}` transformers reads {others[part]} where {FILE} has {ids[part]}"
-    first, other = plain.encode(LETTER).ids[0], theirs(LETTER).input_ids[0]
+    first, other = plain.encode(LETTER).ids[:1], theirs(LETTER).input_ids[:1]
     return "" if first == other else f"a text begins with {other} in transformers, and with {first} in {FILE}"
 
 
