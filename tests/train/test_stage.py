@@ -20,6 +20,7 @@ from aurora_m.tokens.mixture import mix
 from aurora_m.tokens.rows import Row
 from aurora_m.tokens.shards import shard
 from aurora_m.tokens.stream import Stream
+from aurora_m.train import guard
 from aurora_m.train.curve import FILE as CURVE
 from aurora_m.train.monitor import bits_per_byte
 from aurora_m.train.plan import Plan
@@ -176,7 +177,10 @@ def test_a_budget_is_measured_against_the_base(tmp_path: Path, given: dict[str, 
     assert second.facts["marks_over"] == sum("over_budget" in mark for mark in marks)
 
 
-def test_a_raise_reads_its_own_stream_and_says_how_much(tmp_path: Path, given: dict[str, Any]) -> None:
+def test_a_raise_reads_its_own_stream_and_says_how_much(
+    tmp_path: Path, given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "FROM_START", float("inf"))  # a loss that runs away is what is wanted here
     asked = {
         "max_old_rise": 1e-9,
         "over_budget": "raise",
