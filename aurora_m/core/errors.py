@@ -23,7 +23,7 @@ class AuroraError(Exception):
     def __init__(self, what: str, *, at: str, hint: str) -> None:
         what = what if len(what) <= MOST_CHARS else f"{what[:MOST_CHARS]}..."
         super().__init__(what)
-        self.what, self.at, self.hint = what, at, hint
+        self.what, self.at, self.hint = what, at or "an empty name", hint
 
     def __str__(self) -> str:
         return f"error: {self.what}\n  at: {self.at}\n\nhint: {self.hint}"
