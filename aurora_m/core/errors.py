@@ -27,7 +27,7 @@ class AuroraError(Exception):
         what, at, hint = (_plain(text) for text in (what, at, hint))
         what = what if len(what) <= MOST_CHARS else f"{what[:MOST_CHARS]}..."
         super().__init__(what)
-        self.what, self.at, self.hint = what, at, hint
+        self.what, self.at, self.hint = what, at or "an empty name", hint
 
     def __str__(self) -> str:
         return f"error: {self.what}\n  at: {self.at}\n\nhint: {self.hint}"

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from aurora_m.core.ends import CONFIG
 from aurora_m.core.errors import DataError
@@ -24,6 +24,7 @@ WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."
 OUTERMOST = "module."
 HALVES = {"BF16": "bfloat16", "F16": "float16"}  # as safetensors and torch name them
 SHOWN = 3  # names in an error
+MOST_LAYERS = 10_000
 
 
 def load_base(folder: Path, scratch: Path, at: str, say: Callable[[str], None]) -> PreTrainedModel:
@@ -37,6 +38,7 @@ def load_base(folder: Path, scratch: Path, at: str, say: Callable[[str], None]) 
     """
     _check_config(folder, at)
     folder = _unwrapped(folder, scratch, at, say)
+    _check_size(folder, at)
     model, info = _loaded(folder, at)
     tied = {name for name, _ in model.named_parameters(remove_duplicate=False)} - {
         name for name, _ in model.named_parameters()
@@ -117,6 +119,23 @@ def _bare(name: str) -> str:
     for wrapper in WRAPPERS:
         name = name.replace(wrapper, "")
     return name
+
+
+def _check_size(folder: Path, at: str) -> None:
+    """DataError if the config describes a far larger model than the files hold: it would fill the memory first."""
+    config = json_of(folder / CONFIG, at)
+    hint = "correct its config.json, or copy the whole folder again"
+    layers = [config.get(name) for name in ("num_hidden_layers", "n_layer", "num_layers", "n_layers")]
+    if any(isinstance(count, int) and count > MOST_LAYERS for count in layers):
+        raise DataError("the base's config.json says more layers than any model has", at=at, hint=hint)
+    with translated("transformers cannot load the base", at, hint), torch.device("meta"):
+        about = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        skeleton = AutoModelForCausalLM.from_config(about, trust_remote_code=False)
+    described = sum(weight.numel() for weight in skeleton.parameters())
+    stored = sum(path.stat().st_size for path in _files(folder, at))
+    if described > stored:  # not even a byte each
+        what = f"the base's config.json describes {described:,} weights, and its files have {stored:,} bytes"
+        raise DataError(what, at=at, hint=hint)
 
 
 def _loaded(folder: Path, at: str) -> tuple[PreTrainedModel, dict[str, Any]]:

@@ -35,3 +35,7 @@ def test_a_long_text_of_the_user_is_cut() -> None:
     assert error.what == "x" * 500 + "..."
     assert pickle.loads(pickle.dumps(error)).what == error.what
     assert DataError("x" * 500, at="where", hint="do").what == "x" * 500
+
+
+def test_a_place_without_a_name() -> None:
+    assert DataError("`` names no file", at="", hint="do").at == "an empty name"

@@ -223,3 +223,10 @@ def test_a_file_that_ends_too_early(base: Path, tmp_path: Path, keep: int) -> No
 def test_a_config_that_is_none(base: Path, tmp_path: Path, text: str) -> None:
     (base / "config.json").write_text(text)
     assert refused(base, tmp_path).what.startswith("the base's file `config.json` is not ")
+
+
+@pytest.mark.parametrize("name", ["num_hidden_layers", "intermediate_size", "vocab_size"])
+def test_a_config_of_a_far_larger_model_fills_no_memory(base: Path, tmp_path: Path, name: str) -> None:
+    configure(base, **{name: 2**31})
+    error = refused(base, tmp_path)
+    assert error.what.startswith(("the base's config.json says more layers", "the base's config.json describes "))
