@@ -248,8 +248,9 @@ def new_rows_learn(ran: Ran) -> bool:
     return bool((before[name][new] != after[name][new]).any(dim=1).float().mean() > 0.5)
 
 
-def experts_learn_or_said(ran: Ran) -> bool:
-    return "expert" in ran.text.lower()
+def muon_has_the_experts(ran: Ran) -> bool:
+    found = re.search(r"Muon updates ([\d.]+)%", ran.text)
+    return found is not None and float(found[1]) > 50
 
 
 def true_rise(ran: Ran) -> bool:
@@ -316,7 +317,7 @@ RULES: Mapping[str, tuple[str, Rule]] = {
     "expand_smollm3_small": ("lists of a layer each", refused_or(loads)),
     "misc_extend_lora": ("new tokens that do not learn", refused_or(new_rows_learn)),
     "misc_moe_lora": ("adapters of experts", refused_or(loads)),
-    "misc_moe_muon": ("Muon and experts", refused_or(experts_learn_or_said)),
+    "misc_moe_muon": ("Muon and experts", refused_or(muon_has_the_experts)),
     "misc_remote_stdin": ("code of a folder", no_code_ran),
     "more_extend_budget": (
         "rise against the base as it came",
