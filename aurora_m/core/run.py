@@ -16,9 +16,8 @@ from typing import Any, Literal
 from aurora_m.core import interrupt
 from aurora_m.core.canon import JSON, differences
 from aurora_m.core.facts import to_json
-from aurora_m.core.hardware import hardware
 from aurora_m.core.log import Log, peak_memory_bytes
-from aurora_m.core.machine import load
+from aurora_m.core.machine import hardware, load
 from aurora_m.core.manifest import read_manifest, verify
 from aurora_m.core.step import Artifact, Facts, Runtime, Step, Work, ordered
 from aurora_m.core.store import Store, disk_errors, remove

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from aurora_m.cli.opened import made_words, pages
-from aurora_m.core import hardware as room
-from aurora_m.core.hardware import hardware
+from aurora_m.core import machine
+from aurora_m.core.machine import hardware
 from aurora_m.core.step import Artifact
 from aurora_m.core.store import Store
 
@@ -43,8 +43,8 @@ def test_artifacts_of_before_say_no_hardware() -> None:
 
 def test_the_hardware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Some  CPU\nmodel name\t: Some  CPU\n")
-    monkeypatch.setattr(room, "CPUINFO", tmp_path / "cpuinfo")
-    monkeypatch.setattr(room, "processors", lambda: 2)
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(machine, "processors", lambda: 2)
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     monkeypatch.setattr("platform.processor", lambda: "")
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=SimpleNamespace(is_initialized=lambda: False)))
@@ -53,5 +53,5 @@ def test_the_hardware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
     assert hardware() == "2 × Some CPU (x86_64), 2 × H200"
     monkeypatch.delitem(sys.modules, "torch")
-    monkeypatch.setattr(room, "CPUINFO", tmp_path / "none")
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "none")
     assert hardware() == "2 × processor (x86_64)"
