@@ -1,8 +1,11 @@
 """The weights of a base as it is taken: all of them its folder's, none drawn at random, and no code of its executed."""
 
 import json
+import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,8 @@ WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."
 OUTERMOST = "module."
 HALVES = {"BF16": "bfloat16", "F16": "float16"}  # as safetensors and torch name them
 SHOWN = 3  # names in an error
+ESCAPE = re.compile("\x1b\\[[0-9;]*m")
+WRONG = re.compile(r"^(.+?)\s*\|\s*(?:MISMATCH|CONVERSION)\b", re.M)  # a line of transformers' report
 MOST_LAYERS = 10_000
 
 
@@ -141,8 +146,9 @@ def _check_size(folder: Path, at: str) -> None:
 def _loaded(folder: Path, at: str) -> tuple[PreTrainedModel, dict[str, Any]]:
     """The model, and what transformers says of how it was loaded. DataError for what it raises."""
     hint = "check that its files are whole, and that this transformers has its architecture with sdpa attention"
+    reports: list[str] = []
     try:
-        with translated("transformers cannot load the base", at, hint):
+        with translated("transformers cannot load the base", at, hint), _heard(reports):
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=torch.float32,
@@ -153,12 +159,33 @@ def _loaded(folder: Path, at: str) -> tuple[PreTrainedModel, dict[str, Any]]:
                 output_loading_info=True,
             )
     except DataError as error:
+        if wrong := [name for report in reports for name in WRONG.findall(ESCAPE.sub("", report))]:
+            what, hint = f"the base's files do not fit its architecture: {_listed(wrong)}", "save the whole model again"
+            raise DataError(what, at=at, hint=f"{hint}, or correct its config.json") from error
         if "Padding_idx" not in error.what:
             raise
         hint = "let `pad_token_id` in its config.json be `null`, or the id of a token: the model has no row for it"
         raise DataError(error.what, at=at, hint=hint) from error
     model, info = loaded
     return model, info
+
+
+@contextmanager
+def _heard(reports: list[str]) -> Iterator[None]:
+    """Collect what transformers reports of weights that do not fit: its error only points at it."""
+    logger = logging.getLogger("transformers.modeling_utils")
+    handler = logging.Handler()
+    handler.emit = lambda record: reports.append(record.getMessage())  # type: ignore[method-assign]
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.WARNING)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
 
 
 def _check_values(model: PreTrainedModel, folder: Path, at: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import ARCHS, tiny_base, tiny_tokenizer
+from tiny import ARCHS, tiny_base, tiny_experts, tiny_tokenizer
 
 from aurora_m.core.errors import DataError
 from aurora_m.model import weights as module
@@ -174,7 +174,17 @@ def test_a_loader_that_changes_a_weight_is_caught(base: Path, tmp_path: Path, mo
 
 def test_another_shape(base: Path, tmp_path: Path) -> None:
     change(base, lambda weights: weights.update({"model.norm.weight": torch.ones(31)}))
-    assert refused(base, tmp_path).what.startswith("transformers cannot load the base: ")
+    what = "the base's files do not fit its architecture: 1 weight (`model.norm.weight`)"
+    assert refused(base, tmp_path).what == what
+
+
+@pytest.mark.parametrize("missing", ["experts.3.", "experts.1.w3"])
+def test_an_expert_that_is_not_there_is_named(tmp_path: Path, missing: str) -> None:
+    tiny_experts("mixtral").save_pretrained(tmp_path / "base")
+    change(tmp_path / "base", lambda weights: [weights.pop(name) for name in [*weights] if missing in name])
+    found = refused(tmp_path / "base", tmp_path).what
+    assert found.startswith("the base's files do not fit its architecture: ")
+    assert "experts" in found
 
 
 def test_code_of_the_folder_never_runs(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
