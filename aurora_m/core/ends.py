@@ -1,6 +1,7 @@
 """How documents begin and end under a base's tokenizer: as its own files declare it, decided when the base is taken."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ FILE = "ends.json"
 EOS = "<|endoftext|>"  # of the tokenizers that Aurora trains
 TOKENIZER, ABOUT, NAMED = "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"
 CONFIG, GENERATION = "config.json", "generation_config.json"
-TEMPLATE = "chat_template.jinja"
+TEMPLATE, MORE_TEMPLATES = "chat_template.jinja", "additional_chat_templates"
 # Whose texts begin with the BOS token where neither `add_bos_token` nor the tokenizer's file says another thing.
 LED = ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "CohereTokenizer")
 KEY = "base.end_token"
@@ -140,10 +141,11 @@ class _Files:
         return [number for number in listed if type(number) is int and number in self.tokens]
 
     def templates(self) -> str:
-        """The chat templates, as they stand."""
-        path = self.folder / TEMPLATE
-        found = path.read_text(encoding="utf-8") if path.is_file() else ""
-        return found + json.dumps(self.about.get("chat_template") or "", ensure_ascii=False)
+        """The chat templates, the tokenizer's own end token in them by its name."""
+        paths = [self.folder / TEMPLATE, *sorted((self.folder / MORE_TEMPLATES).glob("*"))]
+        found = "".join(path.read_text(encoding="utf-8", errors="replace") for path in paths if path.is_file())
+        found += json.dumps(self.about.get("chat_template") or "", ensure_ascii=False)
+        return re.sub(r"\beos_token\b", lambda _: self.name_of("eos_token") or "eos_token", found)
 
 
 def _candidates(files: _Files) -> list[Mark]:

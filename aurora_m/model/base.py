@@ -6,14 +6,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from aurora_m.core.ends import CONFIG, TOKENIZER, Ends, declared_ends
+from aurora_m.core.ends import CONFIG, MORE_TEMPLATES, TOKENIZER, Ends, declared_ends
 from aurora_m.core.errors import DataError, Missing, RecipeError
 from aurora_m.core.files import json_object
 from aurora_m.core.uri import local_files
 
 GGUF = ".gguf"
 PYTHON = "python:"
-TEMPLATES = "additional_chat_templates"  # the one folder inside a model's folder that belongs to it
 # How configs of transformers name the tokens that a row may have, their own or their text model's.
 POSITIONS = (
     "max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length", "seq_length", "seq_len"
@@ -28,9 +27,9 @@ def base_files(model: str, root: Path) -> dict[str, Path]:
         return {path.name: path}
     if model.endswith(GGUF):
         return local_files(model, root)
-    templates = f"{model}/{TEMPLATES}"
+    templates = f"{model}/{MORE_TEMPLATES}"
     more = local_files(f"{templates}/*", root) if (root / templates.removeprefix("file:")).is_dir() else {}
-    return {**local_files(f"{model}/*", root), **{f"{TEMPLATES}/{name}": path for name, path in more.items()}}
+    return {**local_files(f"{model}/*", root), **{f"{MORE_TEMPLATES}/{name}": path for name, path in more.items()}}
 
 
 def base_path(model: str, root: Path) -> Path:

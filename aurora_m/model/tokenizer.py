@@ -14,8 +14,8 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from aurora_m.core.ends import FILE as ENDS
+from aurora_m.core.ends import MORE_TEMPLATES
 from aurora_m.core.errors import DataError
-from aurora_m.model.base import TEMPLATES
 
 FILE, CONFIG = "tokenizer.json", "tokenizer_config.json"
 TOKENIZER_FILES = (FILE, CONFIG, "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", ENDS)
@@ -36,8 +36,8 @@ def copy_tokenizer(source: Path, target: Path) -> None:
     for name in TOKENIZER_FILES:
         if (source / name).exists():
             shutil.copyfile(source / name, target / name)
-    if (source / TEMPLATES).is_dir():
-        shutil.copytree(source / TEMPLATES, target / TEMPLATES, dirs_exist_ok=True)
+    if (source / MORE_TEMPLATES).is_dir():
+        shutil.copytree(source / MORE_TEMPLATES, target / MORE_TEMPLATES, dirs_exist_ok=True)
 
 
 def read_tokenizer(folder: Path, at: str) -> Tokenizer:

@@ -214,6 +214,12 @@ def test_a_template_beside_the_config_tells_turns_apart(tmp_path: Path) -> None:
         ends_of(at)
     (at / "chat_template.jinja").write_text("{{ m }}<turn>", encoding="utf-8")
     assert ends_of(at).stops == [0, 1]
+    (at / "chat_template.jinja").write_text("{{ m + eos_token }}", encoding="utf-8")
+    assert ends_of(at).stops == [0, 1], "the tokenizer's own, by the name that templates have for it"
+    (at / "chat_template.jinja").unlink()
+    (at / "additional_chat_templates").mkdir()
+    (at / "additional_chat_templates/tools.jinja").write_text("{{ m }}<turn>", encoding="utf-8")
+    assert ends_of(at).stops == [0, 1]
 
 
 def test_a_vocabulary_that_is_a_list(tmp_path: Path) -> None:
