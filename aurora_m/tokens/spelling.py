@@ -23,6 +23,7 @@ MOST_UNSPELLED = 0.01  # of the bytes of a source, or of a language of it
 LEAST_SHARE = 0.001  # of a source: languages with less of it are not looked at alone
 ROUND_TRIPS = 500  # documents of a source that are encoded and decoded again
 MOST_CHANGED = 0.01  # of the documents of a source that come back as other text
+CODE = "code"  # a language in which white space has a meaning
 SHOWN, AROUND = 5, 8  # characters in an error
 UNUSED = {0xC0, 0xC1, 0xF1, 0xF2, *range(0xF5, 0x100)}  # bytes that no character has in UTF-8
 
@@ -69,13 +70,16 @@ class Spelling:
             return ""
         return "".join(char for at, char in enumerate(text) if at in hidden or char in dropped)
 
-    def changed(self, text: str) -> bool:
-        """Whether a text that can be spelled comes back as another; white space and compatible forms do not count.
+    def changed(self, text: str, lang: str = "") -> tuple[str, str] | None:
+        """What a text that can be spelled was and comes back as, where that is another.
 
-        SentencePiece's usual rules join spaces and write characters in their compatible form (NFKC).
+        White space and compatible forms do not count, but in code: SentencePiece's usual rules join spaces and write
+        characters in their compatible form (NFKC).
         """
         ids = self.tokenizer.encode(text, add_special_tokens=False).ids
-        return _plain(self.tokenizer.decode(ids, skip_special_tokens=False)) != _plain(text)
+        plain = str.strip if lang == CODE else _plain
+        old, new = plain(text), plain(self.tokenizer.decode(ids, skip_special_tokens=False))
+        return (old, new) if old != new else None
 
     def _hidden(self, text: str) -> set[int]:
         """Where the characters stand that became unknown tokens."""
@@ -87,7 +91,7 @@ class Spelling:
         """Whether a character is left out, or becomes another, without an unknown token that would show it."""
         if char not in self._dropped:
             ids = self.tokenizer.encode(char, add_special_tokens=False).ids
-            self._dropped[char] = self.unknown.isdisjoint(ids) and self.changed(char)
+            self._dropped[char] = self.unknown.isdisjoint(ids) and self.changed(char) is not None
         return self._dropped[char]
 
 
@@ -160,12 +164,13 @@ def check_sources(tokenizer: Tokenizer, docs: Mapping[str, Artifact], say: Calla
     spelling = Spelling(tokenizer)
     for source, artifact in docs.items():
         by_lang: dict[str, Unspelled] = defaultdict(Unspelled)
-        changed, num_docs = [], 0
+        changed: list[tuple[str, str]] = []
+        num_docs = 0
         for lang, text in _sampled(artifact):
             by_lang[lang].add(spelling, [text])
             num_docs += 1
-            if num_docs <= ROUND_TRIPS and not spelling.unspelled(text) and spelling.changed(text):
-                changed.append(text)
+            if num_docs <= ROUND_TRIPS and not spelling.unspelled(text) and (pair := spelling.changed(text, lang)):
+                changed.append(pair)
         whole = Unspelled.sum(by_lang.values())
         for lang, counts in by_lang.items():
             if counts.num_bytes >= LEAST_SHARE * whole.num_bytes:
@@ -173,7 +178,7 @@ def check_sources(tokenizer: Tokenizer, docs: Mapping[str, Artifact], say: Calla
         whole.check(f"source.{source}")
         read = min(num_docs, ROUND_TRIPS)
         if len(changed) > MOST_CHANGED * read:
-            _raise_changed(tokenizer, changed, read, source)
+            _raise_changed(changed, read, source)
         if whole:
             say(f"  tokenizer: {whole.share:.3%} of source `{source}` cannot be spelled, and counts for nothing")
 
@@ -185,12 +190,12 @@ def _sampled(docs: Artifact) -> Iterator[tuple[str, str]]:
             yield from zip(table["lang"].to_pylist(), table["text"].to_pylist(), strict=True)
 
 
-def _raise_changed(tokenizer: Tokenizer, changed: Sequence[str], num_docs: int, source: str) -> NoReturn:
+def _raise_changed(changed: Sequence[tuple[str, str]], num_docs: int, source: str) -> NoReturn:
     """Say that documents that can be spelled come back as other text, and show where the first does."""
-    ids = tokenizer.encode(changed[0], add_special_tokens=False).ids
-    old, new = _plain(changed[0]), _plain(tokenizer.decode(ids, skip_special_tokens=False))
+    old, new = changed[0]
     at = next((n for n, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
     part = slice(max(0, at - AROUND), at + AROUND)
-    what = f"the base's tokenizer changes {len(changed)} of {num_docs} documents: `{old[part]}` becomes `{new[part]}`"
+    shown = f"{json.dumps(old[part], ensure_ascii=False)} becomes {json.dumps(new[part], ensure_ascii=False)}"
+    what = f"the base's tokenizer changes {len(changed)} of {num_docs} documents: {shown}"
     hint = "what it writes would not be what it read: choose a base whose tokenizer gives text back"
     raise DataError(what, at=f"source.{source}", hint=hint)

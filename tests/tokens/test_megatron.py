@@ -204,6 +204,7 @@ def small(folder: Path, vocab: dict[str, int]) -> Artifact:
     """A tokenizer of some tokens, with one for all other text."""
     folder.mkdir()
     Tokenizer(models.BPE(vocab, [], unk_token="<unk>")).save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text('{"eos_token": "</s>"}')
     return Artifact(folder, "", {})
 
 

@@ -89,6 +89,12 @@ KINDS: dict[str, tuple[Callable[[], Tokenizer], str]] = {
 }
 
 
+def save(tokenizer: Tokenizer, folder: Path) -> None:
+    """As a base has it."""
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text('{"eos_token": "</s>"}')
+
+
 def opened(tokenizer: Tokenizer) -> Tokenizer:
     tokenizer.encode_special_tokens = True
     return tokenizer
@@ -164,7 +170,7 @@ def test_text_that_does_not_come_back_is_refused(tmp_path: Path, change: str) ->
     assert caught.value.at == "source.a"
     if change == "no spaces":
         assert caught.value.what == (
-            "the base's tokenizer changes 1 of 1 documents: `The Cat sat` becomes `TheCatsatüb`"
+            'the base\'s tokenizer changes 1 of 1 documents: "The Cat sat" becomes "TheCatsatüb"'
         )
 
 
@@ -182,7 +188,7 @@ def test_the_names_of_special_tokens_are_text(tmp_path: Path) -> None:
 
 
 def test_the_base_is_probed_when_its_tokenizer_is_taken(tmp_path: Path) -> None:
-    unigram().save(str(tmp_path / "tokenizer.json"))
+    save(unigram(), tmp_path)
     model = Artifact(tmp_path, "", {})
     taken = take_tokenizer(new_work(tmp_path / "a"), model=model, docs={"en": source(tmp_path / "en", ENGLISH)})
     assert taken.vocab == len(LETTERS) + 4
@@ -191,7 +197,7 @@ def test_the_base_is_probed_when_its_tokenizer_is_taken(tmp_path: Path) -> None:
 
 
 def test_shards_count_exactly_and_refuse(tmp_path: Path) -> None:
-    unigram().save(str(tmp_path / "tokenizer.json"))
+    save(unigram(), tmp_path)
     tokenizer = Artifact(tmp_path, "", {})
     texts = [ENGLISH] * 99 + [f"{ENGLISH} {HINDI[:3]}"]
     facts = shard(new_work(tmp_path / "w1"), docs=source(tmp_path / "a", *texts), tokenizer=tokenizer)
@@ -214,10 +220,24 @@ def test_ids_beyond_16_bits_of_a_small_vocabulary(tmp_path: Path) -> None:
     tokenizer.decoder = decoders.ByteLevel()
     assert tokenizer.get_vocab_size() == 257
     assert num_ids(tokenizer) == 66_256
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    save(tokenizer, tmp_path)
     work = new_work(tmp_path / "w")
     facts = shard(work, docs=source(tmp_path / "a", "the cat"), tokenizer=Artifact(tmp_path, "", {}))
     assert facts.dtype == "uint32"
     ids = Shards(work.out, facts.dtype).read(0, facts.tokens).tolist()
     assert tokenizer.decode(ids[:-1]) == "the cat"
     assert min(ids[:-1]) >= 66_000
+
+
+def test_white_space_means_something_in_code(tmp_path: Path) -> None:
+    tokenizer = opened(unigram())
+    tokenizer.normalizer = normalizers.Replace(Regex(r"\s+"), " ")
+    text = "the cat\n    sat"
+    for lang in ("en", "code"):
+        docs = {"s": source(tmp_path / lang, text, lang=lang)}
+        if lang == "en":
+            check_sources(tokenizer, docs, print)
+            continue
+        with pytest.raises(DataError) as caught:
+            check_sources(tokenizer, docs, print)
+        assert caught.value.what.endswith(r'documents: "the cat\n    sat" becomes "the cat sat"')
