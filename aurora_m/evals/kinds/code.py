@@ -13,7 +13,8 @@ from aurora_m.evals.sandbox.judge import bound
 from aurora_m.evals.sandbox.run import Program
 from aurora_m.evals.task import Item
 
-_AT_MARGIN = re.compile(r"^[^\s]", re.MULTILINE)
+_AT_MARGIN = re.compile(r"^(?:\S|[ \t]+```)", re.MULTILINE)  # a fence is no Python, wherever it stands
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def check(item: Item, at: str) -> None:
@@ -47,8 +48,9 @@ def program(item: Item, text: str) -> Program:
 def body(prompt: str, text: str) -> str:
     """What of a completion belongs to the function: all before the first line at the margin that it is whole without.
 
-    A line at the margin inside a string, brackets or a statement ends nothing, and definitions of new names behind the
-    function stay, for it may call them. In a completion that is not Python the first line at the margin ends it.
+    A line at the margin inside a string, brackets or a statement ends nothing. What the function may need stays behind
+    it: definitions of new names, assignments that call nothing, and imports that one of these or the function uses or
+    has behind it. A fence ends it, too. In a completion that is not Python the first line at the margin ends it.
     """
     starts_a_line = not prompt or prompt.endswith("\n")
     at_margin = [found.start() for found in _AT_MARGIN.finditer(text) if found.start() or starts_a_line]
@@ -57,11 +59,15 @@ def body(prompt: str, text: str) -> str:
     if not whole:
         return text[: ends[0]]
     kept, *later = whole
+    nodes = whole[kept]
     for end in later:
-        names = {name for node in whole[kept] for name in bound(node)}
-        if not all(_defines(node, names) for node in whole[end][len(whole[kept]) :]):
+        is_begun = any(isinstance(node, _DEFINITIONS) and _last_line(node) > prompt.count("\n") for node in nodes)
+        known = {name for node in nodes for name in bound(node)}
+        if not all(_defines(node, known, is_begun) for node in whole[end][len(nodes) :]):
             break
-        kept = end
+        nodes = whole[end]
+        if not is_begun or not isinstance(nodes[-1], ast.Import | ast.ImportFrom) or _is_used(nodes):
+            kept = end
     return text[:kept]
 
 
@@ -73,12 +79,27 @@ def _parsed(code: str) -> ast.Module | None:
         return None
 
 
-def _defines(node: ast.stmt, known: set[str]) -> bool:
-    """Whether a statement does nothing but give names that are not known yet."""
-    runs = isinstance(node, ast.Expr | ast.Assert | ast.While | ast.Raise)
-    is_script = isinstance(node, ast.If) and "__name__" in ast.dump(node.test)
+def _last_line(node: ast.stmt) -> int:
+    return node.end_lineno or 0
+
+
+def _defines(node: ast.stmt, known: set[str], is_begun: bool) -> bool:
+    """Whether a statement does nothing but give names that are not known yet; behind the function a call does more."""
     names = {*bound(node)}
-    return bool(names) and not runs and not is_script and known.isdisjoint(names)
+    if not names or not known.isdisjoint(names):
+        return False
+    if not is_begun:
+        runs = isinstance(node, ast.Expr | ast.Assert | ast.While | ast.Raise)
+        return not runs and not (isinstance(node, ast.If) and "__name__" in ast.dump(node.test))
+    calls = any(isinstance(part, ast.Call) for part in ast.walk(node))
+    gives = isinstance(node, ast.Assign | ast.AnnAssign) and not calls
+    return gives or isinstance(node, (*_DEFINITIONS, ast.Import, ast.ImportFrom))
+
+
+def _is_used(nodes: list[ast.stmt]) -> bool:
+    """Whether what stands before the last statement uses a name that this gives."""
+    names = {*bound(nodes[-1])}
+    return any(isinstance(part, ast.Name) and part.id in names for node in nodes[:-1] for part in ast.walk(node))
 
 
 KIND = Kind(("pass", "solution_bpb"), check, requests, answer, score, program)

@@ -13,20 +13,23 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).parent
+PACKAGE = HERE.parents[1]  # with sample items and their answers
 MEMORY_BYTES = 2**30
 TMP_BYTES = 64 * 2**20
+INSTALLED = ("site-packages", "dist-packages")  # folders of packages, wherever they are
 CPU_S = 10  # of processor time for one program, which load does not change; the shipped solutions take about 0.1 s
 WAIT_S = 60.0  # on a busy machine the time on the wall is longer; the code may also sleep
 VERDICT_BYTES = 4096
 
 HINT = "install bubblewrap (apt-get install bubblewrap), and let the user who runs Aurora start `bwrap`"
 
-# `secret` is a file of this machine that no wall may let through
+# `secret` is a file of this machine that no wall may let through, and in `packages` lie the answers
 CANARY = """
 import fcntl, os, random, socket
 def barred(act, *args):
@@ -37,6 +40,8 @@ barred(os.fork)
 barred(socket.socket)
 barred(open, %(secret)r)
 barred(os.listdir, %(folder)r)
+for place in %(packages)r:
+    assert not os.path.isdir(place) or not os.listdir(place), f"{place} was let through"
 barred(open, %(folder)r + "/new", "w")
 barred(os.kill, 1, 0)
 for command in (fcntl.F_SETOWN, fcntl.F_SETSIG):
@@ -118,7 +123,8 @@ def is_tight() -> bool:
     with tempfile.TemporaryDirectory() as folder:
         secret = Path(folder, "secret")
         secret.write_text("not for the sandbox")
-        attempt = CANARY % {"secret": str(secret), "folder": folder}
+        packages = [str(PACKAGE), *(sysconfig.get_path(kind) for kind in ("purelib", "platlib"))]
+        attempt = CANARY % {"secret": str(secret), "folder": folder, "packages": packages}
         return run(Program("", attempt, "", attempt)).ok
 
 
@@ -126,22 +132,43 @@ _ENV = {"PYTHONHASHSEED": "0", "PYTHONPATH": "/jail"}  # sets in the same order 
 
 
 def _readable() -> list[str]:
-    """What Python needs in order to start: itself, its library, and the system's libraries."""
-    library = Path(str(sysconfig.get_config_var("LIBDIR")), str(sysconfig.get_config_var("INSTSONAME")))
-    paths = [os.path.realpath(sys.executable), sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
-    places = ["/usr", "/lib", "/lib64", *paths, str(library)]
+    """What Python needs in order to start: itself, its library (not a virtual environment's), and the system's."""
+    shared = Path(str(sysconfig.get_config_var("LIBDIR")), str(sysconfig.get_config_var("INSTSONAME")))
+    base = {"installed_base": sys.base_prefix, "platbase": sys.base_exec_prefix}
+    library = [sysconfig.get_path(kind, vars=base) for kind in ("stdlib", "platstdlib")]
+    system = ["/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/share/zoneinfo", "/lib", "/lib64"]
+    places = [*system, os.path.realpath(sys.executable), *library, str(shared)]
     return [place for place in dict.fromkeys(places) if os.path.exists(place)]
 
 
+def _hidden(places: Iterable[str]) -> Iterator[str]:
+    """What of places stays empty: packages that somebody installed, and all that lies beside Aurora's own."""
+    project = os.path.realpath(PACKAGE.parent)
+    for place in places:
+        for folder, names, _ in os.walk(place):
+            for name in [*names]:
+                path = os.path.join(folder, name)
+                beside = name == os.path.basename(project) and os.path.realpath(path) == project
+                if (name in INSTALLED or beside) and not os.path.islink(path):
+                    names.remove(name)
+                    yield path
+
+
+@cache
+def _view(places: tuple[str, ...]) -> list[str]:
+    """The arguments that show places, read-only."""
+    shown = [part for place in places for part in ("--ro-bind", place, place)]
+    return shown + [part for place in _hidden(places) for part in ("--tmpfs", place, "--remount-ro", place)]
+
+
 def _bubblewrap() -> list[str]:
-    binds = [part for place in _readable() for part in ("--ro-bind", place, place)]
     inside = __package__.replace(".", "/")
     return [
         shutil.which("bwrap") or "bwrap",
         *("--unshare-all", "--unshare-user", "--disable-userns", "--uid", "65534", "--gid", "65534"),
         *("--cap-drop", "ALL", "--new-session", "--die-with-parent"),
         *("--size", str(TMP_BYTES), "--tmpfs", "/tmp"),  # noqa: S108
-        *binds,
+        *_view(tuple(_readable())),
         *("--ro-bind", str(HERE), f"/jail/{inside}", "--remount-ro", "/", "--chdir", "/tmp"),  # noqa: S108
         *(os.path.realpath(sys.executable), "-s", "-S", "-P", "-B", "-X", "utf8", "-m", f"{__package__}.trial"),
     ]

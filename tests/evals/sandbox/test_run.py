@@ -5,6 +5,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +31,8 @@ REACHES = {  # each statement must raise OSError
     "local socket": "import socket; socket.socket(socket.AF_UNIX)",
     "home": f"open({str(next(filter(Path.is_file, Path.home().iterdir()), PROJECT / 'pyproject.toml'))!r}).read()",
     "project": f"open({str(PROJECT / 'pyproject.toml')!r}).read()",
+    "installed packages": f"open({pytest.__file__!r})",
+    "Aurora's answers": f"import os; os.listdir({str(PROJECT / 'aurora_m/sample')!r})",
     "password file": "open('/etc/passwd').read()",
     "this process": f"open('/proc/{os.getpid()}/environ').read()",
     "its own memory": "open('/proc/self/mem').read()",
@@ -188,11 +192,14 @@ def test_without_bubblewrap_nothing_is_run(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("open_to", ["code", "tests"])
 @needs_wall
-def test_a_wall_that_lets_something_through_is_refused(monkeypatch: pytest.MonkeyPatch, open_to: str) -> None:
+def test_a_wall_that_lets_something_through_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, open_to: str
+) -> None:
     """Here the secret stands in a folder that Python may read."""
     attempt = "open(%(secret)r)  # %(folder)s"
     barred = f"try: {attempt}\nexcept OSError: pass\nelse: raise AssertionError"
     run_once = module.run
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
     def tried(program: Program) -> Result:
         given = {"code": "", "tests": ""} | {open_to: program.code}
@@ -201,11 +208,49 @@ def test_a_wall_that_lets_something_through_is_refused(monkeypatch: pytest.Monke
     monkeypatch.setattr(module, "run", tried)
     monkeypatch.setattr(module, "CANARY", barred)
     assert module.is_tight()
-    monkeypatch.setattr(module, "_readable", lambda: [*original(), "/tmp"])
+    monkeypatch.setattr(module, "_readable", lambda: [*original(), str(tmp_path)])
     assert not module.is_tight()
 
 
-original = module._readable
+original, paths = module._readable, sysconfig.get_path
+
+
+@needs_wall
+def test_packages_and_the_project_are_hidden_within_what_is_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Both may lie below a folder that Python needs: its answers are there."""
+    library, answers = tmp_path / "lib", "aurora_m/sample/evals/code.jsonl"
+    places = [library / "python3/dist-packages", library / "python3.12/site-packages", library / "project"]
+    for place in places:
+        (place / answers).parent.mkdir(parents=True)
+        (place / answers).write_text("{}")
+    (library / "open").write_text("")
+    monkeypatch.setattr(module, "_readable", lambda: [*original(), str(library)])
+    monkeypatch.setattr(module, "PACKAGE", library / "project/aurora_m")
+    text = f"import os\nopen({str(library / 'open')!r})\nfor place in {[*map(str, places)]!r}:\n"
+    assert code(f"{text}    assert os.listdir(place) == []\n    try: os.mkdir(place + '/new')\n"
+                "    except OSError: pass\n    else: raise AssertionError") == Result(True)  # fmt: skip
+
+
+@needs_wall
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_wall_that_shows_packages_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, installed: bool
+) -> None:
+    monkeypatch.setattr(module, "_readable", lambda: [*original(), str(tmp_path)])
+    shown = tmp_path / "site-packages/aurora_m"
+    shown.mkdir(parents=True)
+    (shown / "answers").write_text("")
+    if installed:
+        monkeypatch.setattr("sysconfig.get_path", lambda kind, **more: str(shown.parent) if not more else paths(kind))
+    else:
+        monkeypatch.setattr(module, "PACKAGE", shown)
+    assert module.is_tight()
+    module._view.cache_clear()
+    monkeypatch.setattr(module, "_hidden", lambda places: [])
+    assert not module.is_tight()
+    module._view.cache_clear()
 
 
 @needs_wall
