@@ -24,7 +24,7 @@ from typing import Any
 
 from aurora_m.core.canon import JSON, digest, file_digests, folder_files
 from aurora_m.core.errors import AuroraError, StoreError
-from aurora_m.core.files import replacing, sync_folder
+from aurora_m.core.files import no_link, replacing, sync_folder
 from aurora_m.core.manifest import MANIFEST, check_sizes, read_manifest, write_manifest
 from aurora_m.core.step import Artifact, Facts, fingerprint
 
@@ -220,9 +220,9 @@ class Store:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the store against a second run. StoreError at once if another process has it."""
+        """Hold the store against a second run. StoreError at once if another process has it, or `lock` is a link."""
         self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / "lock").open("a+") as file:
+        with open(self.root / "lock", "a+", opener=no_link) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

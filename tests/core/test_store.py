@@ -373,6 +373,24 @@ def test_a_holder_that_has_not_yet_written_its_number(store: Store) -> None:
             raise AssertionError
 
 
+@pytest.mark.parametrize("name", ["lock", "events.jsonl"])
+def test_a_link_to_somebodys_file_is_not_written_through(toy: ModuleType, tmp_path: Path, name: str) -> None:
+    mine, link = tmp_path / "mine", tmp_path / "store" / name
+    link.parent.mkdir()
+    for content in ("my thesis", None):
+        if content:
+            mine.write_text(content)
+        else:
+            mine.unlink()
+        link.unlink(missing_ok=True)
+        link.symlink_to(mine)
+        with pytest.raises(StoreError) as caught:
+            toy.make(toy.chain(), link.parent)
+        assert (caught.value.what, caught.value.at) == ("a file of the store is a link", str(link))
+        assert caught.value.hint == "delete the link: the file behind it would be written to"
+        assert (mine.read_text() if mine.exists() else None) == content
+
+
 # --- full disk
 
 
