@@ -3,6 +3,8 @@
 import copy
 import json
 import pickle
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -92,3 +94,9 @@ def test_errors_tell_no_secret_and_no_escape_code() -> None:
 def test_texts_keep_the_rest() -> None:
     text = "see https://u:p@h/a?b=c, `s3://K:S@b/x` and <ftp://u:p@h>"
     assert without_secrets(text) == "see https://h/a `s3://b/x` and <ftp://h>"
+
+
+def test_a_long_run_of_letters_takes_no_quadratic_time() -> None:
+    code = "from aurora_m.core.address import without_secrets; t = 'a' * 2**21; print(without_secrets(f'{t}://u:p@h')[-7:])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=120)
+    assert found.stdout == b"aaa://h\n"
