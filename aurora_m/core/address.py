@@ -7,9 +7,10 @@ import hashlib
 import re
 from urllib.parse import parse_qsl
 
-IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>`]+")
+IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s\"'<>`]+")  # no longer scheme: time would be quadratic
 CHAIN = re.compile(r"::(?=[A-Za-z][A-Za-z0-9+.-]*(?:://|::|\Z))")  # of fsspec: `simplecache::https://...`
-QUERY = re.compile(r"\?(?=[\w.%~-]+=)")  # in an address that is not of the web `?` stands for any letter
+QUERY = re.compile(r"[?;](?=[\w.%~-]*=)")  # in an address that is not of the web `?` stands for any letter
+WEB_QUERY = re.compile(rf"[?#]|{QUERY.pattern}")
 NAMED = ("abfs", "abfss", "wasb", "wasbs")  # what stands before `@` is a container, no user
 
 # What signs a request and changes from day to day, while the file that it asks for does not.
@@ -56,7 +57,7 @@ def selection(address: str) -> str:
 
     Slow on purpose (scrypt), as there may be a short password in it.
     """
-    _, _, query = whole(address).partition("?")
+    query = "&".join(re.split(rf"\?|{QUERY.pattern}", whole(address))[1:])
     kept = [pair for pair in parse_qsl(query.partition("#")[0], True) if not SIGNATURE.fullmatch(pair[0])]
     return hashlib.scrypt(repr(sorted(kept)).encode(), salt=b"aurora", n=2**13, r=8, p=1).hex() if kept else ""
 
@@ -67,13 +68,14 @@ def _public(address: str) -> str:
         return address
     end = next((place for place, char in enumerate(rest) if char in "/?#"), len(rest))
     host, path = rest[:end], rest[end:]
-    port = host.rpartition(":")[2] if ":" in host and "]" not in host else "0"
-    if "@" not in host and "@" in path and not port.isdigit():  # a password with a slash in it
+    name, _, port = host.partition(":")
+    is_host = ":" not in host or "]" in host or (port.isdigit() and ("." in name or name == "localhost"))
+    if "@" not in host and "@" in path and not is_host:  # a password with a slash in it
         end = path.rindex("@") + 1
         tail = next((place for place, char in enumerate(path[end:], end) if char in "/?#"), len(path))
         host, path = path[end:tail], path[tail:]
     user, _, bare = host.rpartition("@")
     if not (scheme.lower() in NAMED and ":" not in user):
         host = bare
-    path = re.split("[?#]", path, maxsplit=1)[0] if scheme.lower() in ("http", "https") else QUERY.split(path)[0]
-    return f"{scheme}://{host}{path}"
+    query = WEB_QUERY if scheme.lower() in ("http", "https") else QUERY
+    return f"{scheme}://{query.split(host + path, maxsplit=1)[0]}"

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pickle import dumps, loads
 from typing import TypeVar
 
+from aurora_m.core.address import without_secrets
 from aurora_m.core.errors import AuroraError, DataError
 
 WORDS_CHARS = 200  # of what a library says, inside an error of ours
@@ -39,8 +40,8 @@ def is_panic(error: BaseException) -> bool:
 
 
 def words_of(error: BaseException, most: int = WORDS_CHARS) -> str:
-    """What an error says, in one line; its kind where it says nothing."""
-    return " ".join(str(error).split())[:most] or type(error).__name__
+    """What an error says, in one line, without secrets, of which a cut would leave halves; its kind if it is mute."""
+    return " ".join(without_secrets(str(error)).split())[:most] or type(error).__name__
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Write files so that a crash leaves the old one or the new one, never a half."""
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from aurora_m.core.canon import JSON
-from aurora_m.core.errors import DataError
+from aurora_m.core.errors import DataError, StoreError
 
 DIGITS = 4000  # of an integer that somebody wrote: Python reads no more than 4,300
 
@@ -29,6 +30,17 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def no_link(path: str, flags: int) -> int:
+    """An opener of a file that lies where others may write: StoreError if its name is a link, to whatever file."""
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        hint = "delete the link: the file behind it would be written to"
+        raise StoreError("a file of the store is a link", at=path, hint=hint) from None
 
 
 def write_json(path: Path, value: JSON) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aurora_m.core.canon import JSON
+from aurora_m.core.files import no_link
 from aurora_m.core.units import format_count, format_duration
 from aurora_m.core.visible import raw, visible
 
@@ -33,11 +34,11 @@ class Log:
     _said_s: float = field(default_factory=time.monotonic, repr=False)
 
     def event(self, kind: str, **fields: JSON) -> None:
-        """Append one event with the wall-clock time."""
+        """Append one event with the wall-clock time. StoreError if the file is a link."""
         if self.events is None:
             return
         line = json.dumps({"at_s": round(time.time(), 3), "event": kind, **fields}, ensure_ascii=False)
-        with self.events.open("ab") as file:
+        with open(self.events, "ab", opener=no_link) as file:
             file.write(line.encode() + b"\n")
 
     def say(self, text: str) -> None:

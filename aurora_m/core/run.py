@@ -16,6 +16,7 @@ from typing import Any, Literal
 from aurora_m.core import interrupt
 from aurora_m.core.canon import JSON, differences
 from aurora_m.core.facts import to_json
+from aurora_m.core.files import no_link
 from aurora_m.core.log import Log, peak_memory_bytes
 from aurora_m.core.machine import hardware, load
 from aurora_m.core.manifest import read_manifest, verify
@@ -173,7 +174,7 @@ def check_files(goals: list[Step]) -> None:
 
 def _whole_lines(events: Path) -> Path:
     """End the half line that a killed run or a full disk may have left, so that the next event is whole."""
-    with events.open("a+b") as file:
+    with open(events, "a+b", opener=no_link) as file:
         end = file.tell()
         file.seek(max(0, end - 1))
         if file.read(1) not in (b"", b"\n"):

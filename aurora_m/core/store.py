@@ -24,7 +24,7 @@ from typing import Any
 
 from aurora_m.core.canon import JSON, digest, file_digests, folder_files
 from aurora_m.core.errors import AuroraError, StoreError
-from aurora_m.core.files import replacing, sync_folder
+from aurora_m.core.files import no_link, replacing, sync_folder
 from aurora_m.core.manifest import MANIFEST, check_sizes, read_manifest, write_manifest
 from aurora_m.core.step import Artifact, Facts, fingerprint
 
@@ -168,8 +168,10 @@ class Store:
 
         A name reaches also all that its artifact was made from. What a stopped step left in scratch is kept: it may
         be the checkpoint from which the next run goes on. Of a link nothing but the link is deleted. StoreError,
-        before anything is, if a name or a manifest is damaged: what it reaches is not known.
+        before anything is, if a name or a manifest is damaged: what it reaches is not known; and if a folder of
+        artifacts or names is a link: what is behind it may be another store's.
         """
+        self._check_no_links()
         kept = self._reached()
         folders = [path for path in self._folders("artifacts") if path.name not in kept]
         folders += [path for path in self._folders("partial") if not any((path / "scratch").glob("*"))]
@@ -178,6 +180,16 @@ class Store:
         for folder in folders:
             remove(folder)
         return len(folders), freed
+
+    def _check_no_links(self) -> None:
+        """StoreError if a folder whose content `gc` deletes or goes by is a link; the store itself may be one."""
+        refs = self.root / "refs"
+        for folder in (self.root / "artifacts", self.root / "partial", refs, *sorted(refs.glob("*"))):
+            if folder.is_symlink():
+                what = (
+                    "nothing is deleted: a folder of the store is a link, and what is behind it may be another store's"
+                )
+                raise StoreError(what, at=str(folder), hint="move what is behind it here, or link the whole store")
 
     def _reached(self) -> set[str]:
         """The folders that names mean, and those of all that these were made from, by the digests in their keys."""
@@ -208,9 +220,9 @@ class Store:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the store against a second run. StoreError at once if another process has it."""
+        """Hold the store against a second run. StoreError at once if another process has it, or `lock` is a link."""
         self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / "lock").open("a+") as file:
+        with open(self.root / "lock", "a+", opener=no_link) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

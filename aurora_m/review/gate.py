@@ -33,7 +33,7 @@ def gate(work: Work, *, rows: str, rows_pin: str, decisions: str, decisions_pin:
     """Let through the training rows that enough reviewers approved; wait while some have too few decisions.
 
     writes   rows.jsonl: {id, lang, concern, prompt, answer, kind}, harmful prompts and benign twins alike
-    errors   DataError on reviewers without a name, or with names that look alike
+    errors   DataError on reviewers without a name, with names that look alike, or of mixed scripts
              Waiting (exit 3) while a row of the split `train` has fewer than `reviewers` decisions
     """
     root = work.runtime.root

@@ -1,5 +1,6 @@
 """Who decided what, and whose word is the last: people by their names, which is all that a ledger knows of them."""
 
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,27 +10,44 @@ from aurora_m.core.errors import DataError
 from aurora_m.review.decisions import Decision
 
 # Letters of other scripts that look like Latin ones in common fonts, small and composed.
-# source  Unicode Technical Standard 39, confusables.txt, what of it is Greek, Cyrillic, Armenian and small
+# source  Unicode Technical Standard 39, confusables.txt, what of it is Greek, Cyrillic, Armenian, small, Lisu
+#         and Cherokee
 _LIKE = dict(
     zip(
-        "аеорсухѕіјԁһԛԝкмнтвгпз" + "αορνυικτχηγ" + "օոսհցզ" + "ıɩɑɡℓ",
-        "aeopcyxsijdhqwkmhtbrn3" + "aopvuiktxny" + "onuhgq" + "iiagl",
+        "аеорсухѕіјԁһԛԝкмнтвгпз" + "αορνυικτχηγ" + "օոսհցզ" + "ıɩɑɡℓ"
+        "ꓐꓑꓒꓓꓔꓖꓗꓙꓚꓜꓝꓟꓠꓡꓢꓣꓦꓧꓪꓫꓬꓮꓰꓲꓳꓴ" + "ᎠᎡᎢᎥᎩᎪᎫᎬᎳᎷᎻᎽᏀᏃᏎᏏᏒᏔᏕᏙᏚᏞᏟᏢᏦᏮᏴ",
+        "aeopcyxsijdhqwkmhtbrn3" + "aopvuiktxny" + "onuhgq" + "iiagl"
+        "bpddtgkjczfmnlsrvhwxyaeiou" + "drtiyajewmhygz4brwsvslcpk6b",
         strict=True,
     )
+)  # fmt: skip
+# What has no shape: Default_Ignorable_Code_Point, and the braille cell without dots.
+_SHAPELESS = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
+# What stands beside Latin letters and is like none. source  Unicode Technical Standard 39, "highly restrictive"
+_EAST_ASIAN = {"CJK", "IDEOGRAPHIC", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "BOPOMOFO", "HANGUL"}
 
 
 def person(name: str) -> str:
-    """The name by which decisions are one person's: composed (NFKC), case-folded, without spaces around, doubled or
-    of no width."""
-    visible = "".join(char for char in unicodedata.normalize("NFKC", name) if unicodedata.category(char) != "Cf")
+    """The name by which decisions are one person's: composed (NFKC), case-folded, without spaces around or doubled,
+    and without what nobody sees."""
+    shaped = _SHAPELESS.sub("", unicodedata.normalize("NFKC", name))
+    visible = "".join(char for char in shaped if unicodedata.category(char) != "Cf")
     return unicodedata.normalize("NFKC", " ".join(visible.split()).casefold())
+
+
+def scripts(key: str) -> set[str]:
+    """The scripts of a person's letters, by the names that Unicode gives these; those of East Asia aside."""
+    found = {unicodedata.name(char, "").split(" ")[0] for char in key if char.isalpha()}
+    return found - _EAST_ASIAN - {"MODIFIER"}  # of any script, as in Oʼzbek
 
 
 def check_people(ledgers: Iterable[Sequence[Decision]]) -> dict[str, str]:
     """The people of some ledgers, each with the first spelling of the name.
 
-    DataError if a name is empty, or looks like another one in letters of another script.
+    DataError if a name is empty, mixes scripts, or looks like another one in letters of another script.
     """
     spelled: dict[str, str] = {}
     seen: dict[str, str] = {}
@@ -38,6 +56,10 @@ def check_people(ledgers: Iterable[Sequence[Decision]]) -> dict[str, str]:
         if not key:
             hint = "who decided is not known: let a reviewer with a name decide, in a new ledger"
             raise DataError("a decision has no reviewer", at=f"the decision at {decision.at}", hint=hint)
+        if len(scripts(key)) > 1:
+            what = f"a reviewer's name mixes scripts: `{ascii(decision.reviewer)[1:-1]}`"
+            hint = "letters of two scripts can look alike: let them decide under a name in one, in a new ledger"
+            raise DataError(what, at="reviewers", hint=hint)
         spelled.setdefault(key, " ".join(decision.reviewer.split()))
         other = seen.setdefault("".join(_LIKE.get(char, char) for char in key), key)
         if other != key:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aurora_m.core.errors import AuroraError, DataError
-from aurora_m.core.faults import SYSTEM, Panic, guarded, quiet_panics, readable, translated
+from aurora_m.core.faults import SYSTEM, WORDS_CHARS, Panic, guarded, quiet_panics, readable, translated, words_of
 
 
 class PanicException(BaseException):
@@ -108,6 +108,11 @@ def test_a_worker_can_send_whatever_was_raised() -> None:
             guarded("a", fn=fn)
         assert type(pickle.loads(pickle.dumps(caught.value))) is kind
     assert readable(Panic("a"), "step x").what == "a library gave up on what it was given: a"
+
+
+def test_half_an_address_tells_no_password() -> None:
+    error = ValueError(f"{'.' * (WORDS_CHARS - 19)} https://u:hunter2@h/x")
+    assert words_of(error) == f"{'.' * (WORDS_CHARS - 19)} https://h/x"
 
 
 def test_what_rust_writes_to_stderr_is_held_back(capfd: pytest.CaptureFixture[str]) -> None:

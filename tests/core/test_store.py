@@ -373,6 +373,24 @@ def test_a_holder_that_has_not_yet_written_its_number(store: Store) -> None:
             raise AssertionError
 
 
+@pytest.mark.parametrize("name", ["lock", "events.jsonl"])
+def test_a_link_to_somebodys_file_is_not_written_through(toy: ModuleType, tmp_path: Path, name: str) -> None:
+    mine, link = tmp_path / "mine", tmp_path / "store" / name
+    link.parent.mkdir()
+    for content in ("my thesis", None):
+        if content:
+            mine.write_text(content)
+        else:
+            mine.unlink()
+        link.unlink(missing_ok=True)
+        link.symlink_to(mine)
+        with pytest.raises(StoreError) as caught:
+            toy.make(toy.chain(), link.parent)
+        assert (caught.value.what, caught.value.at) == ("a file of the store is a link", str(link))
+        assert caught.value.hint == "delete the link: the file behind it would be written to"
+        assert (mine.read_text() if mine.exists() else None) == content
+
+
 # --- full disk
 
 
@@ -521,6 +539,33 @@ def test_gc_deletes_a_link_and_nothing_behind_it(store: Store, tmp_path: Path) -
     assert list((store.root / "artifacts").iterdir()) == []
     verify(far.path)
     assert (half / "out" / "a").exists()
+
+
+@pytest.mark.parametrize("name", ["artifacts", "partial", "refs", "refs/tiny"])
+def test_gc_deletes_nothing_where_a_folder_of_the_store_is_a_link(store: Store, tmp_path: Path, name: str) -> None:
+    mine, other = fill(store, {"a": "1"}, x=1), Store(tmp_path / "other")
+    fill(other, {"a": "2"}, x=2)
+    (other.partial(key(x=3)) / "out").mkdir(parents=True)
+    for one in (store, other):
+        one.point("tiny/step", mine)
+    link = store.root / name
+    shutil.rmtree(link, ignore_errors=True)
+    link.symlink_to(other.root / name)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(StoreError) as caught:
+        store.gc()
+    assert sorted(tmp_path.rglob("*")) == before
+    assert caught.value.what.startswith("nothing is deleted: a folder of the store is a link")
+    assert (caught.value.at, caught.value.hint) == (
+        str(link),
+        "move what is behind it here, or link the whole store",
+    )
+
+
+def test_a_linked_store_is_a_store(store: Store, tmp_path: Path) -> None:
+    fill(store, {"a": "1"})
+    (tmp_path / "link").symlink_to(store.root)
+    assert Store(tmp_path / "link").gc()[0] == 1
 
 
 def test_gc_keeps_what_a_linked_artifact_was_made_from(toy: ModuleType, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_a_locale_without_letters(locale: dict[str, str], tmp_path: Path) -> Non
 
 def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
     found = ended("show", os.fsdecode(b"\xff"), "--json", "--store", str(tmp_path), PYTHONUTF8="1")
-    assert json.loads(found.stdout)["error"] == "no artifact is named `\udcff`"
+    assert ascii(json.loads(found.stdout)["error"]) == ascii("no artifact is named `\\udcff`")  # errors hide nothing
     assert found.stderr.startswith(b"error: no artifact is named `\\udcff`\n")
 
 

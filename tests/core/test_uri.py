@@ -82,7 +82,7 @@ def test_what_names_no_file(root: Path, uri: str) -> None:
         local_files(uri, root)
     assert (caught.value.what, caught.value.at, caught.value.hint) == (
         f"`{uri}` names no file",
-        uri,
+        uri or "an empty name",
         "write `file:data/*.jsonl` or `sample:texts/en`",
     )
 

@@ -9,6 +9,7 @@ from aurora_m.review.decisions import Decision, append
 from aurora_m.review.people import check_people, last_words, person
 
 ANN = "ann"
+UNSEEN = "\ufe0f\u034f\u3164\u115f\uffa0\u2800\u17b4\u180b\u061c\U000e0100\U000e01ef\U0001d173"
 LATE, EARLY = "2026-02-01T00:00:00Z", "2026-01-31T23:00:00-00:30"
 
 
@@ -16,7 +17,10 @@ def decision(reviewer: str, verdict: str = "ok", at: str = EARLY, item: str = "x
     return Decision(item, verdict, reviewer, "", at)
 
 
-@pytest.mark.parametrize("name", ["Ann", "ann ", " \tANN\n", "ann\u200b", "\u2060a\u00adnn", "ａｎｎ", "𝐚𝐧𝐧"])
+@pytest.mark.parametrize(
+    "name",
+    ["Ann", "ann ", " \tANN\n", "ann\u200b", "\u2060a\u00adnn", "ａｎｎ", "𝐚𝐧𝐧", *(f"a{char}nn" for char in UNSEEN)],
+)
 def test_one_person_is_one_however_the_name_is_written(name: str) -> None:
     assert person(name) == ANN
     assert check_people([[decision("Ann "), decision(name)]]) == {ANN: "Ann"}
@@ -31,11 +35,15 @@ def test_names_of_all_languages(one: str, other: str) -> None:
 
 
 def test_different_people_stay_different() -> None:
-    names = ["ann", "anna", "ann-2", "ана", "안나", "アン", "ปราณี", "ανθη", "author 1", "author l"]
+    names = [
+        "ann", "anna", "ann-2", "ана", "안나", "アン", "ปราณี", "ανθη", "author 1", "author l", "佐々木 サトウ はな",
+        "佐藤 Ken", "金 안나", "林ㄌㄧㄣˊ", "अनु शर्मा", "Nguyễn Thị Ánh",
+        "Päivi Öljylä", "Oʼgʻiloy", "فاطمة", "אנה", "Բաբկեն",
+    ]  # fmt: skip
     assert len(check_people([[decision(name) for name in names]])) == len(names)
 
 
-@pytest.mark.parametrize("name", ["", " ", "\u200b", "\u00a0\u2003"])
+@pytest.mark.parametrize("name", ["", " ", "\u200b", "\u00a0\u2003", "\u2800", "\u3164\ufe0f"])
 def test_nobody_decides_nothing(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError) as caught:
         check_people([[decision("ann"), decision(name)]])
@@ -46,14 +54,34 @@ def test_nobody_decides_nothing(tmp_path: Path, name: str) -> None:
         assert not (tmp_path / "d.jsonl").exists()
 
 
-@pytest.mark.parametrize("name", ["аnn", "Αnn", "ɑnn", "ANN\u200bА"])
-def test_names_that_look_alike_are_told(name: str) -> None:
-    same = "anna" if name.startswith("ANN") else "ann"
-    for ledgers in ([[decision(same), decision(name)]], [[decision(same)], [decision(name)]]):
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("apo", "аро"),
+        ("APO", "ΑΡΟ"),
+        ("ann", "ɑnn"),
+        ("ann", "ꓮꓠꓠ"),
+        ("ann b", "ꓮꓠꓠ\u200b ꓐ"),
+        ("eva", "ᎬᏙᎪ"),
+        ("ono", "օոօ"),
+    ],
+)
+def test_names_that_look_alike_are_told(one: str, other: str) -> None:
+    for ledgers in ([[decision(one), decision(other)]], [[decision(one)], [decision(other)]]):
         with pytest.raises(DataError, match="two reviewers have names that look alike: ") as caught:
             check_people(ledgers)
         assert "\\u" in caught.value.what
         assert caught.value.at == "reviewers"
+
+
+@pytest.mark.parametrize("name", ["аnn", "Αnn", "ANN\u200bА", "ꓮnn", "Ꭺnn", "աnn", "Ann Сох", "ⲁnn", "佐藤 Kеn"])
+def test_a_name_of_mixed_scripts_is_refused(name: str) -> None:
+    with pytest.raises(DataError) as caught:
+        check_people([[decision(name)]])
+    assert caught.value.what == f"a reviewer's name mixes scripts: `{ascii(name)[1:-1]}`"
+    assert caught.value.hint == (
+        "letters of two scripts can look alike: let them decide under a name in one, in a new ledger"
+    )
 
 
 def test_time_decides_between_ledgers_and_lines_within_one() -> None:
