@@ -39,7 +39,7 @@ def test_it_stops_before_eos_and_before_a_stop_sequence(model: Any) -> None:
     mark = whole[4:6]
     at = next(n for n in range(12) if whole[n : n + 2] == mark)
     for batch in (1, 32):
-        new = generate(model, PROMPTS, max_new=12, ends=[0], stop=[mark], batch=batch)
+        new = generate(model, PROMPTS, max_new=12, ends=[0], stop=[[], mark], batch=batch)
         assert new[2] == plain_loop(model, PROMPTS[2], 12, 0)[:at]
 
 
