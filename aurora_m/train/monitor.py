@@ -84,8 +84,8 @@ def bits_per_byte(held_out: Mapping[str, Artifact], tokenizer: Artifact) -> Meas
     def measure(model: PreTrainedModel) -> dict[str, float]:
         model.eval()
         window = positions(model)
-        how: dict[str, Any] = {"start": ends.start, "window": window, "unscored": unknown, "is_led": is_led}
-        bits = {id(glance): sum(document_bits(model, glance.docs, **how)) for glance in looks}
+        given: dict[str, Any] = {"start": ends.start, "window": window, "unscored": unknown, "is_led": is_led}
+        bits = {id(glance): sum(document_bits(model, glance.docs, **given)) for glance in looks}
         model.train()
         found: dict[str, float] = {}
         for lang, parts in by_lang.items():
