@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
+from aurora_m.model.load import positions
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -40,7 +42,7 @@ def generate(
     of generation does not count, nor does an empty stop sequence, of a text that the tokenizer has no token for.
     ValueError on an empty prompt or if `max_new` leaves no room for one.
     """
-    room = model.config.max_position_embeddings - max_new
+    room = positions(model) - max_new
     if room < 1:
         raise ValueError(f"{max_new} new tokens leave no room for a prompt in {room + max_new} positions")
     stop = [mark for mark in stop if mark]

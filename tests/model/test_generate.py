@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from tiny import POSITIONS, VOCAB, tiny_model
-from transformers import GenerationConfig
+from transformers import GenerationConfig, MptConfig, MptForCausalLM
 
 from aurora_m.model.generate import Sampling, generate
 
@@ -70,6 +70,13 @@ def test_a_long_prompt_is_cut_on_the_left(model: Any) -> None:
     prompt = [n % VOCAB for n in range(POSITIONS + 30)]
     new = generate(model, [prompt], max_new=10, ends=[NEVER])
     assert new == [plain_loop(model, prompt[-(POSITIONS - 10) :], 10, NEVER)]
+
+
+def test_positions_have_several_names() -> None:
+    torch.manual_seed(1)
+    config = MptConfig(vocab_size=VOCAB, d_model=32, n_layers=1, n_heads=4, max_seq_len=16, eos_token_id=0)
+    model, prompt = MptForCausalLM(config).train(False), [1 + n % 9 for n in range(20)]
+    assert generate(model, [prompt], max_new=4, ends=[NEVER]) == [plain_loop(model, prompt[-12:], 4, NEVER)]
 
 
 def test_errors() -> None:
