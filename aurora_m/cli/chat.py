@@ -62,8 +62,10 @@ class Chat:
         """The model's response, up to an instruction of its own. RecipeError if the prompt is no text."""
         _check_text(instruction)
         from aurora_m.model.generate import Sampling, generate
+        from aurora_m.model.load import positions
 
-        prompt = [self.ends.start, *self.tokenizer.encode(render(instruction, ""), add_special_tokens=False).ids]
+        ids = [self.ends.start, *self.tokenizer.encode(render(instruction, ""), add_special_tokens=False).ids]
+        prompt = self.ends.last(ids, positions(self.model) - self.max_new)
         stop = encode_within(self.tokenizer, INSTRUCTION.strip())
         new = generate(
             self.model,

@@ -55,6 +55,11 @@ class Ends:
         """The ids at which a model stops, that of a document's end first."""
         return [self.end.id, *(mark.id for mark in self.turn_ends)]
 
+    def last(self, ids: list[int], room: int) -> list[int]:
+        """A text's last ids that there is room for, behind its lead."""
+        over = max(0, len(ids) - room)
+        return [*ids[:1], *ids[over + 1 :]] if over and self.lead else ids[over:]
+
     def __str__(self) -> str:
         turns = ", ".join(map(str, self.turn_ends))
         begin = f"documents begin with {self.lead or 'no token of their own'} and end with {self.end}"

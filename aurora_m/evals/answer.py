@@ -90,7 +90,7 @@ class Encoder:
         if over >= start:
             what = f"the item `{at}` has an answer longer than the model's {self.positions} positions"
             raise DataError(what, at=at, hint="shorten the answer, or leave the suite out")
-        return ids[over:], start - over
+        return self.ends.last(ids, self.positions), start - over
 
 
 def answer(
@@ -179,9 +179,10 @@ def _texts(
     texts: list[list[str]] = [[] for _ in requests]
     for stop, batch in batches.items():
         prompts = [[encoder.ends.start, *encoder.encode(request.prompt)] for _, request in batch]
+        given = [encoder.ends.last(prompt, encoder.positions - max_new) for prompt in prompts]
         marks = [encode_within(encoder.tokenizer, stop)] if stop else []
         ends, sampling = encoder.ends.stops, Sampling(seed=seed)
-        new = generate(net, prompts, max_new=max_new, ends=ends, stop=marks, sampling=sampling)
+        new = generate(net, given, max_new=max_new, ends=ends, stop=marks, sampling=sampling)
         for (index, _), prompt, ids in zip(batch, prompts, new, strict=True):
             texts[index].append(decode_after(encoder.tokenizer, prompt, [*prompt, *ids]))
     return texts
@@ -191,7 +192,7 @@ def _bits(net: Any, encoder: Encoder, docs: list[dict[str, str]]) -> list[dict[s
     """The rows of some documents, but those of which nothing can be spelled."""
     window, spelling = min(encoder.positions, WINDOW_TOKENS), encoder.spelling
     ids = [encoder.encode(doc["text"]) for doc in docs]
-    bits = document_bits(net, ids, encoder.ends.start, window, spelling.unknown)
+    bits = document_bits(net, ids, encoder.ends.start, window, spelling.unknown, is_led=encoder.ends.lead is not None)
     rows: list[dict[str, Any]] = []
     for doc, value in zip(docs, bits, strict=True):
         about = {key: doc[key] for key in ("source", "id", "lang")}

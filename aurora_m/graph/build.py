@@ -9,10 +9,13 @@ safety rows ─review by people─> reviewed ───────┘          s
 from pathlib import Path
 
 from aurora_m.core.step import Step, ordered
+from aurora_m.evals import steps as evals
 from aurora_m.graph import curation, evaluation, release, safety, training
 from aurora_m.graph.graph import Graph, NamedSteps
 from aurora_m.recipe import Recipe
 from aurora_m.tokens.steps import mix
+from aurora_m.train.steps import train
+from aurora_m.tune.steps import sft
 
 GOALS = ("fertility", "report", "datasheet", "release")
 
@@ -63,5 +66,14 @@ def build(recipe: Recipe, root: Path) -> NamedSteps:
 
 
 def data_first(goals: list[Step]) -> list[Step]:
-    """Goals after all mixtures that they need: a budget that the data cannot fill is found before anything trains."""
-    return [*(step for step in ordered(goals) if step.fn == mix.fn), *goals]
+    """Goals after all mixtures that they need, and after what is measured of models that nothing here trains.
+
+    A budget that the data cannot fill, an item that is too long or a wrong reference is found before anything trains.
+    """
+    mixtures = [step for step in ordered(goals) if step.fn == mix.fn]
+    measured = [step for step in ordered(goals) if step.fn in (evals.answer.fn, evals.score.fn)]
+    return [*mixtures, *(step for step in measured if not any(map(_trains, ordered([step])))), *goals]
+
+
+def _trains(step: Step) -> bool:
+    return step.fn in (train.fn, sft.fn)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
+from aurora_m.model.load import positions
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -37,11 +39,13 @@ def generate(
     """New token ids for each prompt, up to the first of `ends` or `stop` sequence, none of which is returned.
 
     A prompt is cut on the left so that `max_new` tokens fit into the model's positions. What the model's folder says
-    of generation does not count. ValueError on an empty prompt or if `max_new` leaves no room for one.
+    of generation does not count, nor does an empty stop sequence, of a text that the tokenizer has no token for.
+    ValueError on an empty prompt or if `max_new` leaves no room for one.
     """
-    room = model.config.max_position_embeddings - max_new
+    room = positions(model) - max_new
     if room < 1:
         raise ValueError(f"{max_new} new tokens leave no room for a prompt in {room + max_new} positions")
+    stop = [mark for mark in stop if mark]
     if not all(prompts):
         raise ValueError("a prompt needs at least one token")
     new: list[list[int]] = [[] for _ in prompts]

@@ -31,17 +31,23 @@ def score_spans(model: nn.Module, rows: Sequence[tuple[list[int], int]], unscore
 
 
 def document_bits(
-    model: nn.Module, docs: Sequence[list[int]], start: int, window: int, unscored: Collection[int] = ()
+    model: nn.Module,
+    docs: Sequence[list[int]],
+    start: int,
+    window: int,
+    unscored: Collection[int] = (),
+    *,
+    is_led: bool = False,
 ) -> list[float]:
     """Bits of each token document after the id `start`, each token scored exactly once, but those of `unscored`.
 
     The model sees rows of `window` tokens that overlap by half, so that every token but those of the first row has at
-    least half a window of context.
+    least half a window of context. Where documents are led, each row begins with `start`.
     """
     rows: list[tuple[list[int], int]] = []
     owners: list[int] = []
     for index, doc in enumerate(docs):
-        for row in _windows([start, *doc], window):
+        for row in _windows([start, *doc], window, is_led):
             rows.append(row)
             owners.append(index)
     bits = [0.0] * len(docs)
@@ -50,14 +56,14 @@ def document_bits(
     return bits
 
 
-def _windows(ids: list[int], window: int) -> Iterator[tuple[list[int], int]]:
+def _windows(ids: list[int], window: int, is_led: bool) -> Iterator[tuple[list[int], int]]:
     if window < 2:
         raise ValueError(f"a window of {window} tokens has no context")
     done = 1  # the first is given, not scored
     while done < len(ids):
         end = min(len(ids), window if done == 1 else done + window // 2)
         begin = max(0, end - window)
-        yield ids[begin:end], done - begin
+        yield [ids[0 if is_led else begin], *ids[begin + 1 : end]], done - begin
         done = end
 
 

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow.compute as pc
 import torch
@@ -73,7 +74,8 @@ def glances(held_out: Mapping[str, Artifact], tokenizer: Artifact) -> list[Glanc
 
 def bits_per_byte(held_out: Mapping[str, Artifact], tokenizer: Artifact) -> Measure:
     """Make the function that measures a model: bits per byte by language, and by `language/source` of two or more."""
-    looks, start = glances(held_out, tokenizer), ends_of(tokenizer.path).start
+    looks, ends = glances(held_out, tokenizer), ends_of(tokenizer.path)
+    is_led = ends.lead is not None
     unknown = Spelling(open_tokenizer(tokenizer.path)).unknown
     by_lang: dict[str, list[Glance]] = defaultdict(list)
     for glance in looks:
@@ -82,7 +84,8 @@ def bits_per_byte(held_out: Mapping[str, Artifact], tokenizer: Artifact) -> Meas
     def measure(model: PreTrainedModel) -> dict[str, float]:
         model.eval()
         window = positions(model)
-        bits = {id(glance): sum(document_bits(model, glance.docs, start, window, unknown)) for glance in looks}
+        given: dict[str, Any] = {"start": ends.start, "window": window, "unscored": unknown, "is_led": is_led}
+        bits = {id(glance): sum(document_bits(model, glance.docs, **given)) for glance in looks}
         model.train()
         found: dict[str, float] = {}
         for lang, parts in by_lang.items():

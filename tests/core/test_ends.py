@@ -333,6 +333,13 @@ def test_a_tokenizer_that_leads_itself(processor: Any) -> None:
         assert made["post_processor"]["single"][-1] == {"SpecialToken": {"id": "t9", "type_id": 0}}
 
 
+def test_what_is_cut_of_a_text_stands_behind_its_lead() -> None:
+    end, ids = Mark(0, "</s>", ""), [7, 1, 2, 3]
+    led, plain = Ends(end, Mark(7, "<s>", "")), Ends(end)
+    assert [led.last(ids, room) for room in (5, 4, 3, 2, 1)] == [ids, ids, [7, 2, 3], [7, 3], [7]]
+    assert [plain.last(ids, room) for room in (5, 4, 3, 2, 1)] == [ids, ids, ids[1:], ids[2:], ids[3:]]
+
+
 def test_said_for_people(tmp_path: Path) -> None:
     found = Ends(Mark(2, "</s>", CONFIG), Mark(1, "<s>", "tokenizer.json"), (Mark(3, "<t>", GENERATION),))
     assert str(found) == (

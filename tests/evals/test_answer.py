@@ -25,6 +25,8 @@ from aurora_m.evals.facts import AnswerFacts
 from aurora_m.evals.held_out import choose_documents
 from aurora_m.evals.items import write_items
 from aurora_m.evals.task import Item
+from aurora_m.model.likelihood import document_bits
+from aurora_m.model.load import load_model
 from tests.model.foreign import LEAD, base, sentence_piece
 
 SPECIAL = ["<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>"]
@@ -233,6 +235,47 @@ def test_a_led_model_under_sentencepiece(work: Any, tmp_path: Path, monkeypatch:
     assert rows["c1"]["nats"] == pytest.approx(by_hand, abs=1e-4)
     bits = {row["id"]: row["bits"] for row in read_jsonl(work.out / "bits.jsonl")}
     assert bits["d1"] == pytest.approx(-nats(given["model"], tokenizer.encode("yö on pitkä").ids, 1) / log(2), abs=1e-3)
+
+
+def test_what_is_cut_stands_behind_the_lead(new_work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = sentence_piece()
+    tokenizer.post_processor = LEAD
+    folder = base(tmp_path / "base", tokenizer, {"eos_token": "</s>"})
+    model, long = Artifact(folder, "", {}), "the cat sat on the mat " * 100
+    items = [
+        Item("c1", "t", "choice", "en", f"{long}so:", (" yes", " no"), 0),
+        Item(
+            "p1", "t", "code", "code", f"# {long}\ndef f():\n", answer="    return 1\n", tests="assert f()", entry="f"
+        ),
+    ]
+    docs = [{"id": "d", "text": long, "source": "s", "lang": "en", "meta": "{}"}]
+    write_docs(tmp_path / "held", docs, "held")
+    some, work = {"s": Artifact(tmp_path / "held", "0" * 64, {})}, new_work()
+    seen: list[list[int]] = []
+
+    def speak(net: Any, prompts: list[list[int]], **_: Any) -> list[list[int]]:
+        seen.extend(prompts)
+        return [[] for _ in prompts]
+
+    monkeypatch.setattr(module, "generate", speak)
+    answer(work, model=model, items=asked(tmp_path / "a", items), held=some, max_new=4, max_held_bytes=9999, seed=0)
+    size = LlamaForCausalLM.from_pretrained(folder).config.max_position_embeddings
+    rows = {row["id"]: row for row in read_jsonl(work.out / "answers.jsonl")}
+
+    def ids(text: str) -> list[int]:
+        whole = tokenizer.encode(text).ids
+        assert len(whole) > size
+        return [whole[0], *whole[-(size - 1) :]]
+
+    assert seen == [[1, *tokenizer.encode(items[1].prompt).ids[-(size - 5) :]]]
+    added = len(tokenizer.encode(items[0].prompt + " yes").ids) - len(tokenizer.encode(items[0].prompt).ids)
+    by_hand = nats(model, ids(items[0].prompt + " yes"), size - added)
+    assert rows["c1"]["nats"][0] == pytest.approx(by_hand, abs=1e-4)
+    (row,) = read_jsonl(work.out / "bits.jsonl")
+    net, whole = load_model(folder), tokenizer.encode(long, add_special_tokens=False).ids
+    (wanted,) = document_bits(net, [whole], 1, size, is_led=True)
+    assert row["bits"] == pytest.approx(wanted, abs=1e-4)
+    assert wanted != pytest.approx(document_bits(net, [whole], 1, size)[0], abs=1e-2)
 
 
 def test_a_reference_that_the_tokenizer_spells_otherwise(work: Any, tmp_path: Path) -> None:

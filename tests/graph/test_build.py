@@ -633,3 +633,17 @@ def test_no_model_trains_before_all_mixtures_are_made(steps: dict[str, Step]) ->
     assert [name for name in names[:last] if "training" in steps[name].params] == []
     assert sorted(names) == sorted(step.name for step in ordered([steps["report"]]))
     assert data_first([steps["fetch.fi"]]) == [steps["fetch.fi"]]
+
+
+@pytest.mark.parametrize("scratch", [False, True])
+def test_a_base_that_comes_from_elsewhere_is_measured_before_anything_trains(
+    tiny: Recipe, tmp_path: Path, scratch: bool
+) -> None:
+    steps = build(tiny if scratch else from_folder(tiny, tmp_path), tmp_path)
+    names = [step.name for step in ordered(data_first([steps["report"]]))]
+    trained = [number for number, name in enumerate(names) if "training" in steps[name].params]
+    mixtures = [number for number, name in enumerate(names) if name.startswith("mixture.")]
+    assert len(trained) > 1
+    assert (names.index("score.base") < trained[0]) == (not scratch)
+    assert max(mixtures) < min(trained[0], names.index("answer.base"))
+    assert names.index("answer.cap") > trained[0]

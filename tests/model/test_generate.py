@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from tiny import POSITIONS, VOCAB, tiny_model
-from transformers import GenerationConfig
+from transformers import GenerationConfig, MptConfig, MptForCausalLM
 
 from aurora_m.model.generate import Sampling, generate
 
@@ -39,7 +39,7 @@ def test_it_stops_before_eos_and_before_a_stop_sequence(model: Any) -> None:
     mark = whole[4:6]
     at = next(n for n in range(12) if whole[n : n + 2] == mark)
     for batch in (1, 32):
-        new = generate(model, PROMPTS, max_new=12, ends=[0], stop=[mark], batch=batch)
+        new = generate(model, PROMPTS, max_new=12, ends=[0], stop=[[], mark], batch=batch)
         assert new[2] == plain_loop(model, PROMPTS[2], 12, 0)[:at]
 
 
@@ -70,6 +70,13 @@ def test_a_long_prompt_is_cut_on_the_left(model: Any) -> None:
     prompt = [n % VOCAB for n in range(POSITIONS + 30)]
     new = generate(model, [prompt], max_new=10, ends=[NEVER])
     assert new == [plain_loop(model, prompt[-(POSITIONS - 10) :], 10, NEVER)]
+
+
+def test_positions_have_several_names() -> None:
+    torch.manual_seed(1)
+    config = MptConfig(vocab_size=VOCAB, d_model=32, n_layers=1, n_heads=4, max_seq_len=16, eos_token_id=0)
+    model, prompt = MptForCausalLM(config).train(False), [1 + n % 9 for n in range(20)]
+    assert generate(model, [prompt], max_new=4, ends=[NEVER]) == [plain_loop(model, prompt[-12:], 4, NEVER)]
 
 
 def test_errors() -> None:

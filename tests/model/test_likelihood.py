@@ -78,6 +78,18 @@ def test_document_bits_equal_windows_by_hand(model: Any) -> None:
     assert document_bits(model, [doc, []], 0, window) == [pytest.approx(expected, abs=1e-4), 0.0]
 
 
+def test_each_window_of_a_led_document_begins_with_the_lead(model: Any) -> None:
+    doc = [(7 * n) % VOCAB for n in range(1, 12)]
+    ids = [0, *doc]
+    expected = 0.0
+    for at in range(1, len(ids)):  # rows end at 8, 12
+        end = 8 if at < 8 else 12
+        row = [0, *ids[end - 7 : at + 1]]
+        expected -= one_by_one(model, row, len(row) - 1) / log(2)
+    assert document_bits(model, [doc], 0, 8, is_led=True) == [pytest.approx(expected, abs=1e-4)]
+    assert document_bits(model, [doc], 0, 12, is_led=True) == document_bits(model, [doc], 0, 12)
+
+
 def test_a_short_document_is_one_row(model: Any) -> None:
     doc = [3, 9, 4, 1]
     expected = -one_by_one(model, [0, *doc], 1) / log(2)

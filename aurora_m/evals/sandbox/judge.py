@@ -18,10 +18,11 @@ from aurora_m.evals.sandbox.wire import Gone, Pipe, Value
 
 WHY_CHARS = 200
 
-# What objects of a class may be asked; what compares, or takes a plain value beside one, is below.
-_OWN = ("abs", "bool", "bytes", "complex", "enter", "exit", "float", "format", "hash", "index", "int", "invert", "len",
-        "neg", "pos", "repr", "reversed", "round", "str", "getitem", "setitem", "delitem", "contains", "add", "radd",
-        "sub", "rsub", "mul", "rmul", "matmul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor")  # fmt: skip
+# What objects of a class may be asked; as a number, beside plain values, only where a class of the item declares it.
+_OWN = ("bool", "bytes", "enter", "exit", "format", "hash", "invert", "len", "repr", "reversed", "str", "getitem",
+        "setitem", "delitem")  # fmt: skip
+_NUMBER = ("abs", "complex", "float", "index", "int", "neg", "pos", "round", "add", "radd", "sub", "rsub", "mul",
+           "rmul", "matmul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor")  # fmt: skip
 _COMPARE = ("eq", "ne", "lt", "le", "gt", "ge")
 
 
@@ -29,6 +30,7 @@ class Instance(Remote):
     """An object of a class of the other side."""
 
     __slots__ = ()
+    _peer: "_Judge"
 
     def __getattr__(self, name: str) -> Value:
         """Its attribute."""
@@ -42,9 +44,25 @@ class Instance(Remote):
         """Whether another of its objects is an instance of it, where it is a class."""
         return isinstance(value, Remote) and bool(self._peer.ask("is_instance", value, self))
 
+    def __contains__(self, value: Value) -> bool:
+        """Whether a value is in it, which an object must not say of itself unless its class is to."""
+        if isinstance(value, Remote) or "__contains__" in self._peer.declared:
+            return bool(self._peer.ask("operate", self, "__contains__", (value,)))
+        return any(part is value or part == value for part in self)
+
 
 def _operator(name: str) -> Any:
     def ask(self: Instance, *args: Value) -> Value:
+        return self._peer.ask("operate", self, name, args)
+
+    return ask
+
+
+def _arithmetic(name: str) -> Any:
+    def ask(self: Instance, *args: Value) -> Value:
+        among_objects = bool(args) and all(isinstance(arg, Remote) for arg in args)
+        if name not in self._peer.declared and not among_objects:
+            raise TypeError(f"no class of the item has `{name}`")
         return self._peer.ask("operate", self, name, args)
 
     return ask
@@ -59,6 +77,8 @@ def _comparison(name: str) -> Any:
 
 for _word in _OWN:
     setattr(Instance, f"__{_word}__", _operator(f"__{_word}__"))
+for _word in _NUMBER:
+    setattr(Instance, f"__{_word}__", _arithmetic(f"__{_word}__"))
 for _word in _COMPARE:
     setattr(Instance, f"__{_word}__", _comparison(f"__{_word}__"))
 
@@ -71,8 +91,9 @@ def judge(pipe: Pipe, program: Mapping[str, str], lost: Callable[[], NoReturn]) 
     """
     prompt = program["prompt"]
     whole, begun = _split(prompt, program["solution"])
-    about_class = any(isinstance(node, ast.ClassDef) for node in (*whole, *begun))
-    peer = _Judge(pipe, Instance if about_class else Remote, lost)
+    classes = [node for node in (*whole, *begun) if isinstance(node, ast.ClassDef)]
+    peer = _Judge(pipe, Instance if classes else Remote, lost)
+    peer.declared = {name for node in classes for part in node.body for name in bound(part)}
     peer.ask("load", prompt + program["code"])
     space: dict[str, Value] = {"__name__": "__main__"}
     exec(compile(ast.Module(whole, []), "<prompt>", "exec"), space)  # noqa: S102
@@ -106,6 +127,7 @@ class _Judge(Peer):
     def __init__(self, pipe: Pipe, remote: type[Remote], lost: Callable[[], NoReturn]) -> None:
         super().__init__(pipe, remote)
         self.lost = lost
+        self.declared: set[str] = set()  # the names in the classes of the item
 
     def ask(self, operation: str, *args: Value) -> Value:
         """As a peer does."""

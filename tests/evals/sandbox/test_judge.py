@@ -167,3 +167,42 @@ def test_an_object_that_says_yes_equals_nothing_plain_where_there_are_classes_to
     assert run(Program(prompt, solution, solution, "assert Pair().total() == 3")).ok
     assert not run(Program(prompt, f"        return Yes()\n{YES}", solution, "assert Pair().total() == 3")).ok
     assert not run(Program(prompt, f"        return Yes()\n{YES}", solution, "assert Pair().total() < 4")).ok
+
+
+HOLDER = "class Holder:\n    def __init__(self, value): self.value = value\n    def get(self):\n"
+AGREES = f"        return Agrees()\n{YES}".replace("Yes", "Agrees") + (
+    "    def _self(self, *args): return self\n    __sub__ = __rsub__ = __add__ = __mul__ = __neg__ = _self\n"
+    "    __contains__ = lambda *args: True\n    __abs__ = __float__ = __round__ = lambda *args: 3.0\n"
+    "    __int__ = __index__ = lambda *args: 3\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("solution", "tests"),
+    [
+        ("self.value", "assert abs(Holder(3).get() - 3) < 4"),
+        ("self.value", "assert abs(3 - Holder(3).get()) < 4"),
+        ("self.value", "assert abs(Holder(3).get()) == 3"),
+        ("self.value", "assert float(Holder(3).get()) == 3"),
+        ("self.value", "assert int(Holder(3).get()) == 3"),
+        ("self.value", "assert round(Holder(3).get(), 1) == 3"),
+        ("[self.value]", "assert 3 in Holder(3).get()"),
+    ],
+)
+def test_an_object_is_no_number_and_holds_nothing_unless_a_class_of_the_item_does(solution: str, tests: str) -> None:
+    honest = f"        return {solution}\n"
+    assert run(Program(HOLDER, honest, honest, tests)) == Result(True)
+    assert "TypeError" in run(Program(HOLDER, AGREES, honest, tests)).why
+
+
+def test_what_classes_of_the_item_declare_is_asked_of_their_objects() -> None:
+    solution = (
+        "        return self.value\n    def __add__(self, other): return Holder(self.value + other)\n"
+        "    __radd__ = __add__\n    def __abs__(self): return abs(self.value)\n"
+        "    def __contains__(self, value): return value == self.value\n"
+    )
+    tests = "a = 1 + (Holder(-5) + 2)\nassert abs(a) == 2 and -2 in a and 2 not in a"
+    assert run(Program(HOLDER, solution, solution, tests)) == Result(True)
+    solution = "        return self.value\n    def __iter__(self): return iter(self.value)\n"
+    tests = "assert 2 in Holder([1, 2]) and 3 not in Holder([1, 2])"
+    assert run(Program(HOLDER, solution, solution, tests)) == Result(True)
