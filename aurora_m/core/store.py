@@ -5,6 +5,7 @@ store/
   partial/<step>-<12 hex>/       out/ and scratch/ of a step that runs or was killed
   refs/<recipe>/<step>           the artifact that a name means now
   runs/<recipe>/<step>/          numbers of training steps while they run, for `aurora watch`
+  pages/<step>-<12 hex>/         what `aurora show --open` made of an artifact's pages
   events.jsonl  lock
 
 What else lies there is a stranger: it is left alone. What is behind a link is never deleted.
@@ -53,6 +54,11 @@ class Store:
     def runs(self) -> Path:
         """The folder of what training steps tell while they run."""
         return self.root / "runs"
+
+    @property
+    def pages(self) -> Path:
+        """The folder of pages as they are opened."""
+        return self.root / "pages"
 
     def home(self, key: Mapping[str, JSON]) -> Path:
         """The folder in which the step with this key is or will be."""
@@ -113,7 +119,7 @@ class Store:
         return [path for path in found if (path / MANIFEST).exists()]
 
     def _folders(self, kind: str) -> list[Path]:
-        """The folders, or links to folders, in `artifacts` or `partial` that are ours, sorted."""
+        """The folders, or links to folders, in `artifacts`, `partial` or `pages` that are ours, sorted."""
         found = sorted((self.root / kind).glob("*"))
         return [path for path in found if HOME.fullmatch(path.name) and (path.is_dir() or path.is_symlink())]
 
@@ -173,7 +179,7 @@ class Store:
         """
         self._check_no_links()
         kept = self._reached()
-        folders = [path for path in self._folders("artifacts") if path.name not in kept]
+        folders = [path for kind in ("artifacts", "pages") for path in self._folders(kind) if path.name not in kept]
         folders += [path for path in self._folders("partial") if not any((path / "scratch").glob("*"))]
         owned = [folder for folder in folders if not folder.is_symlink()]
         freed = sum((f / name).lstat().st_size for f in owned for name in folder_files(f))
@@ -184,7 +190,7 @@ class Store:
     def _check_no_links(self) -> None:
         """StoreError if a folder whose content `gc` deletes or goes by is a link; the store itself may be one."""
         refs = self.root / "refs"
-        for folder in (self.root / "artifacts", self.root / "partial", refs, *sorted(refs.glob("*"))):
+        for folder in (self.root / "artifacts", self.root / "partial", self.pages, refs, *sorted(refs.glob("*"))):
             if folder.is_symlink():
                 what = (
                     "nothing is deleted: a folder of the store is a link, and what is behind it may be another store's"
