@@ -25,18 +25,14 @@ from typing import Any
 
 from aurora_m.core.canon import JSON, digest, file_digests, folder_files
 from aurora_m.core.errors import AuroraError, StoreError
+from aurora_m.core.faults import SYSTEM, of_system
 from aurora_m.core.files import no_link, replacing, sync_folder
 from aurora_m.core.manifest import MANIFEST, check_sizes, read_manifest, write_manifest
 from aurora_m.core.step import Artifact, Facts, fingerprint
 
 HOME = re.compile(r"[^/]+-[0-9a-f]{12}")  # the name of an artifact's folder
 FULL_BYTES = 2**16  # a disk with less room than this is full
-_DISK = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EROFS: "the disk is read-only",
-}
-_RUST_ERROR = re.compile(r"\(os error (\d+)\)")  # so safetensors, tokenizers and polars end their messages
+_DISK = {SYSTEM[number][0] for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)}
 
 
 @dataclass(frozen=True)
@@ -252,28 +248,23 @@ def disk_errors(at: Path) -> Iterator[None]:
     except AuroraError:
         raise
     except Exception as error:
-        number = _disk_error(error, at)
-        if number is None:
-            raise
+        words = (of_system(error) or ("",))[0]
+        if words not in _DISK:
+            if not _is_full(at):
+                raise
+            words = SYSTEM[errno.ENOSPC][0]
         raise StoreError(
-            _DISK[number],
+            words,
             at=str(getattr(error, "filename", None) or at),
             hint="free some space (`aurora gc` deletes what no name reaches, but no checkpoints: for those, delete the "
             "folder `partial`) or choose another `--store`; the run goes on from what is finished",
         ) from error
 
 
-def _disk_error(error: BaseException, at: Path) -> int | None:
-    """The number in `_DISK` of what lies behind an exception, if it is the disk."""
-    behind: BaseException | None = error
-    while behind is not None:
-        in_words = _RUST_ERROR.search(str(behind))
-        number = int(in_words[1]) if in_words else getattr(behind, "errno", None)
-        if number in _DISK:
-            return number
-        behind = behind.__cause__ or behind.__context__
+def _is_full(at: Path) -> bool:
+    """Whether there is no room where a path is or would be."""
     there = next(path for path in (at, *at.absolute().parents) if path.exists())
-    return errno.ENOSPC if shutil.disk_usage(there).free < FULL_BYTES else None
+    return shutil.disk_usage(there).free < FULL_BYTES
 
 
 def _artifact(home: Path, manifest: Mapping[str, Any]) -> Artifact:
