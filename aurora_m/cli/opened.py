@@ -15,12 +15,12 @@ HEADING_ENDS = "</h1>"
 
 
 def pages(store: Store, artifact: Artifact) -> list[Path]:
-    """The artifact's pages, copied into the store's `runs` with a line below the heading on how they were made."""
+    """The artifact's pages, copied into the store's `pages` with a line below the heading on how they were made."""
     about: Any = artifact_row(store, artifact, up=True)
     line = f'\n<p class="over">{html.escape(made_words(about))}</p>'
     opened = []
     for page in sorted(artifact.path.glob("*.html")):
-        path = store.runs / "pages" / artifact.path.name / page.name
+        path = store.pages / artifact.path.name / page.name
         with replacing(path) as file:
             file.write(page.read_text("utf-8").replace(HEADING_ENDS, HEADING_ENDS + line, 1).encode())
         opened.append(path)

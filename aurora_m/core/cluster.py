@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from aurora_m.core import interrupt
 from aurora_m.core.errors import RecipeError, StoreError
+from aurora_m.core.faults import words_of
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -22,7 +23,6 @@ AHEAD = 2  # tasks handed out for each worker: results wait in memory until it i
 ADDRESS = "RAY_ADDRESS"
 OPEN = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # without clusters, Ray's own services listen on the loopback only
 ANSWER_S = 5.0
-ERROR_CHARS = 200
 
 
 def on_ray(workers: int, fn: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
@@ -75,7 +75,7 @@ def _check_answers(address: str) -> None:
 
 
 def _absent(address: str, error: Exception) -> RecipeError:
-    text = " ".join(str(error).split())[:ERROR_CHARS]
+    text = words_of(error)
     if not address:
         hint = "see Ray's logs in /tmp/ray, or run without `--engine ray`"
         return RecipeError(f"Ray does not start: {text}", at="--engine ray", hint=hint)
@@ -96,6 +96,6 @@ def _got(ray: Any, waiting: Any, number: int, count: int) -> Any:
     except (errors.WorkerCrashedError, errors.OutOfMemoryError) as error:
         raise killed_worker(RETRIES + 1, number, count) from error
     except errors.RayError as error:
-        text = " ".join(str(error).split())[:ERROR_CHARS]
+        text = words_of(error)
         hint = "see that the cluster is well; the same command goes on from here"
         raise StoreError(f"Ray has lost a task: {text}", at=f"task {number} of {count}", hint=hint) from error

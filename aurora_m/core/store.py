@@ -5,6 +5,7 @@ store/
   partial/<step>-<12 hex>/       out/ and scratch/ of a step that runs or was killed
   refs/<recipe>/<step>           the artifact that a name means now
   runs/<recipe>/<step>/          numbers of training steps while they run, for `aurora watch`
+  pages/<step>-<12 hex>/         what `aurora show --open` made of an artifact's pages
   events.jsonl  lock
 
 What else lies there is a stranger: it is left alone. What is behind a link is never deleted.
@@ -24,18 +25,14 @@ from typing import Any
 
 from aurora_m.core.canon import JSON, digest, file_digests, folder_files
 from aurora_m.core.errors import AuroraError, StoreError
+from aurora_m.core.faults import SYSTEM, of_system
 from aurora_m.core.files import no_link, replacing, sync_folder
 from aurora_m.core.manifest import MANIFEST, check_sizes, read_manifest, write_manifest
 from aurora_m.core.step import Artifact, Facts, fingerprint
 
 HOME = re.compile(r"[^/]+-[0-9a-f]{12}")  # the name of an artifact's folder
 FULL_BYTES = 2**16  # a disk with less room than this is full
-_DISK = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EROFS: "the disk is read-only",
-}
-_RUST_ERROR = re.compile(r"\(os error (\d+)\)")  # so safetensors, tokenizers and polars end their messages
+_DISK = {SYSTEM[number][0] for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)}
 
 
 @dataclass(frozen=True)
@@ -53,6 +50,11 @@ class Store:
     def runs(self) -> Path:
         """The folder of what training steps tell while they run."""
         return self.root / "runs"
+
+    @property
+    def pages(self) -> Path:
+        """The folder of pages as they are opened."""
+        return self.root / "pages"
 
     def home(self, key: Mapping[str, JSON]) -> Path:
         """The folder in which the step with this key is or will be."""
@@ -113,7 +115,7 @@ class Store:
         return [path for path in found if (path / MANIFEST).exists()]
 
     def _folders(self, kind: str) -> list[Path]:
-        """The folders, or links to folders, in `artifacts` or `partial` that are ours, sorted."""
+        """The folders, or links to folders, in `artifacts`, `partial` or `pages` that are ours, sorted."""
         found = sorted((self.root / kind).glob("*"))
         return [path for path in found if HOME.fullmatch(path.name) and (path.is_dir() or path.is_symlink())]
 
@@ -173,7 +175,7 @@ class Store:
         """
         self._check_no_links()
         kept = self._reached()
-        folders = [path for path in self._folders("artifacts") if path.name not in kept]
+        folders = [path for kind in ("artifacts", "pages") for path in self._folders(kind) if path.name not in kept]
         folders += [path for path in self._folders("partial") if not any((path / "scratch").glob("*"))]
         owned = [folder for folder in folders if not folder.is_symlink()]
         freed = sum((f / name).lstat().st_size for f in owned for name in folder_files(f))
@@ -184,7 +186,7 @@ class Store:
     def _check_no_links(self) -> None:
         """StoreError if a folder whose content `gc` deletes or goes by is a link; the store itself may be one."""
         refs = self.root / "refs"
-        for folder in (self.root / "artifacts", self.root / "partial", refs, *sorted(refs.glob("*"))):
+        for folder in (self.root / "artifacts", self.root / "partial", self.pages, refs, *sorted(refs.glob("*"))):
             if folder.is_symlink():
                 what = (
                     "nothing is deleted: a folder of the store is a link, and what is behind it may be another store's"
@@ -246,28 +248,23 @@ def disk_errors(at: Path) -> Iterator[None]:
     except AuroraError:
         raise
     except Exception as error:
-        number = _disk_error(error, at)
-        if number is None:
-            raise
+        words = (of_system(error) or ("",))[0]
+        if words not in _DISK:
+            if not _is_full(at):
+                raise
+            words = SYSTEM[errno.ENOSPC][0]
         raise StoreError(
-            _DISK[number],
+            words,
             at=str(getattr(error, "filename", None) or at),
             hint="free some space (`aurora gc` deletes what no name reaches, but no checkpoints: for those, delete the "
             "folder `partial`) or choose another `--store`; the run goes on from what is finished",
         ) from error
 
 
-def _disk_error(error: BaseException, at: Path) -> int | None:
-    """The number in `_DISK` of what lies behind an exception, if it is the disk."""
-    behind: BaseException | None = error
-    while behind is not None:
-        in_words = _RUST_ERROR.search(str(behind))
-        number = int(in_words[1]) if in_words else getattr(behind, "errno", None)
-        if number in _DISK:
-            return number
-        behind = behind.__cause__ or behind.__context__
+def _is_full(at: Path) -> bool:
+    """Whether there is no room where a path is or would be."""
     there = next(path for path in (at, *at.absolute().parents) if path.exists())
-    return errno.ENOSPC if shutil.disk_usage(there).free < FULL_BYTES else None
+    return shutil.disk_usage(there).free < FULL_BYTES
 
 
 def _artifact(home: Path, manifest: Mapping[str, Any]) -> Artifact:

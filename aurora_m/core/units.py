@@ -3,31 +3,21 @@
 import re
 
 _COUNT = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
-_SIZE = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
-         "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}  # fmt: skip
+_SIZE = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)")
-
-
-def _parse(text: str, units: dict[str, int], what: str, examples: str) -> int:
-    number = _NUMBER.fullmatch(text.strip())
-    if not number or number[2] not in units:
-        raise ValueError(f"`{text}` is not a {what}: write {examples}")
-    whole, _, fraction = number[1].partition(".")
-    tenths: int = 10 ** len(fraction)
-    value, rest = divmod(int(whole + fraction) * units[number[2]], tenths)
-    if rest:
-        raise ValueError(f"`{text}` is not a whole {what}")
-    return value
 
 
 def parse_count(text: str) -> int:
     """Turn "377B", "4.2M" or "2048" into an integer, exactly. ValueError if it is none."""
-    return _parse(text, _COUNT, "count", "377B, 4.2M, 20K or a plain integer")
-
-
-def parse_size(text: str) -> int:
-    """Turn "80 GiB" or "512 MB" into bytes, exactly. ValueError if it is none."""
-    return _parse(text, _SIZE, "size", "80 GiB, 512 MB or 100 B")
+    number = _NUMBER.fullmatch(text.strip())
+    if not number or number[2] not in _COUNT:
+        raise ValueError(f"`{text}` is not a count: write 377B, 4.2M, 20K or a plain integer")
+    whole, _, fraction = number[1].partition(".")
+    tenths: int = 10 ** len(fraction)
+    value, rest = divmod(int(whole + fraction) * _COUNT[number[2]], tenths)
+    if rest:
+        raise ValueError(f"`{text}` is not a whole count")
+    return value
 
 
 def format_count(count: float) -> str:

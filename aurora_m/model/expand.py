@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from aurora_m.core.errors import RecipeError, TrainError
+from aurora_m.core.faults import words_of
 
 OUTPUTS = ("o_proj", "down_proj", "c_proj")  # the layers by which a block adds to what runs through the model
 PROBE_TOKENS = 16
@@ -90,7 +91,7 @@ def _check_config(model: PreTrainedModel) -> None:
             described = type(model)(config)
         wrong = _difference(model, described)
     except Exception as error:  # each architecture has its own
-        wrong = " ".join(str(error).split())[:200]
+        wrong = words_of(error)
     if wrong:
         what = f"its config cannot say what {model.config.num_hidden_layers} blocks are: {wrong}"
         raise TrainError(what, at=model.config.model_type, hint="leave out `expand`: this architecture cannot grow")

@@ -13,6 +13,7 @@ from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKEN
 from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
 from aurora_m.core.errors import DataError, RecipeError
+from aurora_m.core.faults import words_of
 
 SPLIT = "tokenizer.ggml.pre"
 FOLDER = "give the folder of the original model, saved by transformers"
@@ -44,7 +45,7 @@ def unpack(path: Path, folder: Path, at: str) -> None:
     except DataError:
         raise
     except Exception as error:  # the libraries have no errors of their own
-        said = " ".join(str(error).split())[:200]
+        said = words_of(error)
         raise DataError(f"the GGUF file cannot be read: {said}", at=at, hint=FOLDER) from error
     model.save_pretrained(folder)
     tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))

@@ -16,6 +16,7 @@ from transformers import AutoTokenizer
 from aurora_m.core.ends import FILE as ENDS
 from aurora_m.core.ends import MORE_TEMPLATES
 from aurora_m.core.errors import DataError
+from aurora_m.core.faults import words_of
 
 FILE, CONFIG = "tokenizer.json", "tokenizer_config.json"
 TOKENIZER_FILES = (FILE, CONFIG, "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", ENDS)
@@ -45,7 +46,7 @@ def read_tokenizer(folder: Path, at: str) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_file(str(folder / FILE))
     except Exception as error:  # the library has no errors of its own
-        what = f"the base's {FILE} cannot be read: {' '.join(str(error).split())[:200]}"
+        what = f"the base's {FILE} cannot be read: {words_of(error)}"
         raise DataError(what, at=at, hint="copy it again, or save the tokenizer again") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -105,7 +106,7 @@ def difference(folder: Path, texts: Sequence[str], at: str) -> str:
         theirs: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         found = theirs.get_vocab()
     except Exception as error:  # every class has errors of its own
-        return f"transformers cannot read its tokenizer: {' '.join(str(error).split())[:200]}"
+        return f"transformers cannot read its tokenizer: {words_of(error)}"
     vocab = plain.get_vocab(with_added_tokens=True)
     for token in sorted({*found} - {*vocab}):
         return f"transformers gives `{token}` the id {found[token]}, and {FILE} has no such token"

@@ -33,7 +33,13 @@ def test_a_page_that_is_opened_says_how_it_was_made(tmp_path: Path) -> None:
     line = "Made 2026-12-01 on 2 × A &lt;b&gt;. Its 2 steps took 2m00s, each counted once, whenever it ran."
     assert opened.read_text() == f'<h1>a</h1>\n<p class="over">{line}</p><h1>b</h1>'
     assert (page.path / "report.html").read_text() == "<h1>a</h1><h1>b</h1>"
-    assert store.gc()[0] == 2  # no name reaches them; the opened page is no artifact
+    assert not store.runs.exists()  # there a recipe may have any name
+    store.point("tiny/report", page)
+    assert store.gc() == (0, 0)
+    assert opened.exists()
+    (store.root / "refs" / "tiny" / "report").unlink()
+    assert store.gc()[0] == 3  # no name reaches the two artifacts, and the page is one's
+    assert list(store.pages.iterdir()) == []
 
 
 def test_artifacts_of_before_say_no_hardware() -> None:

@@ -541,7 +541,7 @@ def test_gc_deletes_a_link_and_nothing_behind_it(store: Store, tmp_path: Path) -
     assert (half / "out" / "a").exists()
 
 
-@pytest.mark.parametrize("name", ["artifacts", "partial", "refs", "refs/tiny"])
+@pytest.mark.parametrize("name", ["artifacts", "partial", "pages", "refs", "refs/tiny"])
 def test_gc_deletes_nothing_where_a_folder_of_the_store_is_a_link(store: Store, tmp_path: Path, name: str) -> None:
     mine, other = fill(store, {"a": "1"}, x=1), Store(tmp_path / "other")
     fill(other, {"a": "2"}, x=2)

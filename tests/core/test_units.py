@@ -7,21 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aurora_m.core.units import format_count, format_duration, format_size, parse_count, parse_size
+from aurora_m.core.units import format_count, format_duration, format_size, parse_count
 
 COUNT = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
-SIZE = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
-        "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}  # fmt: skip
+SIZE = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
 @given(st.integers(0, 10**18), st.sampled_from(sorted(COUNT)), st.sampled_from(["", " ", "  "]))
 def test_counts_are_exact(number: int, unit: str, space: str) -> None:
     assert parse_count(f"{number}{space}{unit}") == number * COUNT[unit]
-
-
-@given(st.integers(0, 10**18), st.sampled_from(sorted(SIZE)), st.sampled_from(["", " "]))
-def test_sizes_are_exact(number: int, unit: str, space: str) -> None:
-    assert parse_size(f" {number}{space}{unit}\n") == number * SIZE[unit]
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6 - 1))
@@ -33,7 +27,6 @@ def test_no_float_on_the_way() -> None:
     assert parse_count("9007199254740993") == 2**53 + 1
     assert parse_count("4.2M") == 4_200_000
     assert parse_count("0.3B") == 300_000_000
-    assert parse_size("1.5 KiB") == 1536
 
 
 @given(st.integers(0, 10**18))
@@ -47,7 +40,7 @@ def test_a_written_count_reads_back_to_three_figures(count: int) -> None:
 @given(st.integers(0, 2**60))
 def test_a_written_size_reads_back_to_three_figures(num_bytes: int) -> None:
     number, unit = format_size(num_bytes).replace(",", "").split(" ")
-    assert abs(float(number) * parse_size(f"1 {unit}") - num_bytes) <= num_bytes / 199
+    assert abs(float(number) * SIZE[unit] - num_bytes) <= num_bytes / 199
 
 
 @given(st.text(max_size=12))
@@ -67,17 +60,10 @@ def test_wrong_counts(text: str) -> None:
         parse_count(text)
 
 
-@pytest.mark.parametrize("text", ["", "100", "3 gib", "3 M", "-1 B"])
-def test_wrong_sizes(text: str) -> None:
-    with pytest.raises(ValueError, match="is not a size: write 80 GiB, 512 MB or 100 B"):
-        parse_size(text)
-
-
-@pytest.mark.parametrize(("parse", "text"), [(parse_count, "2.5"), (parse_count, "1.0005K"), (parse_size, "0.3 KiB")])
-def test_parts_of_one_are_refused(parse: object, text: str) -> None:
-    assert callable(parse)
-    with pytest.raises(ValueError, match=f"`{text}` is not a whole "):
-        parse(text)
+@pytest.mark.parametrize("text", ["2.5", "1.0005K"])
+def test_parts_of_one_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=f"`{text}` is not a whole count"):
+        parse_count(text)
 
 
 @pytest.mark.parametrize(
