@@ -69,7 +69,7 @@ def check_copy(original: Path, copy: Path, texts: Sequence[str] = (), dtype: str
     """
     rows = _check_tokenizer(original, copy, [*PROBES, *texts])
     theirs = AutoModelForCausalLM.from_pretrained(copy, dtype=torch.float32, trust_remote_code=False)
-    difference = _distance(theirs, _load(original, dtype).float(), rows, _num_ids(original))
+    difference = _distance(theirs, _rounded(original, dtype), rows, _num_ids(original))
     if not difference <= MAX_DIFFERENCE:  # so that NaN is a difference, too
         raise TrainError(f"the released model's logits differ by {difference:.2g}", at=original.name, hint=FAULT)
     return difference
@@ -78,7 +78,7 @@ def check_copy(original: Path, copy: Path, texts: Sequence[str] = (), dtype: str
 def rounding(original: Path, dtype: str) -> float:
     """How far logits move when a model's weights are rounded to a type, on a short text."""
     ids = read_tokenizer(original, original.name).encode(PROBE, add_special_tokens=False).ids
-    return _distance(load_model(original), _load(original, dtype).float(), [ids], _num_ids(original))
+    return _distance(load_model(original), _rounded(original, dtype), [ids], _num_ids(original))
 
 
 @torch.inference_mode()
@@ -121,10 +121,18 @@ def _check_tokenizer(original: Path, copy: Path, texts: Sequence[str]) -> list[l
 
 
 def _load(folder: Path, dtype: str) -> PreTrainedModel:
-    """A folder's model, its weights rounded to a type."""
+    """A folder's model in a type, as it is written."""
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=getattr(torch, dtype), local_files_only=True, trust_remote_code=False
+        folder, dtype=getattr(torch, dtype), local_files_only=True, trust_remote_code=False, use_safetensors=True
     )
+    return model
+
+
+def _rounded(folder: Path, dtype: str) -> PreTrainedModel:
+    """A folder's model in float32, what is saved of it rounded to a type: a buffer that is not saved is made anew."""
+    model = _load(folder, "float32")
+    if dtype != "float32":
+        model.load_state_dict(_load(folder, dtype).state_dict())
     return model
 
 

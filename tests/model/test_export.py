@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from families import small_folder
 from tiny import ARCHS, tiny_base, tiny_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from aurora_m.core.errors import TrainError
-from aurora_m.model.export import MAX_DIFFERENCE, PROBE, check_copy, write_model
+from aurora_m.model.export import MAX_DIFFERENCE, PROBE, check_copy, rounding, write_model
 from aurora_m.model.load import load_model, parameters, save_model
+from aurora_m.model.weights import stored_dtype
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +122,18 @@ def test_a_head_that_left_its_embeddings_is_found(bases: dict[str, Path], tmp_pa
     save_model(model, tmp_path / "wrong", copy)
     with pytest.raises(TrainError, match="the released model's logits differ by "):
         check_copy(tmp_path / "padded", tmp_path / "wrong")
+
+
+def test_a_buffer_that_is_not_saved_is_not_rounded(tmp_path: Path) -> None:
+    """As the scale that Gemma 3 gives its embeddings, which no bfloat16 is."""
+    base = small_folder("gemma3_text", tmp_path / "base")
+    copy = Path(shutil.copytree(base, tmp_path / "copy"))
+    write_model(base, copy, "bfloat16")
+    assert stored_dtype(copy) == "bfloat16"
+    assert check_copy(base, copy, dtype="bfloat16") < MAX_DIFFERENCE
+    rounded = load_model(base)
+    with torch.no_grad():
+        for weight in rounded.parameters():
+            weight.copy_(weight.bfloat16())
+    save_model(rounded, tmp_path / "rounded", base)
+    assert rounding(tmp_path / "rounded", "bfloat16") == 0
