@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -29,7 +30,10 @@ class Chat:
 
     @classmethod
     def open(cls, name: str, runtime: Runtime, max_new: int, temperature: float) -> "Chat":
-        """Load a model by its name in the store, or from a folder. RecipeError if it is no model, or cannot do so."""
+        """Load a model by its name in the store, or from a folder.
+
+        errors  RecipeError if it is no model, or cannot do so; DataError if a folder's model is not whole
+        """
         if not 0 <= temperature < math.inf:
             raise RecipeError(f"`{temperature:g}` is no temperature", at="--temperature", hint="write 0 or more")
         if max_new < 1:
@@ -43,11 +47,9 @@ class Chat:
         if not own:
             check_bytes(folder, Log())
         ends = ends_of(folder)
-        from aurora_m.model.load import device_of, load_model, positions  # torch takes seconds: check before
-        from aurora_m.model.weights import check_forward
+        from aurora_m.model.load import device_of, positions  # torch takes seconds: check before
 
-        model = load_model(folder, device_of(runtime)).eval()
-        check_forward(model, str(folder))
+        model = _model(folder, own).to(device_of(runtime)).eval()
         if max_new >= positions(model):
             raise RecipeError(
                 f"{max_new} new tokens leave no room for a prompt",
@@ -72,6 +74,21 @@ class Chat:
             sampling=Sampling(self.temperature),
         )
         return decode_after(self.tokenizer, prompt, [*prompt, *new[0]]).split(INSTRUCTION.strip())[0].strip()
+
+
+def _model(folder: Path, own: bool) -> Any:
+    """The model of a folder; one of the user's own must pass as a base does. DataError if it is not whole."""
+    from aurora_m.model.folder import check_files
+    from aurora_m.model.load import load_model
+    from aurora_m.model.weights import check_forward, load_base
+
+    if own:
+        check_files(folder, str(folder))
+        with TemporaryDirectory() as scratch:
+            return load_base(folder, Path(scratch), str(folder), Log().say)
+    model = load_model(folder)
+    check_forward(model, str(folder))
+    return model
 
 
 def _check_text(prompt: str) -> None:

@@ -52,7 +52,12 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> PreTrainedMo
     hint = "take a folder with a causal language model in safetensors"
     with translated("transformers cannot load the model", str(folder), hint):
         model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True, trust_remote_code=False
+            folder,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
         )
     model.to(torch.device(device))  # type: ignore[arg-type]  # its own annotation names the wrong argument
     return model

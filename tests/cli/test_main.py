@@ -592,6 +592,33 @@ def test_chat_checks_the_model_that_it_loads(aurora: Call, chatty: Path) -> None
     assert (code, told(err)[1]) == (FAILED, str(weights))
 
 
+@pytest.mark.parametrize("harm", ["a missing layer", "wrapped names", "pickled", "an adapter"])
+def test_chat_with_a_folder_that_holds_another_model_than_it_says(
+    aurora: Call, chatty: Path, tmp_path: Path, harm: str
+) -> None:
+    """A base that is not whole is never filled up with weights drawn at random, nor code run, nor a path followed."""
+    folder = Path(shutil.copytree(chatty, tmp_path / "own"))
+    path, talk = folder / "model.safetensors", ("--prompt", "hello", "--max-new-tokens", "4", "--temperature", "0")
+    whole, weights = aurora("chat", folder, *talk), load_file(path)
+    if harm == "a missing layer":
+        weights = {name: weight for name, weight in weights.items() if ".1." not in name}
+    if harm == "wrapped names":
+        weights = {f"_orig_mod.{name}": weight for name, weight in weights.items()}
+    save_file(weights, path, {"format": "pt"})
+    if harm == "pickled":
+        path.unlink()
+        torch.save(weights, folder / "pytorch_model.bin")
+    if harm == "an adapter":
+        (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "elsewhere/else"}')
+    code, out, err = aurora("chat", folder, *talk)
+    if harm == "wrapped names":
+        assert whole[:2] == (DONE, out)
+        return
+    assert (code, out) == (FAILED, "")
+    words = {"a missing layer": "files lack", "pickled": "no .safetensors file", "an adapter": "holds an adapter"}
+    assert words[harm] in err
+
+
 def test_chat_leads_an_instruction_as_the_model_begins_a_text(
     aurora: Call, chatty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -718,7 +745,7 @@ def test_a_model_that_is_not_finite(aurora: Call, chatty: Path, tmp_path: Path, 
     save_file({**weights, name: torch.full_like(weights[name], math.nan)}, folder / "model.safetensors")
     code, out, err = aurora("chat", folder, "--prompt", "hello", "--max-new-tokens", "2", "--temperature", temperature)
     assert (code, out) == (FAILED, "")
-    assert told(err)[:2] == ("the model makes numbers of a text that are not finite", str(folder))
+    assert told(err)[:2] == (f"the base's weight `{name}` is not finite", str(folder))
 
 
 def test_a_prompt_that_is_no_text(aurora: Call, chatty: Path) -> None:
