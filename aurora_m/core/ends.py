@@ -147,7 +147,10 @@ class _Files:
 
 
 def _candidates(files: _Files) -> list[Mark]:
-    """The declared ends, each once; ids that mean no mark, as a config has them that was never set, go."""
+    """The declared ends, each once; ids that mean no mark, as a config has them that was never set, go.
+
+    What tokenizer_config.json names stays, special or not; padding that is called so ends nothing beside another.
+    """
     name = files.name_of("eos_token")
     found = {ABOUT: [files.ids[name]] if name in files.ids else []}
     found |= {CONFIG: files.ids_of(files.config, "eos_token_id")}
@@ -156,8 +159,9 @@ def _candidates(files: _Files) -> list[Mark]:
     for file, numbers in found.items():
         for number in numbers:
             marks.setdefault(number, Mark(number, files.tokens[number], file))
-    special = [mark for mark in marks.values() if mark.id in files.special]
-    return special or [*marks.values()]
+    meant = [mark for mark in marks.values() if mark.id in files.special or mark.by == ABOUT] or [*marks.values()]
+    padding = files.name_of("pad_token")
+    return [mark for mark in meant if mark.token != padding or "pad" not in padding.lower()] or meant
 
 
 def _document_end(files: _Files, marks: Sequence[Mark], end_token: str) -> Mark:

@@ -107,6 +107,33 @@ FAMILIES: dict[str, tuple[dict[str, int], dict[str, Any], tuple[int | None, int,
         (None, 0, []),
     ),
     "an end that is no special token": ({}, {"about": {"eos_token": "c"}, "config": eos(52)}, (None, 52, [])),
+    "an end that is no special token, beside turn ends that are": (
+        {"<|assistant|>": 3, "<|end|>": 4},
+        {"about": {"eos_token": "c", "chat_template": "<|assistant|>{{ m }}<|end|>"}, "config": eos(52),
+         "generation": eos([3, 4])},
+        (None, 52, [3, 4]),
+    ),
+    "such an end, and padding where generation stops": (
+        {"<|end|>": 3, "<pad>": 5},
+        {"about": {"eos_token": "c", "pad_token": "<pad>", "chat_template": "{{ m }}<|end|>"}, "config": eos(52),
+         "generation": eos([3, 5])},
+        (None, 52, [3]),
+    ),
+    "a turn's end alone, and padding where generation stops": (
+        {"<|end|>": 3, "<pad>": 5},
+        {"about": {"eos_token": "<|end|>", "pad_token": {"content": "<pad>"}, "chat_template": "{{ m }}<|end|>"},
+         "generation": eos([3, 5])},
+        (None, 3, []),
+    ),
+    "an end that pads, too": (
+        {"<|endoftext|>": 0, "<|im_end|>": 2},
+        {"about": {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "chat_template": "{{ m }}<|im_end|>"},
+         "generation": eos([2, 0])},
+        (None, 0, [2]),
+    ),
+    "padding alone": (
+        {"<pad>": 5}, {"about": {"eos_token": "<pad>", "pad_token": "<pad>"}, "config": eos(5)}, (None, 5, [])
+    ),
     "roberta's": (
         {"<s>": 0, "</s>": 2},
         {"processor": {"type": "RobertaProcessing", "cls": ["<s>", 0], "sep": ["</s>", 2]}, "config": eos(2)},

@@ -126,6 +126,42 @@ def test_generation_stops_at_the_end_that_only_the_tokenizer_declares(tmp_path: 
     assert told(fetched(tmp_path), "generation_config.json")["eos_token_id"] == 2
 
 
+@pytest.mark.parametrize("kind", [None, "LlamaTokenizer", "GemmaTokenizerFast", "PreTrainedTokenizerFast"])
+@pytest.mark.parametrize("flag", [None, False, True])
+@pytest.mark.parametrize("family", ["byte_level", "gemma"])
+def test_a_template_wins_over_a_flag_as_in_transformers(
+    tmp_path: Path, family: str, flag: bool | None, kind: str | None
+) -> None:
+    """Which reads no `add_bos_token` where there is a tokenizer.json."""
+    tokenizer = FAMILIES[family]()
+    tokenizer.post_processor = LEAD
+    about = {"tokenizer_class": kind, "add_bos_token": flag}
+    base(tmp_path, tokenizer, {})
+    kept = told(tmp_path, "tokenizer_config.json") | about
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({k: v for k, v in kept.items() if v is not None}))
+    assert ends_of(tmp_path).start == AutoTokenizer.from_pretrained(tmp_path)("a").input_ids[0] == 1
+
+
+@pytest.mark.parametrize("about", [None, {}, {"add_bos_token": False}])
+@pytest.mark.parametrize("model_type", ["llama", "gemma", "gemma3_text"])
+def test_without_a_class_a_text_begins_as_the_tokenizer_itself_says(
+    tmp_path: Path, model_type: str, about: dict[str, Any] | None
+) -> None:
+    """Whatever the model's type is, and the class that transformers takes for it."""
+    for led in (False, True):
+        folder = tmp_path / str(led)
+        tokenizer = FAMILIES["gemma"]()
+        if led:
+            tokenizer.post_processor = LEAD
+        base(folder, tokenizer, {})
+        (folder / "config.json").write_text(json.dumps({"model_type": model_type, "eos_token_id": 2}))
+        (folder / "tokenizer_config.json").unlink()
+        if about is not None:
+            (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": BOS, "eos_token": EOS, **about}))
+        assert (ends_of(folder).lead is not None) == led
+        assert (AutoTokenizer.from_pretrained(folder)("a").input_ids[0] == 1) == led
+
+
 def test_turn_ends_stay_beside_the_end(tmp_path: Path) -> None:
     template = {"eos_token": "<|turn|>", "chat_template": "{{ m }}<|turn|>"}
     base(tmp_path / "base", FAMILIES["byte_level"](), template, eos_token_id=2)
