@@ -1,8 +1,9 @@
 """The weights of a base as it is taken: all of them its folder's, none drawn at random, and no code of its executed."""
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Set
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 OUTERMOST = "module."
 HALVES = {"BF16": "bfloat16", "F16": "float16"}  # as safetensors and torch name them
+FLOATS = ("F16", "BF16", "F32", "F64")  # what weights are, as safetensors names it; float8 is quantised
+ORIGINAL = "take the original model, whose weights are bf16, fp16 or fp32"
+LAYER = re.compile(r"((?:.*?\.)?\d+)\.(.+)")  # of a name: the layer, and what of it
 SHOWN = 3  # names in an error
 MOST_LAYERS = 10_000
 
@@ -33,8 +37,8 @@ def load_base(folder: Path, scratch: Path, at: str, say: Callable[[str], None]) 
     Names that training left wrapped are unwrapped, and weights that have no place are named, by `say`.
 
     errors  DataError, with `at`, if a file is damaged; if the folder needs code of its own, holds an adapter, quantised
-            weights or no safetensors; if a weight is missing, of another shape, not what the model would use, or not
-            finite
+            weights, whole layers that the model does not have, or no safetensors; if a weight is missing, of another
+            shape, not what the model would use, or not finite
     """
     _check_config(folder, at)
     folder = _unwrapped(folder, scratch, at, say)
@@ -48,8 +52,11 @@ def load_base(folder: Path, scratch: Path, at: str, say: Callable[[str], None]) 
         hint = "save the whole model again, or correct its config.json: Aurora never trains weights drawn at random"
         raise DataError(what, at=at, hint=hint)
     if info["unexpected_keys"]:
+        _check_surplus(info["unexpected_keys"], folder, at)
         say(f"  {at}: {_listed(info['unexpected_keys'])} of its files have no place in the model and are left out")
     _check_values(model, folder, at)
+    if double := [name for name, (kind, _) in _held(folder, at).items() if kind == "F64"]:
+        say(f"  {at}: {_listed(double)} are float64 in its files, and are trained in float32")
     check_forward(model, at)
     return model
 
@@ -57,11 +64,8 @@ def load_base(folder: Path, scratch: Path, at: str, say: Callable[[str], None]) 
 def stored_dtype(folder: Path) -> str | None:
     """The type of most of a folder's weights, if it is one of half the size of float32."""
     sizes: Counter[str] = Counter()
-    for path in sorted(folder.glob(WEIGHTS)):
-        with safe_open(path, "pt") as file:
-            for name in file.keys():  # noqa: SIM118  # it is no mapping
-                part = file.get_slice(name)
-                sizes[HALVES.get(part.get_dtype(), "")] += prod(part.get_shape())
+    for kind, size in _held(folder, str(folder)).values():
+        sizes[HALVES.get(kind, "")] += size
     return next((name for name, _ in sizes.most_common(1) if name), None)
 
 
@@ -71,10 +75,10 @@ def _check_config(folder: Path, at: str) -> None:
     if "auto_map" in config and str(config.get("model_type")) not in CONFIG_MAPPING:
         what = "the base comes with Python code of its own (`auto_map`), which Aurora never runs"
         raise DataError(what, at=at, hint="take a base whose architecture transformers has itself")
-    if about := config.get("quantization_config"):
+    if about := config.get("quantization_config") or config.get("compression_config"):
         kind = about.get("quant_method", "unknown") if isinstance(about, dict) else "unknown"
         what = f"the base's weights are quantised ({kind}), and cannot be trained"
-        raise DataError(what, at=at, hint="take the original model, whose weights are bf16, fp16 or fp32")
+        raise DataError(what, at=at, hint=ORIGINAL)
     if (folder / "adapter_config.json").exists():
         what = "the base's folder holds an adapter (adapter_config.json), which may point to weights elsewhere"
         hint = "merge the adapter and save the model, or take the adapter's files out of the folder"
@@ -161,21 +165,48 @@ def _loaded(folder: Path, at: str) -> tuple[PreTrainedModel, dict[str, Any]]:
     return model, info
 
 
+def _check_surplus(surplus: Set[str], folder: Path, at: str) -> None:
+    """DataError if weights without a place are of a layer that has all that a layer of the model has."""
+    layers: dict[str, set[str]] = defaultdict(set)
+    for name in _held(folder, at):
+        if found := LAYER.fullmatch(name):
+            layers[found[1]].add(found[2])
+    whole = set()
+    for layer, part in (found.groups() for name in surplus if (found := LAYER.fullmatch(name))):
+        stack = layer.rpartition(".")[0]
+        others = [other for other in layers if other.rpartition(".")[0] == stack and f"{other}.{part}" not in surplus]
+        if any(layers[other] == layers[layer] for other in others):
+            whole.add(layer)
+    if whole:
+        what = (
+            f"the base's files hold layers that the model of its config.json does not have: {_listed(whole, 'layer')}"
+        )
+        raise DataError(what, at=at, hint="correct the number of layers in config.json, or save the model again")
+
+
 def _check_values(model: PreTrainedModel, folder: Path, at: str) -> None:
-    """DataError if a weight is not finite, or differs from what the files hold under its name."""
-    for name, weight in model.named_parameters():
-        if not bool(torch.isfinite(weight).all()):
+    """DataError if a weight is not finite, is quantised, or differs from what the files hold under its name."""
+    weights = dict(model.named_parameters(remove_duplicate=False))
+    for name, value in model.state_dict().items():
+        if not bool(torch.isfinite(value).all() if name in weights else ~torch.isnan(value).any()):
             hint = "take an earlier checkpoint: a weight that is NaN or infinite cannot be mended"
             raise DataError(f"the base's weight `{name}` is not finite", at=at, hint=hint)
-    weights = dict(model.named_parameters(remove_duplicate=False))
+    _check_types(_held(folder, at), weights, at)
     for name, value in _tensors(_files(folder, at)):
-        if name in weights and not value.is_floating_point():
-            what = f"the base's files hold `{name}` as {str(value.dtype).removeprefix('torch.')}, which is no weight"
-            raise DataError(what, at=at, hint="take the original model, whose weights are bf16, fp16 or fp32")
         if name in weights and not torch.equal(weights[name], value.to(torch.float32)):
             what = f"the base's files hold another `{name}` than the model that its config.json describes would use"
             hint = "if it is the head, set `tie_word_embeddings` in config.json to what the model was trained with"
             raise DataError(what, at=at, hint=hint)
+
+
+def _check_types(held: Mapping[str, tuple[str, int]], weights: Container[str], at: str) -> None:
+    """DataError if what files hold is quantised: a weight, or what of one has another name in the model."""
+    for name, (kind, _) in held.items():
+        module, _, own = name.rpartition(".")
+        if kind not in FLOATS and (name in weights or kind.startswith("F")):
+            raise DataError(f"the base's files hold `{name}` as {kind}, which is no weight", at=at, hint=ORIGINAL)
+        if "_scale" in own and name not in weights and f"{module}.weight" in held:
+            raise DataError(f"the base's weights are quantised: its files hold `{name}`", at=at, hint=ORIGINAL)
 
 
 def check_forward(model: PreTrainedModel, at: str) -> None:
@@ -214,14 +245,25 @@ def _tensors(files: Iterable[Path]) -> Iterator[tuple[str, torch.Tensor]]:
                 yield name, file.get_tensor(name)
 
 
+def _held(folder: Path, at: str) -> dict[str, tuple[str, int]]:
+    """Of which type each weight of a folder's files is, as safetensors names it, and how many numbers it has."""
+    held = {}
+    for path in _files(folder, at):
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118  # it is no mapping
+                part = file.get_slice(name)
+                held[name] = part.get_dtype(), prod(part.get_shape())
+    return held
+
+
 def _names(path: Path, at: str) -> list[str]:
     with translated(f"the base's file `{path.name}` is damaged", at, "copy it again"), safe_open(path, "pt") as file:
         return [*file.keys()]
 
 
-def _listed(names: Iterable[str]) -> str:
-    """How many weights, and the first of them."""
+def _listed(names: Iterable[str], kind: str = "weight") -> str:
+    """How many weights, or what else, and the first of them."""
     ordered = sorted(names)
     more = ", ..." if len(ordered) > SHOWN else ""
     plural = "s" if len(ordered) > 1 else ""
-    return f"{len(ordered)} weight{plural} (" + ", ".join(f"`{name}`" for name in ordered[:SHOWN]) + more + ")"
+    return f"{len(ordered)} {kind}{plural} (" + ", ".join(f"`{name}`" for name in ordered[:SHOWN]) + more + ")"

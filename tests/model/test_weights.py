@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import ARCHS, tiny_base, tiny_tokenizer
+from tiny import ARCHS, tiny_base, tiny_experts, tiny_tokenizer
 
 from aurora_m.core.errors import DataError
 from aurora_m.model import weights as module
-from aurora_m.model.weights import load_base
+from aurora_m.model.weights import load_base, stored_dtype
 
 Names = Callable[[str], str]
 
@@ -230,3 +230,71 @@ def test_a_config_of_a_far_larger_model_fills_no_memory(base: Path, tmp_path: Pa
     configure(base, **{name: 2**31})
     error = refused(base, tmp_path)
     assert error.what.startswith(("the base's config.json says more layers", "the base's config.json describes "))
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_weights_in_float8_are_quantised_whatever_the_config_forgot(base: Path, tmp_path: Path, scaled: bool) -> None:
+    name = "model.layers.1.mlp.up_proj.weight"
+    change(base, lambda weights: weights.update({name: weights[name].to(torch.float8_e4m3fn)}))
+    what = f"the base's files hold `{name}` as F8_E4M3, which is no weight"
+    if scaled:  # and who made it float16 once more forgot to scale it
+        change(base, lambda weights: weights.update({name: weights[name].half(), f"{name}_scale": torch.ones(1)}))
+        what = f"the base's weights are quantised: its files hold `{name}_scale`"
+    assert refused(base, tmp_path).what == what
+
+
+def test_compressed_weights_are_refused(base: Path, tmp_path: Path) -> None:
+    configure(base, compression_config={"quant_method": "compressed-tensors"})
+    assert refused(base, tmp_path).what.startswith("the base's weights are quantised (compressed-tensors)")
+
+
+def test_weights_of_float64_are_told(base: Path, tmp_path: Path) -> None:
+    change(base, lambda weights: weights.update({"model.norm.weight": weights["model.norm.weight"].double()}))
+    _, said = read(base, tmp_path)
+    assert said == ["  file:base: 1 weight (`model.norm.weight`) are float64 in its files, and are trained in float32"]
+
+
+@pytest.mark.parametrize(("arch", "key"), [("llama", "num_hidden_layers"), ("gpt_bigcode", "n_layer")])
+def test_fewer_layers_in_the_config_than_in_the_files(
+    bases: dict[str, Path], tmp_path: Path, arch: str, key: str
+) -> None:
+    folder = Path(shutil.copytree(bases[arch], tmp_path / "base"))
+    configure(folder, **{key: 1})
+    if arch == "llama":
+        configure(folder, layer_types=None)
+    what = "the base's files hold layers that the model of its config.json does not have: 1 layer "
+    assert refused(folder, tmp_path).what.startswith(what)
+
+
+def test_a_layer_of_another_kind_is_left_out(base: Path, tmp_path: Path) -> None:
+    """As those that predict several tokens, which come behind the others and have weights of their own."""
+
+    def add(weights: dict[str, torch.Tensor]) -> None:
+        last = {
+            n.replace(".1.", ".2."): value.clone() for n, value in weights.items() if n.startswith("model.layers.1.")
+        }
+        weights.update(last | {"model.layers.2.eh_proj.weight": torch.ones(2)})
+
+    change(base, add)
+    assert len(read(base, tmp_path)[1]) == 1
+
+
+def test_strangers_beside_the_weights_do_not_say_their_type(base: Path) -> None:
+    weights = {name: value.bfloat16() for name, value in load_file(base / "model.safetensors").items()}
+    save_file(
+        {f"{n}{name}": value.clone() for n in "ab" for name, value in weights.items()},
+        base / "consolidated.safetensors",
+    )
+    assert stored_dtype(base) is None
+    change(base, lambda found: found.update(weights))
+    assert stored_dtype(base) == "bfloat16"
+
+
+def test_a_buffer_that_is_not_finite(tmp_path: Path) -> None:
+    """As the one by which DeepSeek balances its experts."""
+    tiny_experts("deepseek").save_pretrained(tmp_path / "base")
+    read(tmp_path / "base", tmp_path)
+    names = load_file(tmp_path / "base/model.safetensors")
+    name = next(name for name in names if name.endswith("e_score_correction_bias"))
+    change(tmp_path / "base", lambda weights: weights[name].__setitem__(1, float("nan")))
+    assert refused(tmp_path / "base", tmp_path).what == f"the base's weight `{name}` is not finite"
