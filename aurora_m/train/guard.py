@@ -21,7 +21,8 @@ FLOOR = 0.02  # of the median: the least standard deviation, for losses that har
 NEAR, MANY = 16, 3  # so many bad steps within so many lead to a rewind
 MOST_SKIPPED = 8  # of `NEAR`; more is no spike but another loss
 REWINDS = 10  # of one stage, at most
-TIMES, AWAY = 2.0, 1.0  # a loss so many times that of calm steps, and so many nats more, is far away
+TIMES, AWAY = 2.0, 1.0  # a loss so many times that of calm steps, and so many nats more, is far away:
+NEAREST, FARTHEST = 2.0, 3.0  # nats, at least, as of rows learnt by heart; and at most, as a collapse ends on a plateau
 FROM_START = 5.0  # nats more than `TIMES` the first loss: before there are calm steps, and where there were never any
 PASSED = "passed over"  # why a step has no update that a rewind found bad
 
@@ -92,7 +93,8 @@ class Guard:
         learnt = (step.loss for step in reversed(curve.steps) if isinstance(step, Entry))
         last = [entry.loss, *islice(learnt, 2 * self.patience - 2)]
         level = min(curve.first, curve.calm)
-        limit = min(TIMES * curve.first + FROM_START, TIMES * curve.calm + AWAY)
+        rise = min(max(NEAREST, (TIMES - 1) * curve.calm + AWAY), FARTHEST)
+        limit = min(TIMES * curve.first + FROM_START, curve.calm + rise)
         if sum(loss > limit for loss in last) < self.patience:
             return
         what = f"the loss runs away: it was {level:.3g}, and is {entry.loss:.3g} at a learning rate of {entry.lr:.3g}"
