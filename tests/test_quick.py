@@ -4,7 +4,8 @@ from tests.quick import HOUSE, next_to
 
 
 def test_the_mirror_and_who_imports_it() -> None:
-    assert next_to("aurora_m/review/decisions.py") == {"tests/review/test_decisions.py", "tests/review/test_gate.py"}
+    tests = {f"tests/review/test_{name}.py" for name in ("decisions", "gate", "people")}
+    assert next_to("aurora_m/review/decisions.py") == tests
     assert "tests/data/text/test_langid.py" in next_to("aurora_m/data/text/langid.py")
 
 

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from tiny import tiny_base, tiny_tokenizer
 
 from aurora_m.cli.main import DONE, FAILED, main
-from aurora_m.core.ends import Ends, Mark
+from aurora_m.core.ends import Ends, Mark, with_lead
 from aurora_m.core.files import read_json
 from aurora_m.core.interrupt import STOPPED
 from aurora_m.core.manifest import MANIFEST
@@ -233,13 +233,14 @@ def test_the_plan_says_how_documents_begin_and_end_under_a_base(aurora: Call, ch
     shutil.copytree(chatty, tmp_path / "model")
     config = read_json(chatty / "config.json")
     (tmp_path / "model" / "config.json").write_text(json.dumps({**config, "n_positions": 512}))
-    Ends(Mark(0, "<|endoftext|>", "config.json"), Mark(9, "<s>", "tokenizer.json")).write(tmp_path / "model")
-    said = " documents begin with `<s>` (id 9, tokenizer.json) and end with `<|endoftext|>` (id 0, config.json)"
+    led = with_lead(read_json(chatty / "tokenizer.json"), Mark(1, "<fim_prefix>", "it"))
+    (tmp_path / "model" / "tokenizer.json").write_text(json.dumps(led))
+    begin, end = "`<fim_prefix>` (id 1, tokenizer.json)", "`<|endoftext|>` (id 0, tokenizer_config.json)"
     code, out, err = aurora("plan", "mine.toml", "--to", "base")
     assert (code, err) == (DONE, "")
-    assert out.splitlines()[1] == said
+    assert out.splitlines()[1] == f" documents begin with {begin} and end with {end}"
     (row,) = json.loads(aurora("plan", "mine.toml", "--to", "base", "--json")[1])
-    assert row["ends"]["lead"] == {"id": 9, "token": "<s>", "by": "tokenizer.json"}
+    assert row["ends"]["lead"] == {"id": 1, "token": "<fim_prefix>", "by": "tokenizer.json"}
 
 
 def test_the_plan_for_machines(aurora: Call, filled: Path) -> None:

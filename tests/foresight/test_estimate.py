@@ -11,7 +11,7 @@ from tiny import training
 from torch.distributed._tools.mem_tracker import MemTracker
 from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from aurora_m.core.errors import RecipeError
+from aurora_m.core.errors import DataError, RecipeError
 from aurora_m.core.files import write_json
 from aurora_m.core.run import PlanEntry, plan
 from aurora_m.core.step import Artifact
@@ -123,10 +123,12 @@ def test_the_shape_of_a_folder_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"model_type": "llama"}', '{"model_type": "llama", "hidden_size": "x"}'])
-def test_a_config_that_says_no_shape_is_no_fault_of_a_plan(tmp_path: Path, text: str) -> None:
+def test_a_config_that_says_no_shape_is_told_in_the_plan(tmp_path: Path, text: str) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "config.json").write_text(text)
-    assert costs(small(tmp_path, model="file:mine"), tmp_path)["cap"] == "unknown: its config.json says no shape"
+    with pytest.raises(DataError) as caught:
+        costs(small(tmp_path, model="file:mine"), tmp_path)
+    assert "config.json" in f"{caught.value.what} {caught.value.at}"
 
 
 def test_new_tokens_are_weights_too(tmp_path: Path) -> None:

@@ -230,9 +230,10 @@ def test_files_that_are_not_there_are_missing_to_the_steps_that_read_them(tiny: 
     recipe = replace(recipe, evals=replace(tiny.evals, suites=("en", "file:mine.jsonl")))
     steps = build(recipe, tmp_path)
     assert {name for name, step in steps.items() if step.missing_input} == {"fetch.fi", "reviewed", "items"}
+    item = {"id": "1", "task": "t", "kind": "choice", "lang": "fi", "prompt": "a", "choices": ["b", "c"], "answer": 0}
     for name in ("fi/a.jsonl", "safety.jsonl", "mine.jsonl"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("")
+        (tmp_path / name).write_text(json.dumps(item) if name == "mine.jsonl" else "")
     assert not any(step.missing_input for step in build(recipe, tmp_path).values())
     with pytest.raises(DataError, match="there is no sample"):
         build(with_source(tiny, "fi", uri="sample:texts/xx"), tmp_path)
