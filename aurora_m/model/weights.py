@@ -136,6 +136,10 @@ def _check_size(folder: Path, at: str) -> None:
     layers = [config.get(name) for name in ("num_hidden_layers", "n_layer", "num_layers", "n_layers")]
     if any(isinstance(count, int) and count > MOST_LAYERS for count in layers):
         raise DataError("the base's config.json says more layers than any model has", at=at, hint=hint)
+    pad, rows = config.get("pad_token_id"), config.get("vocab_size")
+    if isinstance(pad, int) and isinstance(rows, int) and pad >= rows:
+        what = f"the base's `pad_token_id` is {pad}, and it has {rows} rows"
+        raise DataError(what, at=at, hint="let `pad_token_id` in its config.json be `null`, or the id of a token")
     with translated("transformers cannot load the base", at, hint), torch.device("meta"):
         about = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         skeleton = AutoModelForCausalLM.from_config(about, trust_remote_code=False)
@@ -165,10 +169,7 @@ def _loaded(folder: Path, at: str) -> tuple[PreTrainedModel, dict[str, Any]]:
         if wrong := [name for report in reports for name in WRONG.findall(ESCAPE.sub("", report))]:
             what, hint = f"the base's files do not fit its architecture: {_listed(wrong)}", "save the whole model again"
             raise DataError(what, at=at, hint=f"{hint}, or correct its config.json") from error
-        if "Padding_idx" not in error.what:
-            raise
-        hint = "let `pad_token_id` in its config.json be `null`, or the id of a token: the model has no row for it"
-        raise DataError(error.what, at=at, hint=hint) from error
+        raise
     model, info = loaded
     return model, info
 

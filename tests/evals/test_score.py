@@ -154,7 +154,7 @@ def test_a_reference_must_pass_as_the_tokenizer_spells_it(work: Work, tmp_path: 
     answers = [{**ANSWERS[3], "reference": "return 2"}, *ANSWERS[4:]]
     said = "the reference solution of `p1` fails its own tests, as the model's tokenizer spells it: AssertionError"
     with pytest.raises(DataError, match=said):
-        score(work, **artifacts(tmp_path, ITEMS[3:], answers, []))
+        score(work, **artifacts(tmp_path, ITEMS[3:], answers, []), **PRETEND)
 
 
 @pytest.mark.usefixtures("_pretend")

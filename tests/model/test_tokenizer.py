@@ -146,16 +146,16 @@ def test_a_token_without_a_row_is_refused_when_the_base_is_taken(base: Path, tmp
 @pytest.mark.parametrize("text", ["{", '{"model": {"type": "BPE"}}', '{"version": "1.0", "model": null}'])
 def test_a_tokenizer_that_cannot_be_read(base: Path, tmp_path: Path, text: str) -> None:
     (base / "tokenizer.json").write_text(text)
-    with pytest.raises(DataError, match=r"the base's tokenizer\.json cannot be read: "):
+    with pytest.raises(DataError, match=r"the base's tokenizer\.json cannot be used: "):
         fetch(base, tmp_path)
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "7", "\ufeff"])
 def test_a_config_of_a_tokenizer_that_is_damaged(base: Path, tmp_path: Path, text: str) -> None:
     (base / "tokenizer_config.json").write_text(text)
-    with pytest.raises(DataError, match=r"the base's tokenizer_config\.json is no JSON object") as caught:
+    with pytest.raises(DataError, match=r"the base's file `tokenizer_config\.json` is not read: ") as caught:
         fetch(base, tmp_path)
-    assert (caught.value.at, caught.value.hint) == ("file:base", "copy it again")
+    assert (caught.value.at, caught.value.hint) == ("file:base", "copy it again, or save the model again")
 
 
 def furnished(base: Path) -> dict[str, bytes]:
