@@ -151,7 +151,7 @@ def test_what_is_late_beside_others_is_run_alone(work: Work, tmp_path: Path, mon
 
 @pytest.mark.usefixtures("_pretend")
 def test_a_reference_must_pass_as_the_tokenizer_spells_it(work: Work, tmp_path: Path) -> None:
-    answers = [{**ANSWERS[3], "reference": "return 2"}, *ANSWERS[4:]]
+    answers = [{**ANSWERS[3], "reference": "    return 2\n"}, *ANSWERS[4:]]
     said = "the reference solution of `p1` fails its own tests, as the model's tokenizer spells it: AssertionError"
     with pytest.raises(DataError, match=said):
         score(work, **artifacts(tmp_path, ITEMS[3:], answers, []), **PRETEND)
