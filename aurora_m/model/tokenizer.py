@@ -16,7 +16,8 @@ from transformers import AutoTokenizer
 from aurora_m.core.ends import FILE as ENDS
 from aurora_m.core.ends import MORE_TEMPLATES
 from aurora_m.core.errors import DataError
-from aurora_m.core.faults import words_of
+from aurora_m.core.faults import quiet_panics, translated, words_of
+from aurora_m.model.base import json_of
 
 FILE, CONFIG = "tokenizer.json", "tokenizer_config.json"
 TOKENIZER_FILES = (FILE, CONFIG, "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", ENDS)
@@ -43,11 +44,9 @@ def copy_tokenizer(source: Path, target: Path) -> None:
 
 def read_tokenizer(folder: Path, at: str) -> Tokenizer:
     """A folder's tokenizer, which neither cuts nor pads. DataError, with `at`, if it cannot be read."""
-    try:
+    hint = "copy it again, or save the tokenizer again"
+    with translated(f"the base's {FILE} cannot be read", at, hint), quiet_panics():
         tokenizer = Tokenizer.from_file(str(folder / FILE))
-    except Exception as error:  # the library has no errors of its own
-        what = f"the base's {FILE} cannot be read: {words_of(error)}"
-        raise DataError(what, at=at, hint="copy it again, or save the tokenizer again") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
@@ -74,7 +73,7 @@ def fit_class(folder: Path, texts: Sequence[str], at: str, say: Callable[[str], 
     if not fault:
         return
     path = folder / CONFIG
-    config = _config(path, at)
+    config = json_of(path, at) if path.exists() else {}
     declared = config.get("tokenizer_class")
     config.pop("auto_map", None)  # of code that is not run
     faults = []
@@ -87,16 +86,6 @@ def fit_class(folder: Path, texts: Sequence[str], at: str, say: Callable[[str], 
     what = f"transformers reads the base's tokenizer as another: {faults[0]}"
     hint = f"let {CONFIG} say what {FILE} says: save both with `AutoTokenizer.from_pretrained(FOLDER).save_pretrained`"
     raise DataError(what, at=at, hint=hint)
-
-
-def _config(path: Path, at: str) -> dict[str, Any]:
-    """What a tokenizer_config.json says: nothing, if it is not there. DataError if it is damaged."""
-    if not path.exists():
-        return {}
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise DataError(f"the base's {path.name} is no JSON object", at=at, hint="copy it again") from error
 
 
 def difference(folder: Path, texts: Sequence[str], at: str) -> str:
